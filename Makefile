@@ -1,0 +1,48 @@
+.DEFAULT_GOAL := help
+.PHONY: help build run test lint bench load clean setup-build
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup-build:
+	@scripts/setup-build.sh
+
+build: setup-build ## Build the release binary, target/release/seawall
+	cargo build --release --locked
+
+run: ## Build and run Seawall in front of three replicas of the example shop
+	scripts/run.sh
+
+test: setup-build ## Lint, then run all tests, the example shop's too
+	scripts/setup-test.sh
+	$(MAKE) --no-print-directory lint
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	    echo "cargo nextest run --locked && cargo test --locked --doc"; \
+	    cargo nextest run --locked && cargo test --locked --doc; \
+	else \
+	    echo "cargo test --locked"; \
+	    cargo test --locked; \
+	fi
+	cd examples/django && .venv/bin/python manage.py test
+
+lint: setup-build ## Check formatting, lints and documentation (and licences, with cargo-deny)
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	@if cargo deny --version >/dev/null 2>&1; then \
+	    echo "cargo deny check"; \
+	    cargo deny check; \
+	else \
+	    echo "cargo deny is not installed: skipped"; \
+	fi
+
+bench: setup-build ## Run the benchmarks
+	cargo bench --locked
+
+load: build ## Compare a load of visitors straight to the replicas and through Seawall (USERS=300 DURATION=60s)
+	load/compare.py
+
+clean: ## Remove what was built, the example shop's data and environments too
+	cargo clean
+	rm -rf examples/django/.data examples/django/.venv examples/django/.venv.lock
+	rm -rf load/.data load/.venv load/.venv.lock

@@ -1,0 +1,142 @@
+//! The admin listener: liveness, readiness, metrics. Never reachable through the public listeners.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::{Response, StatusCode, header};
+use pingora_core::apps::http_app::ServeHttp;
+use pingora_core::protocols::http::ServerSession;
+use serde::Serialize;
+
+use crate::origin::ReplicaReport;
+use crate::server::{Runtime, Shared};
+
+/// Answers operators.
+pub struct Admin {
+    shared: Arc<Shared>,
+}
+
+#[derive(Serialize)]
+struct Readiness<'a> {
+    ready: bool,
+    config: &'static str,
+    zones: Vec<&'a str>,
+    pools: Vec<PoolReadiness<'a>>,
+}
+
+#[derive(Serialize)]
+struct PoolReadiness<'a> {
+    name: &'a str,
+    healthy: usize,
+    replicas: Vec<ReplicaReport>,
+}
+
+impl Admin {
+    /// An admin interface to `shared`.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    fn metrics(&self) -> Response<Vec<u8>> {
+        let runtime = self.shared.runtime();
+        let pools = runtime.pools.iter().map(|pool| &**pool);
+        match self
+            .shared
+            .metrics
+            .render(self.shared.store.statistics(), pools)
+        {
+            Ok(text) => respond(
+                StatusCode::OK,
+                "text/plain; version=0.0.4; charset=utf-8",
+                text,
+            ),
+            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+        }
+    }
+}
+
+#[async_trait]
+impl ServeHttp for Admin {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let request = session.req_header();
+        if !matches!(request.method, http::Method::GET | http::Method::HEAD) {
+            return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+        }
+        match request.uri.path() {
+            "/healthz" => plain(StatusCode::OK, "ok\n"),
+            "/readyz" => readiness(&self.shared.runtime()),
+            "/metrics" => self.metrics(),
+            "/" => plain(StatusCode::OK, "Seawall admin: /healthz /readyz /metrics\n"),
+            _ => plain(
+                StatusCode::NOT_FOUND,
+                "not found; there are /healthz /readyz /metrics\n",
+            ),
+        }
+    }
+}
+
+/// Ready when every pool has a replica in service: without one, another instance serves better.
+fn readiness(runtime: &Runtime) -> Response<Vec<u8>> {
+    let pools: Vec<PoolReadiness<'_>> = runtime
+        .pools
+        .iter()
+        .map(|pool| {
+            let replicas = pool.report();
+            let healthy = replicas.iter().filter(|replica| replica.healthy).count();
+            PoolReadiness {
+                name: &pool.config.name,
+                healthy,
+                replicas,
+            }
+        })
+        .collect();
+    let ready = pools.iter().all(|pool| pool.healthy > 0);
+    let readiness = Readiness {
+        ready,
+        config: "loaded",
+        zones: runtime
+            .config
+            .zones
+            .iter()
+            .map(|zone| zone.name.as_str())
+            .collect(),
+        pools,
+    };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    match serde_json::to_vec_pretty(&readiness) {
+        Ok(mut json) => {
+            json.push(b'\n');
+            respond(status, "application/json", json)
+        }
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+    }
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<Vec<u8>> {
+    respond(
+        status,
+        "text/plain; charset=utf-8",
+        text.as_bytes().to_vec(),
+    )
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
+    let length = header::HeaderValue::from(body.len());
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static(content_type),
+    );
+    headers.insert(header::CONTENT_LENGTH, length);
+    headers.insert(
+        header::CACHE_CONTROL,
+        header::HeaderValue::from_static("no-store"),
+    );
+    response
+}

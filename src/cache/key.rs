@@ -1,0 +1,194 @@
+//! The primary key under which responses are stored (RFC 9111 §2).
+
+use crate::request::{RequestView, Scheme};
+
+/// What identifies a resource in the store. Two requests share stored responses exactly when
+/// their keys are equal, and keys are equal exactly when their encodings are equal bytes.
+///
+/// The method is not part of it: a HEAD is answered from what a GET stored (RFC 9110 §9.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CacheKey<'a> {
+    /// The zone's name.
+    pub zone: &'a str,
+    /// Scheme of the listener.
+    pub scheme: Scheme,
+    /// Canonical host.
+    pub host: &'a str,
+    /// Path as forwarded.
+    pub path: &'a str,
+    /// Query as forwarded; an empty one differs from none (RFC 3986 §6.2.3).
+    pub query: Option<&'a str>,
+}
+
+impl<'a> CacheKey<'a> {
+    /// The key of a request in `zone`.
+    pub const fn of(zone: &'a str, request: &RequestView<'a>) -> Self {
+        Self {
+            zone,
+            scheme: request.scheme,
+            host: request.host,
+            path: request.path,
+            query: request.query,
+        }
+    }
+
+    /// The key as bytes; see [`Self::write`].
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.capacity());
+        self.write(&mut out);
+        out
+    }
+
+    /// Appends the key: every text preceded by its length, so that nothing in one part can pass
+    /// for the beginning of the next. Further parts may be appended after it in the same way.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        write_text(self.zone, out);
+        out.push(match self.scheme {
+            Scheme::Http => 0,
+            Scheme::Https => 1,
+        });
+        write_text(self.host, out);
+        write_text(self.path, out);
+        match self.query {
+            None => out.push(0),
+            Some(query) => {
+                out.push(1);
+                write_text(query, out);
+            }
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        let texts = [self.zone, self.host, self.path, self.query.unwrap_or("")];
+        texts.iter().map(|text| text.len() + 2).sum::<usize>() + 2
+    }
+}
+
+/// 64-bit FNV-1a of an encoded key. For display in logs only: it is short and stable across
+/// builds, but anyone can make two keys collide.
+pub fn short_hash(key: &[u8]) -> u64 {
+    key.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    write_length(text.len(), out);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Seven bits a byte, lowest first, the high bit telling that more follow: one byte for most
+/// lengths, and no length's encoding begins another's.
+fn write_length(length: usize, out: &mut Vec<u8>) {
+    let mut rest = length;
+    while rest > 0x7f {
+        out.push(0x80 | low_bits(rest));
+        rest >>= 7;
+    }
+    out.push(low_bits(rest));
+}
+
+fn low_bits(number: usize) -> u8 {
+    number.to_le_bytes().first().map_or(0, |byte| byte & 0x7f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::get;
+    use super::*;
+    use http::HeaderMap;
+    use proptest::prelude::*;
+
+    type Parts = (String, bool, String, String, Option<String>);
+
+    fn encode((zone, tls, host, path, query): &Parts) -> Vec<u8> {
+        CacheKey {
+            zone,
+            scheme: if *tls { Scheme::Https } else { Scheme::Http },
+            host,
+            path,
+            query: query.as_deref(),
+        }
+        .encode()
+    }
+
+    fn parts() -> impl Strategy<Value = Parts> {
+        // Few letters and short texts, so that boundaries collide often.
+        let text = || "[ab\u{0}\u{1}]{0,3}";
+        (
+            text(),
+            any::<bool>(),
+            text(),
+            text(),
+            proptest::option::of(text()),
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn keys_are_equal_bytes_exactly_when_they_are_equal_tuples(one in parts(), other in parts()) {
+            prop_assert_eq!(encode(&one) == encode(&other), one == other);
+        }
+
+        #[test]
+        fn no_key_begins_another(one in parts(), other in parts()) {
+            prop_assert_eq!(encode(&other).starts_with(&encode(&one)), one == other);
+        }
+
+        #[test]
+        fn lengths_are_read_back(length in 0_usize..=usize::MAX) {
+            let mut bytes = Vec::new();
+            write_length(length, &mut bytes);
+            let read = bytes.iter().rev().fold(0, |n, byte| (n << 7) | usize::from(byte & 0x7f));
+            prop_assert_eq!(read, length);
+        }
+    }
+
+    #[test]
+    fn parts_do_not_run_into_one_another() {
+        let headers = HeaderMap::new();
+        let base = CacheKey::of("shop", &get("/a", &headers));
+        let others = [
+            CacheKey {
+                zone: "shopp",
+                ..base
+            },
+            CacheKey {
+                scheme: Scheme::Http,
+                ..base
+            },
+            CacheKey {
+                host: "example.org/",
+                path: "a",
+                ..base
+            },
+            CacheKey { path: "/A", ..base },
+            CacheKey {
+                query: Some(""),
+                ..base
+            },
+            CacheKey {
+                path: "/a?",
+                ..base
+            },
+            CacheKey {
+                query: Some("b"),
+                ..base
+            },
+        ];
+        for other in others {
+            assert_ne!(base.encode(), other.encode(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_encoding_and_its_hash_are_stable() {
+        let headers = HeaderMap::new();
+        let key = CacheKey::of("shop", &get("/a", &headers)).encode();
+        assert_eq!(key, b"\x04shop\x01\x0bexample.org\x02/a\x00");
+        assert_eq!(short_hash(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(short_hash(b"a"), 0xaf63_dc4c_8601_ec8c);
+    }
+}

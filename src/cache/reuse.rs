@@ -1,0 +1,231 @@
+//! Whether what was found in the store answers a request (RFC 9111 §4).
+
+use std::time::{Duration, SystemTime};
+
+use super::eligibility::{BypassReason, RequestDecision};
+use super::freshness::Lifetimes;
+use super::response::since;
+
+/// The times kept with a stored response, from which its freshness at any later time follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredTimes {
+    /// When it was received, or last validated.
+    pub received: SystemTime,
+    /// Its age at that time.
+    pub initial_age: Duration,
+    /// When it becomes stale.
+    pub fresh_until: SystemTime,
+    /// For how long after that it may be served while it is validated.
+    pub stale_while_revalidate: Duration,
+    /// For how long after that it may be served when the origin fails.
+    pub stale_if_error: Duration,
+    /// Validate before each reuse, fresh or not.
+    pub validate_always: bool,
+    /// Whether it has a validator.
+    pub validatable: bool,
+}
+
+impl StoredTimes {
+    /// The times of a response received at `received`.
+    pub fn new(lifetimes: &Lifetimes, received: SystemTime, validatable: bool) -> Self {
+        Self {
+            received,
+            initial_age: lifetimes.initial_age,
+            fresh_until: after(received, lifetimes.fresh_for()),
+            stale_while_revalidate: lifetimes.stale_while_revalidate,
+            stale_if_error: lifetimes.stale_if_error,
+            validate_always: lifetimes.validate_always,
+            validatable,
+        }
+    }
+
+    /// `current_age` (RFC 9111 §4.2.3), for the Age field. It never falls below the initial age,
+    /// not even when the clock goes back.
+    pub fn age(&self, now: SystemTime) -> Duration {
+        self.initial_age.saturating_add(since(now, self.received))
+    }
+
+    /// Whole seconds of freshness left; negative when stale (RFC 9211 §2.4).
+    pub fn ttl(&self, now: SystemTime) -> i64 {
+        let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        seconds(since(self.fresh_until, now)) - seconds(since(now, self.fresh_until))
+    }
+
+    /// Whether it is fresh (RFC 9111 §4.2): its lifetime exceeds its age.
+    pub fn is_fresh(&self, now: SystemTime) -> bool {
+        now < self.fresh_until
+    }
+
+    /// From this time on it can only be served after a validation, and without a validator not
+    /// at all: the earliest time at which the store loses nothing by dropping it.
+    pub fn servable_until(&self) -> SystemTime {
+        let longest = self.stale_while_revalidate.max(self.stale_if_error);
+        after(self.fresh_until, longest)
+    }
+
+    fn is_stale_within(&self, window: Duration, now: SystemTime) -> bool {
+        !self.is_fresh(now) && since(now, self.fresh_until) < window
+    }
+}
+
+/// What the store holds for a request's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// Nothing under the key.
+    Nothing,
+    /// Responses, but for other values of the selecting fields.
+    OtherVariant,
+    /// Only part of what is asked for.
+    Part,
+    /// A complete response that the request selects.
+    Complete(&'a StoredTimes),
+}
+
+/// What is known of the origin when deciding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OriginState {
+    /// It has not been asked.
+    Unasked,
+    /// It was asked for this request and failed: no connection, a timeout or a 5xx.
+    Failed,
+}
+
+/// Why a stale response may be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleMode {
+    /// It is being validated in the background; the caller sees to that (RFC 5861 §3).
+    WhileRevalidating,
+    /// The origin failed (RFC 5861 §4).
+    IfError,
+}
+
+impl StaleMode {
+    /// The mode as a kebab-case token.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WhileRevalidating => "stale-while-revalidate",
+            Self::IfError => "stale-if-error",
+        }
+    }
+}
+
+/// Why a request goes forward to the origin, in the words of RFC 9211 §2.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardReason {
+    /// It was not to use the cache.
+    Bypass,
+    /// Its method requires it.
+    Method,
+    /// Nothing is stored under its key.
+    UriMiss,
+    /// Nothing is stored for its selecting fields.
+    VaryMiss,
+    /// Nothing usable is stored, and neither of the above is known.
+    Miss,
+    /// Its own directives require it.
+    Request,
+    /// What is stored is stale.
+    Stale,
+    /// What is stored lacks part of what it asks for.
+    Partial,
+}
+
+impl ForwardReason {
+    /// The token of RFC 9211 §2.2.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Miss => "miss",
+            Self::Request => "request",
+            Self::Stale => "stale",
+            Self::Partial => "partial",
+        }
+    }
+}
+
+impl From<BypassReason> for ForwardReason {
+    fn from(reason: BypassReason) -> Self {
+        match reason {
+            BypassReason::Method => Self::Method,
+            _ => Self::Bypass,
+        }
+    }
+}
+
+/// What to do with a request and what was found for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReuseDecision {
+    /// Answer from the store.
+    Reuse {
+        /// Whole seconds of freshness left.
+        ttl: i64,
+    },
+    /// Answer from the store although it is stale.
+    ReuseStale {
+        /// Whole seconds since it became stale, negative.
+        ttl: i64,
+        /// Why that is allowed.
+        mode: StaleMode,
+    },
+    /// Ask the origin whether the stored response is still good.
+    Validate,
+    /// Ask the origin for a response. When it has failed already: answer with that failure.
+    Forward(ForwardReason),
+}
+
+/// Decides whether the stored response is reused (RFC 9111 §4).
+///
+/// Called a second time with [`OriginState::Failed`], it says whether the stored response hides
+/// the failure; both stale windows count then, as either shows that stale is good enough.
+pub fn decide_reuse(
+    request: RequestDecision,
+    found: Found<'_>,
+    origin: OriginState,
+    now: SystemTime,
+) -> ReuseDecision {
+    if let RequestDecision::Bypass(reason) = request {
+        return ReuseDecision::Forward(reason.into());
+    }
+    match found {
+        Found::Nothing => ReuseDecision::Forward(ForwardReason::UriMiss),
+        Found::OtherVariant => ReuseDecision::Forward(ForwardReason::VaryMiss),
+        Found::Part => ReuseDecision::Forward(ForwardReason::Partial),
+        Found::Complete(stored) => decide_complete(stored, origin, now),
+    }
+}
+
+fn decide_complete(stored: &StoredTimes, origin: OriginState, now: SystemTime) -> ReuseDecision {
+    let ttl = stored.ttl(now);
+    if !stored.validate_always {
+        if stored.is_fresh(now) {
+            return ReuseDecision::Reuse { ttl };
+        }
+        let (window, mode) = match origin {
+            OriginState::Unasked => (stored.stale_while_revalidate, StaleMode::WhileRevalidating),
+            OriginState::Failed => (
+                stored.stale_if_error.max(stored.stale_while_revalidate),
+                StaleMode::IfError,
+            ),
+        };
+        if stored.is_stale_within(window, now) {
+            return ReuseDecision::ReuseStale { ttl, mode };
+        }
+    }
+    if stored.validatable && origin == OriginState::Unasked {
+        ReuseDecision::Validate
+    } else {
+        ReuseDecision::Forward(ForwardReason::Stale)
+    }
+}
+
+/// `time` and a span, or `time` itself where the sum cannot be represented.
+fn after(time: SystemTime, span: Duration) -> SystemTime {
+    time.checked_add(span).unwrap_or(time)
+}
+
+#[cfg(test)]
+#[path = "reuse_tests.rs"]
+mod tests;

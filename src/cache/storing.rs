@@ -1,0 +1,226 @@
+//! Whether a response may be stored, and for how long (RFC 9111 §3).
+
+use http::{
+    HeaderName, Method, StatusCode,
+    header::{AUTHORIZATION, CONTENT_LENGTH, SET_COOKIE},
+};
+
+use super::content_type;
+use super::eligibility::{BypassReason, RequestDecision, eligibility};
+use super::freshness::{Lifetimes, NoLifetime, lifetimes};
+use super::response::{ExchangeTimes, ResponseView};
+use super::settings::{CacheSettings, RuleId};
+use crate::fields::{cache_control::CacheControl, validators::Validators, vary::Vary};
+use crate::request::RequestView;
+
+const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
+
+/// Whether to store a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreDecision {
+    /// Store it, with these times.
+    Store(Lifetimes),
+    /// Pass it on and forget it.
+    DoNotStore(NoStoreReason),
+}
+
+/// Why a response is not stored. A rule is named where one decided; without one a built-in
+/// default did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoStoreReason {
+    /// The request bypassed the cache.
+    Bypassed(BypassReason),
+    /// It answers a HEAD, so there is no body to store.
+    Method,
+    /// 206: part of a representation (RFC 9111 §3.3).
+    PartialContent,
+    /// 1xx or 304: no response of its own (RFC 9111 §3).
+    Status,
+    /// The origin blames the request for something the key does not hold; the next request with
+    /// this key may be blameless.
+    OriginRejected,
+    /// `no-store` (RFC 9111 §5.2.2.5).
+    NoStore,
+    /// `private` (RFC 9111 §5.2.2.7).
+    Private,
+    /// It sets a cookie, and no rule strips it.
+    SetCookie,
+    /// `Vary: *` (RFC 9111 §4.1).
+    VaryAny,
+    /// The request had Authorization, and the response does not allow that (RFC 9111 §3.5).
+    Authorization,
+    /// A page under the name of an asset: web cache deception.
+    ContentType,
+    /// Content-Length exceeds the largest object to store.
+    TooLarge(Option<RuleId>),
+    /// Only the end of the connection delimits its body (RFC 9112 §6.3), so that a truncated one
+    /// would pass for whole.
+    UnknownLength,
+    /// The settings refuse this status.
+    RuleNoStore(Option<RuleId>),
+    /// Neither the origin nor the settings give a lifetime.
+    NoExplicitFreshness,
+    /// `no-cache` without anything to validate by, so it could never be reused.
+    NoCacheWithoutValidator,
+    /// Already stale, without a stale window or anything to validate by: never reusable either.
+    ExpiredWithoutValidator,
+}
+
+impl NoStoreReason {
+    /// The reason as a kebab-case token for Cache-Status, logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypassed(reason) => reason.as_str(),
+            Self::Method => "response-to-head",
+            Self::PartialContent => "partial-content",
+            Self::Status => "status",
+            Self::OriginRejected => "origin-rejected",
+            Self::NoStore => "no-store",
+            Self::Private => "private",
+            Self::SetCookie => "set-cookie",
+            Self::VaryAny => "vary-any",
+            Self::Authorization => "authorization-not-shared",
+            Self::ContentType => "content-type",
+            Self::TooLarge(_) => "too-large",
+            Self::UnknownLength => "unknown-length",
+            Self::RuleNoStore(_) => "rule-no-store",
+            Self::NoExplicitFreshness => "no-explicit-freshness",
+            Self::NoCacheWithoutValidator => "no-cache-without-validator",
+            Self::ExpiredWithoutValidator => "expired-without-validator",
+        }
+    }
+
+    /// The rule that decided.
+    pub const fn rule(self) -> Option<RuleId> {
+        match self {
+            Self::Bypassed(reason) => reason.rule(),
+            Self::TooLarge(rule) | Self::RuleNoStore(rule) => rule,
+            _ => None,
+        }
+    }
+}
+
+/// Decides whether to store `response` to `request`, which is the request as sent to the origin:
+/// its method is GET also where a HEAD was turned into one to fill the cache.
+///
+/// The same function decides about a freshened response: give it the stored status and the fields
+/// after [`freshen`](super::freshen::freshen), with the times of the validation.
+pub fn decide_storing(
+    request: &RequestView<'_>,
+    response: &ResponseView<'_>,
+    settings: &CacheSettings,
+    times: &ExchangeTimes,
+) -> StoreDecision {
+    match storable_for(request, response, settings, times) {
+        Ok(lifetimes) => StoreDecision::Store(lifetimes),
+        Err(reason) => StoreDecision::DoNotStore(reason),
+    }
+}
+
+fn storable_for(
+    request: &RequestView<'_>,
+    response: &ResponseView<'_>,
+    settings: &CacheSettings,
+    times: &ExchangeTimes,
+) -> Result<Lifetimes, NoStoreReason> {
+    let control = CacheControl::of(response.headers);
+    check_request(request, settings)?;
+    check_status(response.status)?;
+    check_origin_consent(request, response, &control, settings)?;
+    check_content(request, response, settings)?;
+    let lifetimes =
+        lifetimes(response, &control, settings, times).map_err(|missing| match missing {
+            NoLifetime::NotGiven => NoStoreReason::NoExplicitFreshness,
+            NoLifetime::RefusedForStatus(rule) => NoStoreReason::RuleNoStore(rule),
+        })?;
+    check_reusable(response, &lifetimes)?;
+    Ok(lifetimes)
+}
+
+fn check_request(request: &RequestView<'_>, settings: &CacheSettings) -> Result<(), NoStoreReason> {
+    match eligibility(request, settings) {
+        RequestDecision::Bypass(reason) => Err(NoStoreReason::Bypassed(reason)),
+        RequestDecision::Lookup if *request.method != Method::GET => Err(NoStoreReason::Method),
+        RequestDecision::Lookup => Ok(()),
+    }
+}
+
+fn check_status(status: StatusCode) -> Result<(), NoStoreReason> {
+    match status.as_u16() {
+        ..=199 | 304 => Err(NoStoreReason::Status),
+        206 => Err(NoStoreReason::PartialContent),
+        code if blames_request(code) => Err(NoStoreReason::OriginRejected),
+        _ => Ok(()),
+    }
+}
+
+/// Statuses that judge the request's form, fields, credentials or timing rather than its target.
+/// An attacker who provokes one must not have it served to others, lifetime or not.
+const fn blames_request(code: u16) -> bool {
+    matches!(
+        code,
+        400 | 405 | 407 | 408 | 411..=417 | 421 | 425 | 426 | 428 | 431 | 501 | 505
+    )
+}
+
+fn check_origin_consent(
+    request: &RequestView<'_>,
+    response: &ResponseView<'_>,
+    control: &CacheControl,
+    settings: &CacheSettings,
+) -> Result<(), NoStoreReason> {
+    let sets_cookie =
+        response.headers.contains_key(SET_COOKIE) || response.headers.contains_key(SET_COOKIE2);
+    // RFC 9111 §3.5: one of these lets a shared cache store what Authorization protects.
+    let shared = control.public || control.s_maxage.is_some() || control.must_revalidate;
+    if control.no_store {
+        Err(NoStoreReason::NoStore)
+    } else if control.private {
+        Err(NoStoreReason::Private)
+    } else if sets_cookie && !settings.strip_set_cookie.value {
+        Err(NoStoreReason::SetCookie)
+    } else if request.headers.contains_key(AUTHORIZATION) && !shared {
+        Err(NoStoreReason::Authorization)
+    } else if Vary::of(response.headers) == Vary::Any {
+        Err(NoStoreReason::VaryAny)
+    } else {
+        Ok(())
+    }
+}
+
+fn check_content(
+    request: &RequestView<'_>,
+    response: &ResponseView<'_>,
+    settings: &CacheSettings,
+) -> Result<(), NoStoreReason> {
+    // A redirect's page is boilerplate, and assets do move.
+    let page = !response.status.is_redirection()
+        && content_type::is_page_under_asset_name(request.path, response.headers);
+    if page {
+        return Err(NoStoreReason::ContentType);
+    }
+    let largest = settings.max_object_size;
+    match declared_length(response) {
+        Some(length) if length > largest.value => Err(NoStoreReason::TooLarge(largest.rule)),
+        _ => Ok(()),
+    }
+}
+
+fn declared_length(response: &ResponseView<'_>) -> Option<u64> {
+    let value = response.headers.get(CONTENT_LENGTH)?;
+    value.to_str().ok()?.trim().parse().ok()
+}
+
+fn check_reusable(response: &ResponseView<'_>, lifetimes: &Lifetimes) -> Result<(), NoStoreReason> {
+    if lifetimes.reusable_unvalidated() || Validators::of(response.headers).any() {
+        Ok(())
+    } else if lifetimes.validate_always {
+        Err(NoStoreReason::NoCacheWithoutValidator)
+    } else {
+        Err(NoStoreReason::ExpiredWithoutValidator)
+    }
+}
+
+#[cfg(test)]
+#[path = "storing_tests.rs"]
+mod tests;

@@ -1,0 +1,60 @@
+//! The command line: one file a verb.
+
+mod check;
+mod presets;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{observe, server};
+
+#[derive(Parser)]
+#[command(name = "seawall", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serve as a configuration file says
+    Serve {
+        /// The configuration file
+        file: PathBuf,
+        /// Take the listening sockets over from the running process, which SIGQUIT tells to give them
+        #[arg(long)]
+        upgrade: bool,
+    },
+    /// Check a configuration file: exit status 0 when it is good, 1 when not
+    Check {
+        /// The configuration file
+        file: PathBuf,
+    },
+    /// Print the presets as TOML: all of them, or the one named
+    Presets {
+        /// Name of a preset
+        name: Option<String>,
+    },
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    match Arguments::parse().verb {
+        Verb::Serve { file, upgrade } => {
+            observe::init_logging();
+            match server::serve(&file, upgrade) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error.to_string()),
+            }
+        }
+        Verb::Check { file } => check::run(&file),
+        Verb::Presets { name } => presets::run(name.as_deref()),
+    }
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("{message}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,327 @@
+//! The file as written: every section read into typed values, names not yet looked up.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use toml::de::DeTable;
+
+use super::diagnostics::Diagnostic;
+use super::interpolate::Env;
+use super::pool::read_pool;
+use super::reader::{Located, Reader, Section, StringOrSection};
+use super::zone::read_rules;
+use super::{Cache, Client, Listener, Log, Pool, Server, TlsFiles};
+use crate::rules::CacheRule;
+use crate::zone::HostPattern;
+
+/// What the file says.
+#[derive(Default)]
+pub(super) struct ConfigFile {
+    pub(super) listeners: Vec<Located<Listener>>,
+    pub(super) admin: Option<Located<SocketAddr>>,
+    pub(super) server: Server,
+    pub(super) client: Client,
+    pub(super) cache: Cache,
+    pub(super) log: Log,
+    pub(super) pools: Vec<Pool>,
+    pub(super) zones: Vec<ZoneFile>,
+}
+
+/// A zone as written.
+pub(super) struct ZoneFile {
+    pub(super) name: Located<String>,
+    pub(super) hosts: Vec<Located<HostPattern>>,
+    pub(super) pool: Option<Located<String>>,
+    pub(super) presets: Vec<Located<String>>,
+    pub(super) session_cookies: Vec<Located<String>>,
+    pub(super) rules: Vec<CacheRule>,
+}
+
+/// Reads `source`; what could be read comes back beside all faults.
+pub(super) fn read(source: &str, env: &Env<'_>) -> (ConfigFile, Vec<Diagnostic>) {
+    let (table, syntax) = DeTable::parse_recoverable(source);
+    if !syntax.is_empty() {
+        // A recovered tree is guesswork: report the syntax alone.
+        let faults = syntax.iter().map(syntax_fault).collect();
+        return (ConfigFile::default(), faults);
+    }
+    let reader = Reader::new(env);
+    let file = read_document(Section::document(&reader, &table), source);
+    (file, reader.into_faults())
+}
+
+fn syntax_fault(error: &toml::de::Error) -> Diagnostic {
+    Diagnostic {
+        span: error.span().unwrap_or(0..0),
+        message: format!("not valid TOML: {}", error.message()),
+        help: None,
+    }
+}
+
+fn read_document(root: Section<'_>, source: &str) -> ConfigFile {
+    let file = ConfigFile {
+        listeners: read_listeners(&root),
+        admin: read_admin(&root),
+        server: root.section("server").map(read_server).unwrap_or_default(),
+        client: root.section("client").map(read_client).unwrap_or_default(),
+        cache: root.section("cache").map(read_cache).unwrap_or_default(),
+        log: root.section("log").map(read_log).unwrap_or_default(),
+        pools: root
+            .named_sections("pools")
+            .into_iter()
+            .map(|(name, section)| read_pool(name.value, section))
+            .collect(),
+        zones: root
+            .named_sections("zones")
+            .into_iter()
+            .map(|(name, section)| read_zone(name, section, source))
+            .collect(),
+    };
+    root.finish();
+    file
+}
+
+fn read_listeners(root: &Section<'_>) -> Vec<Located<Listener>> {
+    let Some(items) = root.strings_or_sections("listen") else {
+        root.reader.fault(
+            0..0,
+            "`listen` is missing",
+            Some("write `listen = [\"[::]:${PORT:-8080}\"]` at the top".to_owned()),
+        );
+        return Vec::new();
+    };
+    items
+        .into_iter()
+        .filter_map(|item| match item {
+            StringOrSection::String(text) => {
+                let span = text.span.clone();
+                let address = read_address(root, "listen", text)?;
+                Some(Located {
+                    value: Listener { address, tls: None },
+                    span,
+                })
+            }
+            StringOrSection::Section(section) => read_tls_listener(section),
+        })
+        .collect()
+}
+
+fn read_tls_listener(section: Section<'_>) -> Option<Located<Listener>> {
+    let span = section.span.clone();
+    let address = section
+        .required_string("address")
+        .and_then(|text| read_address(&section, "address", text));
+    let tls = section.section("tls").map(|tls| {
+        let certificate = tls.required_string("certificate");
+        let key = tls.required_string("key");
+        tls.finish();
+        certificate.zip(key).map(|(certificate, key)| TlsFiles {
+            certificate: PathBuf::from(certificate.value),
+            key: PathBuf::from(key.value),
+        })
+    });
+    section.finish();
+    // A `tls` that could not be read must not become cleartext.
+    let tls = match tls {
+        Some(files) => Some(files?),
+        None => None,
+    };
+    Some(Located {
+        value: Listener {
+            address: address?,
+            tls,
+        },
+        span,
+    })
+}
+
+fn read_admin(root: &Section<'_>) -> Option<Located<SocketAddr>> {
+    let admin = root.section("admin")?;
+    let listen = admin.required_string("listen");
+    let address = listen.and_then(|text| {
+        let span = text.span.clone();
+        let value = read_address(&admin, "listen", text)?;
+        Some(Located { value, span })
+    });
+    admin.finish();
+    address
+}
+
+fn read_address(section: &Section<'_>, key: &str, text: Located<String>) -> Option<SocketAddr> {
+    // Names are left out: an address to listen on has to be one of this machine's.
+    let literal = match text.value.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.value.clone(),
+    };
+    let address = literal.parse().ok().or_else(|| {
+        let port_alone = literal.strip_prefix(':')?;
+        format!("[::]:{port_alone}").to_socket_addrs().ok()?.next()
+    });
+    if address.is_none() {
+        let message = format!("`{key} = \"{}\"` is not an address with a port", text.value);
+        let help = "write for example \"0.0.0.0:8080\" or \"[::]:8080\"".to_owned();
+        section.reader.fault(text.span, message, Some(help));
+    }
+    address
+}
+
+fn read_server(section: Section<'_>) -> Server {
+    let mut server = Server::default();
+    server.threads = section
+        .integer("threads", 1..=1024)
+        .and_then(|threads| usize::try_from(threads.value).ok());
+    put(&mut server.drain_timeout, section.duration("drain_timeout"));
+    if let Some(path) = section.string("upgrade_socket") {
+        server.upgrade_socket = PathBuf::from(path.value);
+    }
+    section.finish();
+    server
+}
+
+fn read_client(section: Section<'_>) -> Client {
+    let mut client = Client::default();
+    put(
+        &mut client.header_timeout,
+        section.duration("header_timeout"),
+    );
+    put(&mut client.idle_timeout, section.duration("idle_timeout"));
+    put(&mut client.body_timeout, section.duration("body_timeout"));
+    put(&mut client.write_timeout, section.duration("write_timeout"));
+    // Pingora's own ceilings: 1 MiB of head and 256 fields.
+    put_number(
+        &mut client.max_header_size,
+        bounded_size(&section, "max_header_size", 1024..=1_000_000),
+    );
+    put_number(
+        &mut client.max_headers,
+        section.integer("max_headers", 8..=250),
+    );
+    put_number(
+        &mut client.max_uri_length,
+        bounded_size(&section, "max_uri_length", 256..=1_000_000),
+    );
+    put(&mut client.max_body_size, section.size("max_body_size"));
+    put_number(
+        &mut client.max_requests_per_connection,
+        section.integer("max_requests_per_connection", 1..=u64::from(u32::MAX)),
+    );
+    put_number(
+        &mut client.http2_max_streams,
+        section.integer("http2_max_streams", 1..=10_000),
+    );
+    section.finish();
+    client
+}
+
+fn bounded_size(
+    section: &Section<'_>,
+    key: &'static str,
+    bounds: std::ops::RangeInclusive<u64>,
+) -> Option<Located<u64>> {
+    let size = section.size(key)?;
+    if bounds.contains(&size.value) {
+        return Some(size);
+    }
+    let message = format!(
+        "`{key}` must be from {} to {} bytes",
+        bounds.start(),
+        bounds.end()
+    );
+    section.reader.fault(size.span, message, None);
+    None
+}
+
+fn read_cache(section: Section<'_>) -> Cache {
+    let mut cache = Cache::default();
+    put(&mut cache.memory, section.size("memory"));
+    put(&mut cache.max_object_size, section.size("max_object_size"));
+    put(
+        &mut cache.collapse_timeout,
+        section.duration("collapse_timeout"),
+    );
+    section.finish();
+    cache
+}
+
+fn read_log(section: Section<'_>) -> Log {
+    let mut log = Log::default();
+    put(&mut log.access, section.boolean("access"));
+    section.finish();
+    log
+}
+
+fn read_zone(name: Located<String>, section: Section<'_>, source: &str) -> ZoneFile {
+    let hosts = section.strings("hosts").unwrap_or_else(|| {
+        let help = "write `hosts = [\"*\"]` to answer for every host".to_owned();
+        let message = format!("`hosts` is missing in [zones.{}]", name.value);
+        section
+            .reader
+            .fault(section.span.clone(), message, Some(help));
+        Vec::new()
+    });
+    let zone = ZoneFile {
+        hosts: hosts
+            .into_iter()
+            .filter_map(|host| read_host(&section, host))
+            .collect(),
+        pool: section.required_string("pool"),
+        presets: section.strings("presets").unwrap_or_default(),
+        session_cookies: section.strings("session_cookies").unwrap_or_default(),
+        rules: read_rules(&section, source, None),
+        name,
+    };
+    section.finish();
+    zone
+}
+
+fn read_host(section: &Section<'_>, text: Located<String>) -> Option<Located<HostPattern>> {
+    match HostPattern::parse(&text.value) {
+        Ok(value) => Some(Located {
+            value,
+            span: text.span,
+        }),
+        Err(why) => {
+            section.reader.fault(
+                text.span,
+                format!("the host \"{}\" {why}", text.value),
+                None,
+            );
+            None
+        }
+    }
+}
+
+/// Takes a value over when it was written.
+pub(super) fn put<T>(target: &mut T, written: Option<Located<T>>) {
+    if let Some(written) = written {
+        *target = written.value;
+    }
+}
+
+/// Takes a number over when it was written; bounds were checked when it was read.
+pub(super) fn put_number<T: TryFrom<u64>>(target: &mut T, written: Option<Located<u64>>) {
+    if let Some(number) = written.and_then(|written| T::try_from(written.value).ok()) {
+        *target = number;
+    }
+}
+
+/// Reads a preset: session cookies, rules, faults.
+pub(super) fn read_preset(
+    source: &str,
+    file: &str,
+) -> (Vec<String>, Vec<CacheRule>, Vec<Diagnostic>) {
+    let (table, syntax) = DeTable::parse_recoverable(source);
+    let no_env = |_: &str| None;
+    let reader = Reader::new(&no_env);
+    let root = Section::document(&reader, &table);
+    let cookies = root.strings("session_cookies").unwrap_or_default();
+    let rules = read_rules(&root, source, Some(file));
+    root.finish();
+    let mut faults: Vec<_> = syntax.iter().map(syntax_fault).collect();
+    faults.extend(reader.into_faults());
+    (
+        cookies.into_iter().map(|cookie| cookie.value).collect(),
+        rules,
+        faults,
+    )
+}

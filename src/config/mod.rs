@@ -1,0 +1,310 @@
+//! The one TOML file: as written ([`file`]) and as it runs ([`Config`]).
+//!
+//! Reading is pure: text and environment in, a [`Config`] or all its faults out. Files are read at
+//! the edges, so that a reload and a test take the same way.
+
+pub mod diagnostics;
+mod file;
+mod interpolate;
+mod pool;
+mod presets;
+mod reader;
+mod resolve;
+mod units;
+mod zone;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use diagnostics::{Diagnostic, Diagnostics};
+pub use interpolate::Env;
+pub use presets::{PRESETS, Preset};
+
+use crate::rules::CacheRuleset;
+use crate::zone::{HostPattern, SessionCookies};
+
+/// Reads a configuration.
+///
+/// `name` is the file's name for messages and `env` looks up environment variables.
+///
+/// # Errors
+/// Every fault of the file at once.
+pub fn parse(name: &str, source: &str, env: &Env<'_>) -> Result<Config, Diagnostics> {
+    let (file, faults) = file::read(source, env);
+    resolve::resolve(name, source, file, faults)
+}
+
+/// Everything that runs, resolved and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where clients connect.
+    pub listeners: Vec<Listener>,
+    /// Where operators connect; `None` switches the admin listener off.
+    pub admin: Option<SocketAddr>,
+    /// The process itself.
+    pub server: Server,
+    /// Limits and deadlines towards clients.
+    pub client: Client,
+    /// The store.
+    pub cache: Cache,
+    /// What is written where.
+    pub log: Log,
+    /// Origin pools by name.
+    pub pools: Vec<Arc<Pool>>,
+    /// Sites, in the file's order of names.
+    pub zones: Vec<Arc<Zone>>,
+}
+
+/// One address that clients connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Certificate files; `None` is cleartext.
+    pub tls: Option<TlsFiles>,
+}
+
+/// PEM files of a TLS listener; both are read again on reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificate chain, leaf first.
+    pub certificate: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// Settings of the process; they take effect at start only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Worker threads; by default one per core.
+    pub threads: Option<usize>,
+    /// How long requests in flight may take to finish after SIGTERM.
+    pub drain_timeout: Duration,
+    /// Socket over which listening sockets are handed to a new binary.
+    pub upgrade_socket: PathBuf,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            threads: None,
+            drain_timeout: Duration::from_secs(30),
+            upgrade_socket: std::env::temp_dir().join("seawall-upgrade.sock"),
+        }
+    }
+}
+
+/// Limits and deadlines towards clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Deadline for a whole request head, from its first byte.
+    pub header_timeout: Duration,
+    /// How long a keep-alive connection may stay idle.
+    pub idle_timeout: Duration,
+    /// Longest pause between two reads of a request body.
+    pub body_timeout: Duration,
+    /// Longest time one write to the client may take.
+    pub write_timeout: Duration,
+    /// Largest request head in bytes, request line included.
+    pub max_header_size: usize,
+    /// Most header fields in a request.
+    pub max_headers: usize,
+    /// Longest request target in bytes.
+    pub max_uri_length: usize,
+    /// Largest request body in bytes.
+    pub max_body_size: u64,
+    /// Requests served on one HTTP/1 connection before it is closed.
+    pub max_requests_per_connection: u32,
+    /// Concurrent HTTP/2 streams per connection.
+    pub http2_max_streams: u32,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
+            max_header_size: 32 << 10,
+            max_headers: 100,
+            max_uri_length: 8 << 10,
+            max_body_size: 100 << 20,
+            max_requests_per_connection: 10_000,
+            http2_max_streams: 100,
+        }
+    }
+}
+
+/// The store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// Bytes of memory for stored responses.
+    pub memory: u64,
+    /// Largest response to store, unless a rule says otherwise.
+    pub max_object_size: u64,
+    /// How long a request waits for another one that fetches the same resource.
+    pub collapse_timeout: Duration,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            memory: 256 << 20,
+            max_object_size: 32 << 20,
+            collapse_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What is written where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Whether each request writes a JSON line to standard output.
+    pub access: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { access: true }
+    }
+}
+
+/// A set of origin servers that serve the same application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Its name in the file.
+    pub name: String,
+    /// The servers as configured; a name may resolve to several replicas.
+    pub servers: Vec<OriginServer>,
+    /// Active health checks; `None` trusts every replica.
+    pub health_check: Option<HealthCheck>,
+    /// The Host sent to the origin; `None` passes the client's.
+    pub host_header: Option<String>,
+    /// Deadlines towards the origin.
+    pub timeouts: OriginTimeouts,
+    /// Retries of a request on another replica.
+    pub retries: Retries,
+    /// Verification of `https` origins.
+    pub tls: OriginTls,
+    /// How often names are resolved again.
+    pub resolve_interval: Duration,
+}
+
+/// One configured server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginServer {
+    /// Whether to speak TLS to it.
+    pub https: bool,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Share of the requests relative to the others.
+    pub weight: u16,
+}
+
+/// Active health checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Path asked with GET.
+    pub path: String,
+    /// Host sent; by default the server's own name.
+    pub host: Option<String>,
+    /// Time between two checks of a replica.
+    pub interval: Duration,
+    /// Deadline of one check.
+    pub timeout: Duration,
+    /// Successes in a row that bring a replica back.
+    pub rise: u32,
+    /// Failures in a row that take a replica out.
+    pub fall: u32,
+    /// The status expected; `None` takes any 2xx.
+    pub status: Option<u16>,
+}
+
+/// Deadlines towards the origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginTimeouts {
+    /// TCP and TLS connect together.
+    pub connect: Duration,
+    /// From the request sent to the response's head.
+    pub first_byte: Duration,
+    /// Longest pause within the response; at least `first_byte`.
+    pub between_bytes: Duration,
+    /// From the request's arrival to the response's end.
+    pub total: Duration,
+    /// Longest pause on an upgraded (WebSocket) connection.
+    pub upgraded_idle: Duration,
+    /// How long an idle connection is kept for reuse.
+    pub idle: Duration,
+}
+
+impl Default for OriginTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            first_byte: Duration::from_secs(30),
+            between_bytes: Duration::from_secs(60),
+            total: Duration::from_secs(3600),
+            upgraded_idle: Duration::from_secs(3600),
+            idle: Duration::from_secs(50),
+        }
+    }
+}
+
+/// Retries of a request on another replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retries {
+    /// Retries of one request.
+    pub max: u32,
+    /// Retries allowed per hundred requests of the pool, above a small constant.
+    pub budget_percent: u32,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            max: 2,
+            budget_percent: 20,
+        }
+    }
+}
+
+/// Verification of `https` origins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginTls {
+    /// Whether the certificate must be valid for the name.
+    pub verify: bool,
+    /// Name sent as SNI and verified; by default the server's own name.
+    pub server_name: Option<String>,
+    /// PEM file of certificate authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+}
+
+impl Default for OriginTls {
+    fn default() -> Self {
+        Self {
+            verify: true,
+            server_name: None,
+            ca: None,
+        }
+    }
+}
+
+/// A site: the hosts it answers for, its pool and its rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone {
+    /// Its name in the file.
+    pub name: String,
+    /// Hosts it answers for.
+    pub hosts: Vec<HostPattern>,
+    /// Name of its pool.
+    pub pool: String,
+    /// Cookie names that mark a session.
+    pub session_cookies: SessionCookies,
+    /// Cache rules, presets first.
+    pub cache_rules: CacheRuleset,
+}

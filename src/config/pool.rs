@@ -1,0 +1,244 @@
+//! `[pools.NAME]`: origin servers, health checks, deadlines, retries.
+
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::file::{put, put_number};
+use super::reader::{Located, Section, StringOrSection};
+use super::{HealthCheck, OriginServer, OriginTimeouts, OriginTls, Pool, Retries};
+
+/// Reads one pool.
+pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
+    let servers = read_servers(&name, &section);
+    let mut resolve_interval = Duration::from_secs(10);
+    put(&mut resolve_interval, section.duration("resolve_interval"));
+    let pool = Pool {
+        servers,
+        health_check: section.section("health_check").map(read_health_check),
+        host_header: read_host_header(&section),
+        timeouts: section
+            .section("timeouts")
+            .map(read_timeouts)
+            .unwrap_or_default(),
+        retries: section
+            .section("retries")
+            .map(read_retries)
+            .unwrap_or_default(),
+        tls: section.section("tls").map(read_tls).unwrap_or_default(),
+        // Below a second, resolving would be a load of its own.
+        resolve_interval: resolve_interval.max(Duration::from_secs(1)),
+        name,
+    };
+    section.finish();
+    pool
+}
+
+fn read_servers(name: &str, section: &Section<'_>) -> Vec<OriginServer> {
+    let items = section.strings_or_sections("servers").unwrap_or_default();
+    if items.is_empty() {
+        let message = format!("[pools.{name}] has no `servers`");
+        let help = "write `servers = [\"http://127.0.0.1:8000\"]`".to_owned();
+        section
+            .reader
+            .fault(section.span.clone(), message, Some(help));
+    }
+    items
+        .into_iter()
+        .filter_map(|item| match item {
+            StringOrSection::String(url) => read_url(section, url, 1),
+            StringOrSection::Section(server) => {
+                let url = server.required_string("url");
+                let mut weight = 1;
+                put_number(&mut weight, server.integer("weight", 1..=256));
+                let read = url.and_then(|url| read_url(&server, url, weight));
+                server.finish();
+                read
+            }
+        })
+        .collect()
+}
+
+fn read_url(section: &Section<'_>, url: Located<String>, weight: u16) -> Option<OriginServer> {
+    match parse_url(&url.value, weight) {
+        Ok(server) => Some(server),
+        Err(why) => {
+            let message = format!("the server \"{}\" {why}", url.value);
+            let help = "write for example \"http://127.0.0.1:8000\" or \"https://app.internal\"";
+            section
+                .reader
+                .fault(url.span, message, Some(help.to_owned()));
+            None
+        }
+    }
+}
+
+fn parse_url(text: &str, weight: u16) -> Result<OriginServer, &'static str> {
+    let (https, rest) = match text.split_once("://") {
+        Some(("http", rest)) => (false, rest),
+        Some(("https", rest)) => (true, rest),
+        Some(_) => return Err("must begin with http:// or https://"),
+        None => return Err("needs its scheme, http:// or https://"),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains(['/', '?', '#', '@', ' ']) {
+        return Err("must be scheme, host and port alone");
+    }
+    let (host, port) = match rest.strip_prefix('[') {
+        Some(v6) => {
+            let (host, port) = v6.split_once(']').ok_or("has a `[` without its `]`")?;
+            host.parse::<Ipv6Addr>()
+                .map_err(|_| "has a malformed IPv6 address")?;
+            (host, port.strip_prefix(':'))
+        }
+        None => match rest.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (rest, None),
+        },
+    };
+    let port = match port {
+        Some(port) => port
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or("has a bad port")?,
+        None if https => 443,
+        None => 80,
+    };
+    let legal = |c: char| c.is_ascii_alphanumeric() || ".-_:".contains(c);
+    if host.is_empty() || !host.chars().all(legal) {
+        return Err("has no valid host name");
+    }
+    Ok(OriginServer {
+        https,
+        host: host.to_ascii_lowercase(),
+        port,
+        weight,
+    })
+}
+
+fn read_health_check(section: Section<'_>) -> HealthCheck {
+    let path = section.parsed("path", |path| {
+        let legal = path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic());
+        legal
+            .then(|| path.to_owned())
+            .ok_or_else(|| "must be a path that begins with `/`".to_owned())
+    });
+    let mut check = HealthCheck {
+        path: path.map_or_else(|| "/".to_owned(), |path| path.value),
+        host: section.string("host").map(|host| host.value),
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(2),
+        rise: 2,
+        fall: 3,
+        status: None,
+    };
+    put(&mut check.interval, section.duration("interval"));
+    put(&mut check.timeout, section.duration("timeout"));
+    put_number(&mut check.rise, section.integer("rise", 1..=100));
+    put_number(&mut check.fall, section.integer("fall", 1..=100));
+    check.status = section
+        .integer("status", 200..=599)
+        .and_then(|status| u16::try_from(status.value).ok());
+    check.interval = check.interval.max(Duration::from_millis(100));
+    section.finish();
+    check
+}
+
+fn read_host_header(section: &Section<'_>) -> Option<String> {
+    let written = section.string("host_header")?;
+    if written.value == "pass" {
+        return None;
+    }
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b);
+    if written.value.is_empty() || !written.value.bytes().all(legal) {
+        let message = format!("`host_header = \"{}\"` is not a host", written.value);
+        let help = "\"pass\" sends the client's host; a name is sent as it is".to_owned();
+        section.reader.fault(written.span, message, Some(help));
+        return None;
+    }
+    Some(written.value)
+}
+
+fn read_timeouts(section: Section<'_>) -> OriginTimeouts {
+    let mut timeouts = OriginTimeouts::default();
+    put(&mut timeouts.connect, section.duration("connect"));
+    let first_byte = section.duration("first_byte");
+    let between_bytes = section.duration("between_bytes");
+    put(&mut timeouts.first_byte, first_byte);
+    timeouts.between_bytes = timeouts.between_bytes.max(timeouts.first_byte);
+    if let Some(pause) = between_bytes {
+        if pause.value < timeouts.first_byte {
+            section.reader.fault(
+                pause.span,
+                "`between_bytes` must be at least `first_byte`",
+                Some(
+                    "one timer watches the reads; the shorter `first_byte` sits within it"
+                        .to_owned(),
+                ),
+            );
+        }
+        timeouts.between_bytes = pause.value;
+    }
+    put(&mut timeouts.total, section.duration("total"));
+    put(
+        &mut timeouts.upgraded_idle,
+        section.duration("upgraded_idle"),
+    );
+    put(&mut timeouts.idle, section.duration("idle"));
+    section.finish();
+    timeouts
+}
+
+fn read_retries(section: Section<'_>) -> Retries {
+    let mut retries = Retries::default();
+    put_number(&mut retries.max, section.integer("max", 0..=10));
+    put_number(
+        &mut retries.budget_percent,
+        section.integer("budget_percent", 0..=100),
+    );
+    section.finish();
+    retries
+}
+
+fn read_tls(section: Section<'_>) -> OriginTls {
+    let mut tls = OriginTls::default();
+    put(&mut tls.verify, section.boolean("verify"));
+    tls.server_name = section.string("server_name").map(|name| name.value);
+    tls.ca = section.string("ca").map(|path| PathBuf::from(path.value));
+    section.finish();
+    tls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_urls_are_scheme_host_and_port() {
+        let server = |text| parse_url(text, 1).map(|s| (s.https, s.host, s.port));
+        assert_eq!(
+            server("http://127.0.0.1:8001"),
+            Ok((false, "127.0.0.1".into(), 8001))
+        );
+        assert_eq!(
+            server("https://App.internal/"),
+            Ok((true, "app.internal".into(), 443))
+        );
+        assert_eq!(server("http://[::1]:81"), Ok((false, "::1".into(), 81)));
+        assert_eq!(server("http://[::1]"), Ok((false, "::1".into(), 80)));
+        for bad in [
+            "127.0.0.1:80",
+            "ftp://a",
+            "http://a/b",
+            "http://a:0",
+            "http://a:x",
+            "http://",
+            "http://u@a",
+            "http://[::1",
+            "http://a b",
+        ] {
+            assert!(server(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Presets: named rule sets, written as a user could have written them.
+
+use super::diagnostics::{Diagnostic, Diagnostics};
+use super::file::read_preset;
+use crate::rules::CacheRule;
+
+/// A named rule set.
+#[derive(Debug)]
+pub struct Preset {
+    /// Name in `presets = [...]`.
+    pub name: &'static str,
+    /// The TOML.
+    pub toml: &'static str,
+}
+
+/// All presets.
+pub const PRESETS: &[Preset] = &[
+    Preset {
+        name: "hashed_assets",
+        toml: include_str!("../../conf/presets/hashed_assets.toml"),
+    },
+    Preset {
+        name: "bypass_private",
+        toml: include_str!("../../conf/presets/bypass_private.toml"),
+    },
+    Preset {
+        name: "django",
+        toml: include_str!("../../conf/presets/django.toml"),
+    },
+];
+
+/// What a preset contributes to a zone.
+pub(super) struct PresetRules {
+    pub(super) session_cookies: Vec<String>,
+    pub(super) rules: Vec<CacheRule>,
+}
+
+impl Preset {
+    /// The preset of this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        PRESETS.iter().find(|preset| preset.name == name)
+    }
+
+    /// Its rules.
+    pub(super) fn rules(&self) -> Result<PresetRules, Diagnostics> {
+        let file = format!("preset {}", self.name);
+        let (session_cookies, rules, faults) = read_preset(self.toml, &file);
+        if faults.is_empty() {
+            Ok(PresetRules {
+                session_cookies,
+                rules,
+            })
+        } else {
+            Err(Diagnostics::new(&file, self.toml, faults))
+        }
+    }
+}
+
+/// A fault that names the presets there are.
+pub(super) fn unknown_preset(name: &str, span: std::ops::Range<usize>) -> Diagnostic {
+    let names = PRESETS.iter().map(|preset| preset.name);
+    let known = || {
+        names
+            .clone()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    Diagnostic {
+        span,
+        message: format!("unknown preset `{name}`"),
+        help: super::diagnostics::did_you_mean(name, names.clone()).or_else(|| {
+            Some(format!(
+                "known are {}; `seawall presets` prints them",
+                known()
+            ))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_reads_without_a_fault() {
+        for preset in PRESETS {
+            let rules = preset.rules().unwrap_or_else(|faults| panic!("{faults}"));
+            assert!(!rules.rules.is_empty(), "{}", preset.name);
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Whether the bytes of an HTTP/1 request head mean one thing only (RFC 9112).
+//!
+//! Whatever two parsers could read differently is refused here, before any other parser sees it:
+//! ambiguous framing is how requests are smuggled. What passes is framed by exactly one of no body,
+//! one Content-Length, or `chunked`.
+
+use http::StatusCode;
+
+/// Bounds on a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Bytes, request line included.
+    pub size: usize,
+    /// Fields.
+    pub fields: usize,
+    /// Bytes of the request target.
+    pub target: usize,
+}
+
+/// A complete, acceptable head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Bytes up to and including the empty line.
+    pub len: usize,
+    /// Whether a body follows.
+    pub has_body: bool,
+}
+
+/// Why a head is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct HeadError {
+    /// Status of the answer.
+    pub status: StatusCode,
+    /// The reason, for the log.
+    pub reason: &'static str,
+}
+
+const fn bad(reason: &'static str) -> HeadError {
+    HeadError {
+        status: StatusCode::BAD_REQUEST,
+        reason,
+    }
+}
+
+/// More fields than any limit allows; a constant because they are parsed on the stack.
+const MOST_FIELDS: usize = 256;
+
+/// Looks at what has arrived of a head; `None` while it is incomplete.
+///
+/// # Errors
+/// The first thing that makes the head unacceptable.
+pub fn check(bytes: &[u8], limits: HeadLimits) -> Result<Option<Head>, HeadError> {
+    let Some(len) = find_end(bytes)? else {
+        // A request line alone can tell that its target is too long, before the whole head is.
+        return if bytes.len() > limits.size {
+            Err(too_large(bytes, limits))
+        } else {
+            Ok(None)
+        };
+    };
+    if len > limits.size {
+        return Err(too_large(bytes, limits));
+    }
+    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(bytes.get(..len).unwrap_or(bytes)) {
+        Ok(httparse::Status::Complete(parsed)) if parsed == len => {}
+        Ok(_) => return Err(bad("the head ends before its empty line")),
+        Err(httparse::Error::TooManyHeaders) => return Err(too_many_fields()),
+        Err(httparse::Error::Version) => {
+            let status = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
+            return Err(HeadError {
+                status,
+                reason: "not HTTP/1.0 or HTTP/1.1",
+            });
+        }
+        Err(_) => return Err(bad("malformed request line or field")),
+    }
+    if request.headers.len() > limits.fields {
+        return Err(too_many_fields());
+    }
+    check_method(request.method.unwrap_or_default())?;
+    let target = request.path.unwrap_or_default();
+    if target.len() > limits.target {
+        return Err(HeadError {
+            status: StatusCode::URI_TOO_LONG,
+            reason: "the target is too long",
+        });
+    }
+    check_target(target)?;
+    check_host(target, request.version == Some(1), request.headers)?;
+    check_expect(request.headers)?;
+    let has_body = check_framing(request.version == Some(1), request.headers)?;
+    Ok(Some(Head { len, has_body }))
+}
+
+fn too_large(bytes: &[u8], limits: HeadLimits) -> HeadError {
+    let line = bytes
+        .iter()
+        .position(|b| *b == b'\n')
+        .unwrap_or(bytes.len());
+    if line > limits.target {
+        return HeadError {
+            status: StatusCode::URI_TOO_LONG,
+            reason: "the target is too long",
+        };
+    }
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    HeadError {
+        status,
+        reason: "the head is too large",
+    }
+}
+
+fn too_many_fields() -> HeadError {
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    HeadError {
+        status,
+        reason: "too many fields",
+    }
+}
+
+/// The end of the empty line. A line feed without its carriage return is refused, although RFC
+/// 9112 §2.2 would allow to take it for a line's end: parsers disagree on it.
+fn find_end(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
+    let mut line_start = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        if *byte != b'\n' {
+            continue;
+        }
+        if at == 0 || bytes.get(at - 1) != Some(&b'\r') {
+            return Err(bad("a line feed without its carriage return"));
+        }
+        if at - 1 == line_start {
+            return Ok(Some(at + 1));
+        }
+        line_start = at + 1;
+    }
+    Ok(None)
+}
+
+fn check_method(method: &str) -> Result<(), HeadError> {
+    // CONNECT would make this an open proxy; TRACE returns credentials to scripts.
+    if matches!(method, "CONNECT" | "TRACE" | "TRACK") {
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        return Err(HeadError {
+            status,
+            reason: "the method is not for this server",
+        });
+    }
+    Ok(())
+}
+
+/// Only bytes that every URI parser keeps as they are (RFC 3986 §2, and what browsers send raw).
+fn check_target(target: &str) -> Result<(), HeadError> {
+    if target.is_empty() || !(target.starts_with('/') || target == "*" || target.contains("://")) {
+        return Err(bad("the target is neither a path nor an absolute URI"));
+    }
+    let legal = |b: u8| b.is_ascii_graphic() && !b"\"<>\\^`{}#".contains(&b);
+    // These browsers do leave unescaped in a query.
+    let tolerated = |b: u8| b"{}^`\\".contains(&b);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    if !path.bytes().all(legal) || !query.bytes().all(|b| legal(b) || tolerated(b)) {
+        return Err(bad("the target has bytes that no URI has"));
+    }
+    if has_control(path) {
+        return Err(bad("the path has an encoded control character"));
+    }
+    Ok(())
+}
+
+/// RFC 3986 §7.3: an encoded NUL is never data, and CR and LF end up in headers.
+fn has_control(path: &str) -> bool {
+    let escapes = path
+        .as_bytes()
+        .windows(3)
+        .filter(|window| window.first() == Some(&b'%'));
+    escapes.into_iter().any(|escape| {
+        [&b"%00"[..], b"%0a", b"%0d"]
+            .iter()
+            .any(|c| escape.eq_ignore_ascii_case(c))
+    })
+}
+
+/// RFC 9112 §3.2: exactly one Host in HTTP/1.1, and no second opinion in the target.
+fn check_host(
+    target: &str,
+    http_11: bool,
+    fields: &[httparse::Header<'_>],
+) -> Result<(), HeadError> {
+    let mut hosts = named(fields, "host");
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(bad("more than one Host"));
+    }
+    let authority = target
+        .split_once("://")
+        .filter(|_| !target.starts_with('/'))
+        .map(|(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
+    match (host, authority) {
+        (None, _) if http_11 => Err(bad("no Host")),
+        (None, None) => Err(bad("no Host")),
+        (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority.as_bytes()) => {
+            Err(bad("Host and target name different hosts"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_expect(fields: &[httparse::Header<'_>]) -> Result<(), HeadError> {
+    if named(fields, "expect").all(|value| value.eq_ignore_ascii_case(b"100-continue")) {
+        return Ok(());
+    }
+    let status = StatusCode::EXPECTATION_FAILED;
+    Err(HeadError {
+        status,
+        reason: "an expectation other than 100-continue",
+    })
+}
+
+/// RFC 9112 §6.1 and §6.3: one framing, stated once, in its plainest form.
+fn check_framing(http_11: bool, fields: &[httparse::Header<'_>]) -> Result<bool, HeadError> {
+    let mut codings = named(fields, "transfer-encoding");
+    let mut lengths = named(fields, "content-length");
+    match (codings.next(), lengths.next()) {
+        (None, None) => Ok(false),
+        (Some(_), Some(_)) => Err(bad("both Transfer-Encoding and Content-Length")),
+        (Some(_), None) if !http_11 => Err(bad("Transfer-Encoding in HTTP/1.0")),
+        (Some(coding), None) => {
+            if codings.next().is_some() {
+                return Err(bad("more than one Transfer-Encoding"));
+            }
+            if coding.eq_ignore_ascii_case(b"chunked") {
+                return Ok(true);
+            }
+            let status = StatusCode::NOT_IMPLEMENTED;
+            Err(HeadError {
+                status,
+                reason: "a transfer coding other than chunked",
+            })
+        }
+        (None, Some(length)) => {
+            if lengths.next().is_some() {
+                return Err(bad("more than one Content-Length"));
+            }
+            let plain = (1..=18).contains(&length.len()) && length.iter().all(u8::is_ascii_digit);
+            if !plain {
+                return Err(bad("a malformed Content-Length"));
+            }
+            Ok(length.iter().any(|digit| *digit != b'0'))
+        }
+    }
+}
+
+fn named<'h>(
+    fields: &'h [httparse::Header<'_>],
+    name: &'static str,
+) -> impl Iterator<Item = &'h [u8]> {
+    fields
+        .iter()
+        .filter(move |field| field.name.eq_ignore_ascii_case(name))
+        .map(|field| field.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits {
+        size: 4096,
+        fields: 20,
+        target: 200,
+    };
+
+    fn status(head: &str) -> Result<bool, u16> {
+        match check(head.as_bytes(), LIMITS) {
+            Ok(Some(head)) => Ok(head.has_body),
+            Ok(None) => Err(0),
+            Err(error) => Err(error.status.as_u16()),
+        }
+    }
+
+    fn with(fields: &str) -> Result<bool, u16> {
+        status(&format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"))
+    }
+
+    #[test]
+    fn plain_requests_pass_with_their_framing() {
+        assert_eq!(status("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), Ok(false));
+        assert_eq!(
+            status("GET http://a/x HTTP/1.1\r\nHost: A\r\n\r\n"),
+            Ok(false)
+        );
+        assert_eq!(status("GET / HTTP/1.0\r\nHost: a\r\n\r\n"), Ok(false));
+        assert_eq!(
+            status("GET /a?q={x}&r=a|b HTTP/1.1\r\nHost: a\r\n\r\n"),
+            Ok(false)
+        );
+        assert_eq!(with("Content-Length: 5\r\n"), Ok(true));
+        assert_eq!(with("Content-Length: 0\r\n"), Ok(false));
+        assert_eq!(with("Transfer-Encoding: Chunked\r\n"), Ok(true));
+        assert_eq!(
+            with("Expect: 100-continue\r\nContent-Length: 1\r\n"),
+            Ok(true)
+        );
+    }
+
+    #[test]
+    fn ambiguous_framing_is_refused() {
+        for (fields, expected) in [
+            ("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", 400),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+                400,
+            ),
+            ("Transfer-Encoding: x, chunked\r\n", 501),
+            ("Transfer-Encoding : chunked\r\n", 400),
+            ("Transfer-Encoding:\u{b}chunked\r\n", 400),
+            ("Content-Length: 4\r\nContent-Length: 4\r\n", 400),
+            ("Content-Length: 4, 4\r\n", 400),
+            ("Content-Length: +4\r\n", 400),
+            ("Content-Length: -1\r\n", 400),
+            ("Content-Length: 0x4\r\n", 400),
+            ("Content-Length:\r\n", 400),
+            ("Content-Length: 9999999999999999999\r\n", 400),
+            ("X: a\r\n folded\r\n", 400),
+            ("X: a\nTransfer-Encoding: chunked\r\n", 400),
+            ("Expect: something\r\n", 417),
+        ] {
+            assert_eq!(with(fields), Err(expected), "{fields:?}");
+        }
+        assert_eq!(
+            status("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            Err(400)
+        );
+    }
+
+    #[test]
+    fn host_must_be_one_and_agree_with_the_target() {
+        for head in [
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+            "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET http://a@b/ HTTP/1.1\r\nHost: b\r\n\r\n",
+        ] {
+            assert_eq!(status(head), Err(400), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn odd_targets_methods_and_versions_are_refused() {
+        for (head, expected) in [
+            ("GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET /\\evil HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET /a%00b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET /a%0d%0ab HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 405),
+            ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+            ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX\u{0}: b\r\n\r\n", 400),
+        ] {
+            assert_eq!(status(head), Err(expected), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn limits_hold_before_the_head_is_complete() {
+        assert_eq!(status("GET / HTTP/1.1\r\nHost"), Err(0));
+        assert_eq!(
+            status(&format!(
+                "GET /{} HTTP/1.1\r\nHost: a\r\n\r\n",
+                "a".repeat(300)
+            )),
+            Err(414)
+        );
+        assert_eq!(status(&format!("GET /{}", "a".repeat(5000))), Err(414));
+        assert_eq!(with(&format!("X: {}\r\n", "a".repeat(5000))), Err(431));
+        assert_eq!(
+            status(&format!(
+                "GET / HTTP/1.1\r\nHost: a\r\nX: {}",
+                "a".repeat(5000)
+            )),
+            Err(431)
+        );
+        assert_eq!(with(&"X: a\r\n".repeat(25)), Err(431));
+        assert_eq!(with(&"X: a\r\n".repeat(300)), Err(431));
+    }
+}

@@ -1,0 +1,269 @@
+//! The Vary field and the selecting key made from a request (RFC 9111 §4.1, RFC 9110 §12.5.5).
+
+use http::{
+    HeaderMap, HeaderName,
+    header::{self, VARY},
+};
+
+use super::{accept_encoding::AcceptedCodings, syntax};
+
+/// Which request fields select among the responses stored under one key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Vary {
+    /// None: one response serves every request.
+    None,
+    /// These fields, sorted and without duplicates.
+    Fields(Vec<HeaderName>),
+    /// `*`, or something that cannot be a field name: no later request matches.
+    Any,
+}
+
+impl Vary {
+    /// All Vary lines of a response, combined.
+    pub fn of(response: &HeaderMap) -> Self {
+        let mut names = Vec::new();
+        for line in response.get_all(VARY) {
+            for member in syntax::members(line.as_bytes()) {
+                match HeaderName::from_bytes(member) {
+                    // `*` is a token and would pass for a name (RFC 9111 §4.1).
+                    Ok(name) if name.as_str() != "*" => names.push(name),
+                    _ => return Self::Any,
+                }
+            }
+        }
+        names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        names.dedup();
+        if names.is_empty() {
+            Self::None
+        } else {
+            Self::Fields(names)
+        }
+    }
+
+    /// The selecting key of a request; `None` when nothing can match. Two requests select the
+    /// same stored response when their keys are equal bytes.
+    pub fn selecting_key(&self, request: &HeaderMap) -> Option<Vec<u8>> {
+        let mut key = Vec::new();
+        self.write_selecting_key(request, &mut key).then_some(key)
+    }
+
+    /// Appends the selecting key to `out`; false, and nothing appended, when nothing can match.
+    pub fn write_selecting_key(&self, request: &HeaderMap, out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::None => true,
+            Self::Any => false,
+            Self::Fields(names) => {
+                for name in names {
+                    write_field(name, request, out);
+                }
+                true
+            }
+        }
+    }
+}
+
+const ABSENT: u8 = 0;
+const PRESENT: u8 = 1;
+
+/// One field as: length and bytes of its name, then `ABSENT`, or `PRESENT` with length and bytes
+/// of its normalised value. Lengths are eight bytes, so fields cannot run into one another.
+fn write_field(name: &HeaderName, request: &HeaderMap, out: &mut Vec<u8>) {
+    out.extend_from_slice(&framed_length(name.as_str().len()));
+    out.extend_from_slice(name.as_str().as_bytes());
+    if !request.contains_key(name) {
+        out.push(ABSENT);
+        return;
+    }
+    out.push(PRESENT);
+    let mut value = Vec::new();
+    write_value(name, request, &mut value);
+    out.extend_from_slice(&framed_length(value.len()));
+    out.extend_from_slice(&value);
+}
+
+fn framed_length(length: usize) -> [u8; 8] {
+    (length as u64).to_be_bytes()
+}
+
+fn write_value(name: &HeaderName, request: &HeaderMap, value: &mut Vec<u8>) {
+    if *name == header::ACCEPT_ENCODING {
+        if let Some(codings) = AcceptedCodings::of(request) {
+            codings.write(value);
+        }
+    } else if is_list(name) {
+        write_list(name, request, value);
+    } else {
+        write_lines(name, request, value);
+    }
+}
+
+/// RFC 9111 §4.1: lines may be combined and whitespace normalised where the field's syntax
+/// allows it; empty members mean nothing (RFC 9110 §5.6.1). Members are joined by a newline, which
+/// no member can contain, so that malformed lines cannot pass for one quoted string.
+fn write_list(name: &HeaderName, request: &HeaderMap, value: &mut Vec<u8>) {
+    for line in request.get_all(name) {
+        for member in syntax::members(line.as_bytes()) {
+            if !value.is_empty() {
+                value.push(b'\n');
+            }
+            value.extend_from_slice(member);
+        }
+    }
+}
+
+/// Lines byte for byte, joined by a newline, which no line can contain.
+fn write_lines(name: &HeaderName, request: &HeaderMap, value: &mut Vec<u8>) {
+    for (position, line) in request.get_all(name).iter().enumerate() {
+        if position > 0 {
+            value.push(b'\n');
+        }
+        value.extend_from_slice(line.as_bytes());
+    }
+}
+
+/// Whether commas separate members. In the fields named here they may be part of the text.
+fn is_list(name: &HeaderName) -> bool {
+    ![
+        header::AUTHORIZATION,
+        header::COOKIE,
+        header::FROM,
+        header::IF_MODIFIED_SINCE,
+        header::ORIGIN,
+        header::REFERER,
+        header::USER_AGENT,
+    ]
+    .contains(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    fn vary(lines: &[&str]) -> Vary {
+        Vary::of(&map(&lines
+            .iter()
+            .map(|line| ("vary", *line))
+            .collect::<Vec<_>>()))
+    }
+
+    fn key(line: &str, request: &[(&'static str, &str)]) -> Option<Vec<u8>> {
+        vary(&[line]).selecting_key(&map(request))
+    }
+
+    #[test]
+    fn rfc9111_4_1_all_lines_count_sorted_and_once() {
+        let fields = |names: &[&'static str]| {
+            Vary::Fields(
+                names
+                    .iter()
+                    .map(|name| HeaderName::from_static(name))
+                    .collect(),
+            )
+        };
+        assert_eq!(vary(&[]), Vary::None);
+        assert_eq!(vary(&["", " , "]), Vary::None);
+        assert_eq!(
+            vary(&["Cookie, accept-language", "COOKIE", "Accept"]),
+            fields(&["accept", "accept-language", "cookie"])
+        );
+    }
+
+    #[test]
+    fn rfc9111_4_1_a_star_anywhere_matches_nothing() {
+        for lines in [
+            &["*"][..],
+            &["*, *"],
+            &[", *"],
+            &["", "*"],
+            &["*, foo"],
+            &["foo", "*"],
+            &["foo bar"],
+            &["\"foo\""],
+        ] {
+            assert_eq!(vary(lines), Vary::Any, "{lines:?}");
+            assert_eq!(vary(lines).selecting_key(&HeaderMap::new()), None);
+        }
+    }
+
+    #[test]
+    fn rfc9111_4_1_whitespace_and_line_breaks_in_lists_do_not_matter() {
+        let one = key("foo", &[("foo", "1, 2")]);
+        assert_eq!(one, key("foo", &[("foo", "1 ,2")]));
+        assert_eq!(one, key("foo", &[("foo", "1"), ("foo", "2")]));
+        assert_ne!(one, key("foo", &[("foo", "2, 1")]));
+        let quoted = key("foo", &[("foo", "\"a,b\"")]);
+        assert_ne!(quoted, key("foo", &[("foo", "\"a, b\"")]));
+        assert_ne!(quoted, key("foo", &[("foo", "\"a"), ("foo", "b\"")]));
+    }
+
+    #[test]
+    fn commas_in_free_text_fields_are_left_alone() {
+        assert_ne!(
+            key("user-agent", &[("user-agent", "a, b")]),
+            key("user-agent", &[("user-agent", "a,b")])
+        );
+        assert_ne!(
+            key("cookie", &[("cookie", "a"), ("cookie", "b")]),
+            key("cookie", &[("cookie", "a, b")])
+        );
+    }
+
+    #[test]
+    fn an_absent_field_differs_from_an_empty_one() {
+        assert_ne!(key("foo", &[]), key("foo", &[("foo", "")]));
+        assert_eq!(key("foo", &[]), key("foo", &[("bar", "1")]));
+        assert_ne!(
+            key("accept-encoding", &[]),
+            key("accept-encoding", &[("accept-encoding", "")])
+        );
+    }
+
+    #[test]
+    fn accept_encoding_selects_by_its_set_of_codings() {
+        let chrome = key(
+            "accept-encoding",
+            &[("accept-encoding", "gzip, deflate, br")],
+        );
+        assert_eq!(
+            chrome,
+            key("accept-encoding", &[("accept-encoding", "br;q=0.9,gzip")])
+        );
+        assert_ne!(
+            chrome,
+            key("accept-encoding", &[("accept-encoding", "gzip")])
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn values_never_run_into_the_next_field(
+            a in "[ -~]{0,12}", b in "[ -~]{0,12}", c in "[ -~]{0,12}", d in "[ -~]{0,12}",
+        ) {
+            let vary = vary(&["cookie, referer"]);
+            let one = vary.selecting_key(&map(&[("cookie", &a), ("referer", &b)]));
+            let other = vary.selecting_key(&map(&[("cookie", &c), ("referer", &d)]));
+            prop_assert_eq!(one == other, (a, b) == (c, d));
+        }
+
+        #[test]
+        fn reading_vary_is_total(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                let mut response = HeaderMap::new();
+                response.insert(VARY, value.clone());
+                let mut request = HeaderMap::new();
+                request.insert("foo", value);
+                let _ = Vary::of(&response).selecting_key(&request);
+            }
+        }
+    }
+}

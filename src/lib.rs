@@ -1,0 +1,37 @@
+//! Seawall: an edge caching reverse proxy and origin shield, from one TOML file.
+//!
+//! The modules in the order a request meets them. *Core* modules are pure functions over plain
+//! values; they name neither Pingora nor a clock (`tests/architecture.rs` holds them to it).
+//! *Shell* modules own sockets, clocks, tasks and Pingora.
+//!
+//! | module | | owns |
+//! |---|---|---|
+//! | [`cli`] | shell | `serve`, `check`, `presets` |
+//! | [`config`] | core | the TOML file, as written and as it runs |
+//! | [`server`] | shell | the process: assembly, reload, draining |
+//! | [`edge`] | shell | listeners, TLS, strict request heads |
+//! | [`proxy`] | shell | Pingora's hooks; a request from its zone to its log line |
+//! | [`zone`] | core | host to zone, canonical paths, session cookies |
+//! | [`rules`] | core | expressions and the settings they give |
+//! | [`fields`] | core | HTTP header fields |
+//! | [`cache`] | core | eligibility, key, reuse, storing, freshening, status |
+//! | [`store`] | shell | stored responses and fills in progress |
+//! | [`origin`] | core + shell | pools, selection, health, discovery |
+//! | [`observe`] | shell | metrics and logs |
+//! | [`admin`] | shell | the operators' listener |
+
+pub mod admin;
+pub mod cache;
+pub mod cli;
+mod clock;
+pub mod config;
+pub mod edge;
+pub mod fields;
+pub mod observe;
+pub mod origin;
+pub mod proxy;
+pub mod request;
+pub mod rules;
+pub mod server;
+pub mod store;
+pub mod zone;

@@ -1,0 +1,417 @@
+//! Prometheus metrics. Labels are names from the configuration and closed sets of words, never
+//! anything a client sends.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::origin::OriginPool;
+use crate::store::StoreStatistics;
+
+/// From a memory hit to a slow report.
+const SECONDS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+/// Words that count as answered by the cache.
+const HITS: &[&str] = &["HIT", "STALE", "UPDATING", "REVALIDATED"];
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    bytes: IntCounterVec,
+    responses: IntCounterVec,
+    seconds: HistogramVec,
+    hit_ratio: GaugeVec,
+    hit_ratio_bytes: GaugeVec,
+    origin_requests: IntCounterVec,
+    origin_failures: IntCounterVec,
+    origin_retries: IntCounterVec,
+    origin_seconds: HistogramVec,
+    origin_replicas: IntGaugeVec,
+    store_objects: IntGauge,
+    store_bytes: IntGauge,
+    store_capacity: IntGauge,
+    reloads: IntCounterVec,
+    reload_success: IntGauge,
+    reload_time: Gauge,
+    connections: IntGauge,
+    refused: IntCounterVec,
+    log_dropped: IntCounter,
+}
+
+/// One finished request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestFigures<'a> {
+    /// Name of the zone, `-` when none answered.
+    pub zone: &'a str,
+    /// The `X-Cache` word.
+    pub cache: &'static str,
+    /// Name of the deciding rule, `default` when none.
+    pub rule: &'a str,
+    /// Status sent.
+    pub status: u16,
+    /// Body bytes sent.
+    pub bytes: u64,
+    /// From the head's arrival to the end.
+    pub duration: Duration,
+}
+
+/// Counts a connection as open while it lives.
+pub struct Connection {
+    open: IntGauge,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}
+
+impl Metrics {
+    /// A fresh set.
+    ///
+    /// # Errors
+    /// When two metrics have one name, which a test rules out.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let by = ["zone", "cache_status", "rule"];
+        Ok(Self {
+            requests: counters(
+                &registry,
+                "requests_total",
+                "Requests by zone, cache status and deciding rule",
+                &by,
+            )?,
+            bytes: counters(
+                &registry,
+                "response_bytes_total",
+                "Body bytes sent to clients",
+                &by,
+            )?,
+            responses: counters(
+                &registry,
+                "responses_total",
+                "Responses by zone and status class",
+                &["zone", "status"],
+            )?,
+            seconds: histograms(
+                &registry,
+                "request_duration_seconds",
+                "Time to answer a request",
+                &["zone", "cache_status"],
+            )?,
+            hit_ratio: gauges(
+                &registry,
+                "cache_hit_ratio",
+                "Share of requests answered by the cache since start",
+                &["zone"],
+            )?,
+            hit_ratio_bytes: gauges(
+                &registry,
+                "cache_hit_ratio_bytes",
+                "Share of body bytes answered by the cache since start",
+                &["zone"],
+            )?,
+            origin_requests: counters(
+                &registry,
+                "origin_requests_total",
+                "Requests sent to the origin",
+                &["pool"],
+            )?,
+            origin_failures: counters(
+                &registry,
+                "origin_failures_total",
+                "Requests to the origin that failed",
+                &["pool", "kind"],
+            )?,
+            origin_retries: counters(
+                &registry,
+                "origin_retries_total",
+                "Requests tried on another replica",
+                &["pool"],
+            )?,
+            origin_seconds: histograms(
+                &registry,
+                "origin_response_seconds",
+                "Time to the origin's response head",
+                &["pool"],
+            )?,
+            origin_replicas: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new("seawall_origin_replicas", "Replicas by health"),
+                    &["pool", "state"],
+                )?,
+            )?,
+            store_objects: gauge(&registry, "store_objects", "Stored responses")?,
+            store_bytes: gauge(&registry, "store_bytes", "Bytes of stored responses")?,
+            store_capacity: gauge(
+                &registry,
+                "store_capacity_bytes",
+                "Bytes the store may hold",
+            )?,
+            reloads: counters(
+                &registry,
+                "config_reloads_total",
+                "Configuration reloads",
+                &["result"],
+            )?,
+            reload_success: gauge(
+                &registry,
+                "config_last_reload_successful",
+                "Whether the last reload took effect",
+            )?,
+            reload_time: register(
+                &registry,
+                Gauge::new(
+                    "seawall_config_last_reload_success_timestamp_seconds",
+                    "When a configuration last took effect",
+                )?,
+            )?,
+            connections: gauge(&registry, "connections", "Open client connections")?,
+            refused: counters(
+                &registry,
+                "refused_requests_total",
+                "Requests refused before any rule",
+                &["reason"],
+            )?,
+            log_dropped: register(
+                &registry,
+                IntCounter::new(
+                    "seawall_access_log_dropped_total",
+                    "Access log lines dropped",
+                )?,
+            )?,
+            registry,
+        })
+    }
+
+    /// Counts a finished request.
+    pub fn request(&self, figures: RequestFigures<'_>) {
+        let labels = [figures.zone, figures.cache, figures.rule];
+        self.requests.with_label_values(&labels).inc();
+        self.bytes.with_label_values(&labels).inc_by(figures.bytes);
+        self.responses
+            .with_label_values(&[figures.zone, status_class(figures.status)])
+            .inc();
+        self.seconds
+            .with_label_values(&[figures.zone, figures.cache])
+            .observe(figures.duration.as_secs_f64());
+    }
+
+    /// Counts a request sent to the origin.
+    pub fn origin_request(&self, pool: &str) {
+        self.origin_requests.with_label_values(&[pool]).inc();
+    }
+
+    /// Counts a request to the origin that failed; `kind` is one of a closed set.
+    pub fn origin_failure(&self, pool: &str, kind: &'static str) {
+        self.origin_failures.with_label_values(&[pool, kind]).inc();
+    }
+
+    /// Counts a retry.
+    pub fn origin_retry(&self, pool: &str) {
+        self.origin_retries.with_label_values(&[pool]).inc();
+    }
+
+    /// Records how long the origin took to begin its answer.
+    pub fn origin_first_byte(&self, pool: &str, after: Duration) {
+        self.origin_seconds
+            .with_label_values(&[pool])
+            .observe(after.as_secs_f64());
+    }
+
+    /// Counts a connection until the result is dropped.
+    pub fn connection(&self) -> Connection {
+        self.connections.inc();
+        Connection {
+            open: self.connections.clone(),
+        }
+    }
+
+    /// Counts a request refused at the edge.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts an access log line that had to be dropped.
+    pub fn log_dropped(&self) {
+        self.log_dropped.inc();
+    }
+
+    /// Records a reload; `now` in seconds since the epoch.
+    pub fn reload(&self, success: bool, now: f64) {
+        let result = if success { "success" } else { "failure" };
+        self.reloads.with_label_values(&[result]).inc();
+        self.reload_success.set(i64::from(success));
+        if success {
+            self.reload_time.set(now);
+        }
+    }
+
+    /// The text format, with what is measured at scrape time filled in.
+    ///
+    /// # Errors
+    /// When the encoder fails.
+    pub fn render<'p>(
+        &self,
+        store: StoreStatistics,
+        pools: impl Iterator<Item = &'p OriginPool>,
+    ) -> Result<Vec<u8>, prometheus::Error> {
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.store_objects.set(signed(store.objects));
+        self.store_bytes.set(signed(store.bytes));
+        self.store_capacity.set(signed(store.capacity));
+        self.origin_replicas.reset();
+        for pool in pools {
+            for replica in pool.replicas().iter() {
+                let state = if replica.healthy() {
+                    "healthy"
+                } else {
+                    "unhealthy"
+                };
+                self.origin_replicas
+                    .with_label_values(&[pool.config.name.as_str(), state])
+                    .inc();
+            }
+        }
+        set_ratios(&self.requests, &self.hit_ratio);
+        set_ratios(&self.bytes, &self.hit_ratio_bytes);
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+/// Sets each zone's ratio of hits from counters by zone, cache status and rule.
+fn set_ratios(counters: &IntCounterVec, ratios: &GaugeVec) {
+    use prometheus::core::Collector;
+    let mut zones: std::collections::BTreeMap<String, (f64, f64)> =
+        std::collections::BTreeMap::new();
+    for family in counters.collect() {
+        for metric in family.get_metric() {
+            let label = |name: &str| {
+                let found = metric
+                    .get_label()
+                    .iter()
+                    .find(|label| label.get_name() == name);
+                found.map_or("", |label| label.get_value())
+            };
+            let (hits, all) = zones.entry(label("zone").to_owned()).or_default();
+            let value = metric.get_counter().get_value();
+            *all += value;
+            if HITS.contains(&label("cache_status")) {
+                *hits += value;
+            }
+        }
+    }
+    for (zone, (hits, all)) in zones {
+        let ratio = if all > 0.0 { hits / all } else { 0.0 };
+        ratios.with_label_values(&[zone.as_str()]).set(ratio);
+    }
+}
+
+fn status_class(status: u16) -> &'static str {
+    match status {
+        100..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        500..600 => "5xx",
+        _ => "none",
+    }
+}
+
+fn register<C: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn name(short: &str) -> String {
+    format!("seawall_{short}")
+}
+
+fn counters(
+    registry: &Registry,
+    short: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    register(
+        registry,
+        IntCounterVec::new(Opts::new(name(short), help), labels)?,
+    )
+}
+
+fn gauges(
+    registry: &Registry,
+    short: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<GaugeVec, prometheus::Error> {
+    register(
+        registry,
+        GaugeVec::new(Opts::new(name(short), help), labels)?,
+    )
+}
+
+fn gauge(registry: &Registry, short: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    register(registry, IntGauge::new(name(short), help)?)
+}
+
+fn histograms(
+    registry: &Registry,
+    short: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<HistogramVec, prometheus::Error> {
+    let options = HistogramOpts::new(name(short), help).buckets(SECONDS.to_vec());
+    register(registry, HistogramVec::new(options, labels)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ratio_counts_hits_among_all_requests_of_a_zone() {
+        let metrics = Metrics::new().unwrap();
+        for (cache, bytes) in [
+            ("HIT", 300),
+            ("MISS", 100),
+            ("BYPASS", 0),
+            ("UPDATING", 100),
+        ] {
+            metrics.request(RequestFigures {
+                zone: "shop",
+                cache,
+                rule: "default",
+                status: 200,
+                bytes,
+                duration: Duration::from_millis(1),
+            });
+        }
+        let store = StoreStatistics {
+            objects: 1,
+            bytes: 2,
+            capacity: 3,
+        };
+        let text = String::from_utf8(metrics.render(store, std::iter::empty()).unwrap()).unwrap();
+        assert!(
+            text.contains("seawall_cache_hit_ratio{zone=\"shop\"} 0.5\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("seawall_cache_hit_ratio_bytes{zone=\"shop\"} 0.8\n"),
+            "{text}"
+        );
+        assert!(text.contains("seawall_store_bytes 2\n"), "{text}");
+    }
+}

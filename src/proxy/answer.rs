@@ -1,0 +1,94 @@
+//! The response as the client gets it: hop-by-hop fields gone, lifetimes for browsers as the rules
+//! say, and what the cache did.
+
+use std::time::SystemTime;
+
+use http::header::{AGE, CONNECTION, DATE, SET_COOKIE, UPGRADE, VIA};
+use http::{HeaderMap, StatusCode};
+use pingora_error::Result;
+use pingora_http::ResponseHeader;
+
+use super::exchange::Exchange;
+use super::forward::via;
+use crate::cache::browser::{ClientAge, apply_browser_ttl};
+use crate::cache::eligibility::RequestDecision;
+use crate::cache::status::CacheStatus;
+use crate::fields::hop_by_hop::strip_for_forwarding;
+
+/// The field with the one-word summary.
+pub(super) const X_CACHE: &str = "x-cache";
+/// RFC 9211.
+pub(super) const CACHE_STATUS: &str = "cache-status";
+/// The id by which a request is found in the logs.
+pub(super) const X_REQUEST_ID: &str = "x-request-id";
+
+/// Cleans what arrived from the origin, before anything is decided about it.
+pub(super) fn receive(head: &mut ResponseHeader, exchange: &Exchange) {
+    if head.status != StatusCode::SWITCHING_PROTOCOLS {
+        // The length or chunked framing stays: Pingora reads it off the head.
+        let framing = head.headers.get(http::header::TRANSFER_ENCODING).cloned();
+        edit(head, strip_for_forwarding);
+        if let Some(framing) = framing {
+            let _ = head.insert_header(http::header::TRANSFER_ENCODING, framing);
+        }
+    } else if !head.headers.contains_key(UPGRADE) {
+        head.remove_header(&CONNECTION);
+    }
+    let strips = exchange.request.as_ref().is_some_and(|request| {
+        request.decision == RequestDecision::Lookup && request.settings.strip_set_cookie.value
+    });
+    if strips {
+        head.remove_header(&SET_COOKIE);
+    }
+}
+
+/// Dresses the head for the client.
+///
+/// # Errors
+/// When a value is not a valid field value.
+pub(super) fn send(
+    head: &mut ResponseHeader,
+    exchange: &Exchange,
+    status: &CacheStatus,
+    now: SystemTime,
+) -> Result<()> {
+    if head.status.is_informational() {
+        return Ok(());
+    }
+    let browser_ttl = exchange
+        .request
+        .as_ref()
+        .map(|request| request.settings.browser_ttl.value);
+    let eligible = exchange
+        .request
+        .as_ref()
+        .is_some_and(|request| request.decision == RequestDecision::Lookup);
+    let mut age = ClientAge::Continue;
+    if let Some(ttl) = browser_ttl.filter(|_| eligible) {
+        let code = head.status;
+        edit(head, |fields| age = apply_browser_ttl(fields, ttl, code));
+    }
+    match age {
+        ClientAge::Restart => {
+            head.remove_header(&AGE);
+            head.insert_header(DATE, httpdate::fmt_http_date(now))?;
+        }
+        ClientAge::Continue => {
+            // Pingora puts Age on hits alone; a validated response has an age as well (RFC 9111 §5.1).
+            if let Some(times) = exchange.found.filter(|_| head.headers.contains_key(AGE)) {
+                head.insert_header(AGE, times.age(now).as_secs().to_string())?;
+            }
+        }
+    }
+    head.append_header(VIA, via(head.version))?;
+    head.append_header(CACHE_STATUS, status.to_value())?;
+    head.insert_header(X_CACHE, status.x_cache().as_str())?;
+    head.insert_header(X_REQUEST_ID, &exchange.request_id)
+}
+
+/// Changes the fields through plain `http` types; Pingora's record of their case follows.
+fn edit(head: &mut ResponseHeader, change: impl FnOnce(&mut HeaderMap)) {
+    let mut fields = head.headers.clone();
+    change(&mut fields);
+    super::caching::replace_fields(head, &fields);
+}

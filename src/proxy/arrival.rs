@@ -1,0 +1,157 @@
+//! A request arrives: one canonical form, its zone, its settings, and whether it may use the cache.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, Uri, Version};
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+
+use super::exchange::{Exchange, SiteRequest};
+use crate::cache::eligibility::eligibility;
+use crate::fields::cookies::cookies;
+use crate::request::Scheme;
+use crate::zone::{Authority, SessionCookies, canonical_path};
+
+/// Fills `exchange` from the head in `session`.
+///
+/// # Errors
+/// An HTTP status when no zone may answer: 400, 413, 421.
+pub(super) fn receive(session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+    let scheme = scheme(session);
+    let client = client_address(session);
+    let head = session.req_header_mut();
+    let authority = authority(head, scheme)?;
+    normalise(head, &authority)?;
+    let head = session.req_header();
+    check_body_size(head, exchange.runtime.config.client.max_body_size)?;
+    let Some(site) = exchange.runtime.site(authority.host()) else {
+        // RFC 9110 §15.5.20.
+        return refuse(421, "no zone answers for this host");
+    };
+    let mut request = SiteRequest {
+        session_cookie: has_session_cookie(&head.headers, &site.zone.session_cookies),
+        has_body: has_body(head),
+        upgrade: head.version == Version::HTTP_11 && head.headers.contains_key(UPGRADE),
+        settings: site.zone.cache_rules.no_settings(),
+        decision: crate::cache::eligibility::RequestDecision::Lookup,
+        site: site.clone(),
+        client,
+        scheme,
+        authority,
+    };
+    request.settings = site.zone.cache_rules.evaluate(&request.view(head));
+    request.decision = eligibility(&request.view(head), &request.settings);
+    exchange.request = Some(request);
+    Ok(())
+}
+
+fn refuse<T>(status: u16, why: &'static str) -> Result<T> {
+    Error::e_explain(ErrorType::HTTPStatus(status), why)
+        .map_err(|error: Box<Error>| error.into_down())
+}
+
+fn scheme(session: &Session) -> Scheme {
+    let tls = session
+        .digest()
+        .is_some_and(|digest| digest.ssl_digest.is_some());
+    if tls { Scheme::Https } else { Scheme::Http }
+}
+
+/// Background validations have no client of their own.
+fn client_address(session: &Session) -> IpAddr {
+    session
+        .client_addr()
+        .and_then(|address| address.as_inet())
+        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| {
+            address.ip().to_canonical()
+        })
+}
+
+/// The one host the request names. HTTP/2 has it in `:authority` (RFC 9113 §8.3.1), an absolute
+/// target in the target (RFC 9112 §3.2.2), everything else in Host; two that differ are refused.
+fn authority(head: &RequestHeader, scheme: Scheme) -> Result<Authority> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    if second.is_some() {
+        return refuse(400, "more than one Host");
+    }
+    let from_host = match host.map(|host| {
+        host.to_str()
+            .ok()
+            .and_then(|host| Authority::parse(host, scheme))
+    }) {
+        Some(None) => return refuse(400, "a malformed Host"),
+        Some(Some(host)) => Some(host),
+        None => None,
+    };
+    let from_target = match head
+        .uri
+        .authority()
+        .map(|target| Authority::parse(target.as_str(), scheme))
+    {
+        Some(None) => return refuse(400, "a malformed authority"),
+        Some(Some(target)) => Some(target),
+        None => None,
+    };
+    match (from_target, from_host) {
+        (Some(target), Some(host)) if target != host => {
+            refuse(400, "Host and target name different hosts")
+        }
+        (Some(authority), _) | (None, Some(authority)) => Ok(authority),
+        (None, None) => refuse(400, "no Host"),
+    }
+}
+
+/// Rewrites target and Host to their canonical form: what is matched, keyed and forwarded is one.
+fn normalise(head: &mut RequestHeader, authority: &Authority) -> Result<()> {
+    let path = match head.uri.path() {
+        // `OPTIONS *` asks about the server, which is this one.
+        "*" | "" => "/".into(),
+        path => match canonical_path(path) {
+            Ok(path) => path.into_owned(),
+            Err(error) => {
+                return Error::e_explain(ErrorType::HTTPStatus(400), error.to_string())
+                    .map_err(|error: Box<Error>| error.into_down());
+            }
+        },
+    };
+    let target = match head.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    if head
+        .uri
+        .path_and_query()
+        .is_none_or(|current| current.as_str() != target)
+        || head.uri.authority().is_some()
+    {
+        match target.parse::<Uri>() {
+            Ok(uri) => head.set_uri(uri),
+            Err(_) => return refuse(400, "a malformed target"),
+        }
+    }
+    head.insert_header(HOST, authority.as_str())
+}
+
+fn check_body_size(head: &RequestHeader, most: u64) -> Result<()> {
+    let announced = head
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > most) {
+        return refuse(413, "the body is larger than allowed");
+    }
+    Ok(())
+}
+
+fn has_body(head: &RequestHeader) -> bool {
+    let length = head.headers.get(CONTENT_LENGTH);
+    head.headers.contains_key(TRANSFER_ENCODING)
+        || length.is_some_and(|length| length.as_bytes() != b"0")
+}
+
+fn has_session_cookie(headers: &HeaderMap, names: &SessionCookies) -> bool {
+    cookies(headers).any(|(name, _)| names.contains(name))
+}

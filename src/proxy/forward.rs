@@ -1,0 +1,127 @@
+//! The request as the origin gets it: what clients may not say is removed, what Seawall knows is
+//! added.
+
+use http::header::{ACCEPT_ENCODING, FORWARDED, HOST, VIA};
+use http::{Method, Version};
+use pingora_error::Result;
+use pingora_http::RequestHeader;
+
+use super::exchange::{Exchange, SiteRequest};
+use crate::cache::eligibility::RequestDecision;
+use crate::fields::accept_encoding::AcceptedCodings;
+
+/// Fields by which a proxy tells the app about the client, or an app lets the client override the
+/// request. None of them is in the key: from a client they could change a shared response.
+const CLIENTS_MAY_NOT_SEND: &[&str] = &[
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-forwarded-protocol",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-forwarded-uri",
+    "x-forwarded-path",
+    "x-forwarded-client-cert",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "x-original-url",
+    "x-original-uri",
+    "x-original-host",
+    "x-rewrite-url",
+    "x-host",
+    "x-http-host-override",
+    "x-scheme",
+    "x-url-scheme",
+    "front-end-https",
+    "x-request-id",
+    // Next.js once took this for its own middleware (CVE-2025-29927).
+    "x-middleware-subrequest",
+    // CGI makes it HTTP_PROXY (httpoxy, CVE-2016-5385).
+    "proxy",
+];
+
+/// Fields that turn a GET into another method at the origin.
+const METHOD_OVERRIDES: &[&str] = &[
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+
+/// Prepares `head`, a copy of the client's request from which Pingora removed the hop-by-hop fields.
+///
+/// # Errors
+/// When a value is not a valid field value.
+pub(super) fn prepare(
+    head: &mut RequestHeader,
+    exchange: &Exchange,
+    request: &SiteRequest,
+) -> Result<()> {
+    for name in CLIENTS_MAY_NOT_SEND {
+        head.remove_header(*name);
+    }
+    if matches!(head.method, Method::GET | Method::HEAD) {
+        for name in METHOD_OVERRIDES {
+            head.remove_header(*name);
+        }
+    }
+    if request.decision == RequestDecision::Lookup {
+        normalise_codings(head)?;
+    }
+    describe_client(head, request)?;
+    append_via(head)?;
+    head.insert_header("x-request-id", &exchange.request_id)?;
+    match &request.site.pool.config.host_header {
+        Some(host) => head.insert_header(HOST, host),
+        None => head.insert_header(HOST, request.authority.as_str()),
+    }
+}
+
+/// What the selecting key holds of Accept-Encoding is what the origin sees of it.
+fn normalise_codings(head: &mut RequestHeader) -> Result<()> {
+    match AcceptedCodings::of(&head.headers) {
+        Some(codings) => head.insert_header(ACCEPT_ENCODING, codings.to_value()),
+        None => Ok(()),
+    }
+}
+
+fn describe_client(head: &mut RequestHeader, request: &SiteRequest) -> Result<()> {
+    let client = request.client.to_string();
+    let scheme = request.scheme.as_str();
+    let host = request.authority.as_str();
+    // RFC 7239 §6: an IPv6 address is bracketed and quoted.
+    let node = if request.client.is_ipv6() {
+        format!("\"[{client}]\"")
+    } else {
+        client.clone()
+    };
+    head.insert_header(
+        FORWARDED,
+        format!("for={node};host=\"{host}\";proto={scheme}"),
+    )?;
+    head.insert_header("x-forwarded-for", &client)?;
+    head.insert_header("x-real-ip", client)?;
+    head.insert_header("x-forwarded-host", host)?;
+    head.insert_header("x-forwarded-proto", scheme)
+}
+
+/// RFC 9110 §7.6.3.
+fn append_via(head: &mut RequestHeader) -> Result<()> {
+    head.append_header(VIA, via(head.version)).map(drop)
+}
+
+/// This hop in a Via field.
+pub(super) fn via(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2 seawall",
+        Version::HTTP_10 => "1.0 seawall",
+        _ => "1.1 seawall",
+    }
+}

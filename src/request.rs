@@ -1,0 +1,52 @@
+//! The request as every decision sees it: a borrowed view of plain values.
+//!
+//! Shell code builds one [`RequestView`] per request from whatever it parsed; core code (rules,
+//! eligibility, key, storing) reads nothing else. It owns nothing and knows no Pingora type.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, Method, Version};
+
+/// The scheme under which the client reached the listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Cleartext.
+    Http,
+    /// TLS.
+    Https,
+}
+
+impl Scheme {
+    /// The scheme as it is written in a URI.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// A borrowed view of one client request (RFC 9110 §3.4).
+#[derive(Clone, Copy, Debug)]
+pub struct RequestView<'a> {
+    /// The request method.
+    pub method: &'a Method,
+    /// Scheme of the listener that accepted the request.
+    pub scheme: Scheme,
+    /// Canonical host: lower case, without a trailing dot or default port.
+    pub host: &'a str,
+    /// Path as it will be forwarded; begins with `/`.
+    pub path: &'a str,
+    /// Query without its `?`, as it will be forwarded; `None` when there is no `?`.
+    pub query: Option<&'a str>,
+    /// Protocol version on the client's connection.
+    pub version: Version,
+    /// All header fields the client sent.
+    pub headers: &'a HeaderMap,
+    /// Address of the client.
+    pub client: IpAddr,
+    /// Whether a cookie's name is one of the zone's session cookies.
+    pub session_cookie: bool,
+    /// Whether the request announces a body (RFC 9112 §6).
+    pub has_body: bool,
+}

@@ -1,0 +1,191 @@
+//! The whole process on one screen: listeners, the proxy behind them, and the services beside it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use pingora_core::listeners::TcpSocketOptions;
+use pingora_core::protocols::TcpKeepalive;
+use pingora_core::server::configuration::{Opt, ServerConf};
+use pingora_core::server::{RunArgs, Server};
+use pingora_core::services::background::background_service;
+use pingora_core::services::listening::Service;
+
+use super::drain::{Drain, InFlight};
+use super::reload::{Reload, load_config};
+use super::{Runtime, Shared};
+use crate::admin::Admin;
+use crate::clock;
+use crate::config::{Config, Diagnostics, TlsFiles};
+use crate::edge::{Certificates, Front};
+use crate::observe::{AccessLog, Metrics};
+use crate::proxy;
+use crate::store::MemoryStore;
+
+/// Why the process did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration has faults.
+    #[error("{0}")]
+    Config(Diagnostics),
+    /// The configuration is fine but cannot be run here.
+    #[error("{0}")]
+    Environment(String),
+}
+
+/// Serves until a signal ends the process: SIGTERM drains, SIGQUIT hands the listening sockets to
+/// a process started with `upgrade`, SIGINT ends at once.
+///
+/// # Errors
+/// Why it could not start.
+pub fn serve(path: &Path, upgrade: bool) -> Result<(), StartError> {
+    let config = load_config(path).map_err(StartError::Config)?;
+    let environment = StartError::Environment;
+    if !upgrade {
+        check_addresses(&config).map_err(environment)?;
+    }
+    let certificates = load_certificates(&config).map_err(environment)?;
+    let shared = share(config).map_err(environment)?;
+    let server = assemble(path, upgrade, &shared, certificates).map_err(environment)?;
+    server.run(RunArgs::default());
+    shared.access_log.flush();
+    Ok(())
+}
+
+fn share(config: Config) -> Result<Arc<Shared>, String> {
+    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    metrics.reload(true, unix_seconds());
+    let store = MemoryStore::leak(config.cache.memory)?;
+    let access_log =
+        AccessLog::to_stdout().map_err(|error| format!("no thread for the access log: {error}"))?;
+    let runtime = Runtime::prepare(config, None)?;
+    Ok(Arc::new(Shared {
+        runtime: ArcSwap::from_pointee(runtime),
+        metrics,
+        store,
+        access_log,
+        in_flight: InFlight::default(),
+    }))
+}
+
+fn assemble(
+    path: &Path,
+    upgrade: bool,
+    shared: &Arc<Shared>,
+    certificates: Vec<(TlsFiles, Arc<Certificates>)>,
+) -> Result<Server, String> {
+    let config = shared.runtime().config.clone();
+    let options = Opt {
+        upgrade,
+        ..Opt::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(options, server_conf(&config));
+    server.bootstrap();
+
+    let requests = proxy::requests(shared.clone(), &server.configuration);
+    let mut edge = Service::new("edge".to_owned(), Front::new(requests, shared.clone()));
+    for listener in &config.listeners {
+        let address = listener.address.to_string();
+        let presented = listener.tls.as_ref().and_then(|files| {
+            certificates
+                .iter()
+                .find(|(loaded, _)| loaded == files)
+                .map(|(_, certificates)| certificates)
+        });
+        match presented {
+            Some(presented) => {
+                edge.add_tls_with_settings(&address, Some(socket_options()), presented.settings()?);
+            }
+            None => edge.add_tcp_with_settings(&address, socket_options()),
+        }
+    }
+    server.add_service(edge);
+    if let Some(address) = config.admin {
+        let mut admin = Service::new("admin".to_owned(), Admin::new(shared.clone()));
+        admin.threads = Some(1);
+        admin.add_tcp(&address.to_string());
+        server.add_service(admin);
+    }
+    let reload = Reload {
+        path: path.to_owned(),
+        shared: shared.clone(),
+        certificates,
+    };
+    server.add_service(background_service("origins and reload", reload));
+    server.add_service(background_service(
+        "drain",
+        Drain {
+            shared: shared.clone(),
+        },
+    ));
+    for listener in &config.listeners {
+        let scheme = if listener.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        tracing::info!(address = %listener.address, scheme, "listening");
+    }
+    Ok(server)
+}
+
+fn server_conf(config: &Config) -> ServerConf {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    ServerConf {
+        threads: config.server.threads.unwrap_or(cores),
+        work_stealing: true,
+        upgrade_sock: config.server.upgrade_socket.display().to_string(),
+        // Draining ends the process as soon as it is done; this is only the last resort.
+        grace_period_seconds: Some(config.server.drain_timeout.as_secs() + 5),
+        graceful_shutdown_timeout_seconds: Some(1),
+        upstream_keepalive_pool_size: 512,
+        // Retries are decided per request; this only bounds them.
+        max_retries: 12,
+        ..ServerConf::default()
+    }
+}
+
+fn socket_options() -> TcpSocketOptions {
+    let mut options = TcpSocketOptions::default();
+    options.tcp_keepalive = Some(TcpKeepalive {
+        idle: std::time::Duration::from_secs(60),
+        interval: std::time::Duration::from_secs(10),
+        count: 5,
+        #[cfg(target_os = "linux")]
+        user_timeout: std::time::Duration::ZERO,
+    });
+    options
+}
+
+/// Pingora ends a service that cannot listen but not the process; this finds out before.
+fn check_addresses(config: &Config) -> Result<(), String> {
+    let public = config.listeners.iter().map(|listener| listener.address);
+    let mut held = Vec::new();
+    for address in public.chain(config.admin) {
+        let listener = std::net::TcpListener::bind(address)
+            .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        held.push(listener);
+    }
+    Ok(())
+}
+
+fn load_certificates(config: &Config) -> Result<Vec<(TlsFiles, Arc<Certificates>)>, String> {
+    let mut loaded: Vec<(TlsFiles, Arc<Certificates>)> = Vec::new();
+    for files in config
+        .listeners
+        .iter()
+        .filter_map(|listener| listener.tls.as_ref())
+    {
+        if !loaded.iter().any(|(known, _)| known == files) {
+            loaded.push((files.clone(), Certificates::load(files)?));
+        }
+    }
+    Ok(loaded)
+}
+
+fn unix_seconds() -> f64 {
+    clock::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}

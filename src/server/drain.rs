@@ -1,0 +1,76 @@
+//! Ending without cutting anyone off: counts requests in flight and ends the process once they are
+//! done, at the latest when the drain time is over.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::services::background::BackgroundService;
+
+use super::Shared;
+use crate::clock;
+
+/// Requests being served.
+#[derive(Clone, Debug, Default)]
+pub struct InFlight {
+    count: Arc<AtomicU64>,
+}
+
+/// One request being served, until dropped.
+#[derive(Debug)]
+pub struct InFlightGuard {
+    count: Arc<AtomicU64>,
+}
+
+impl InFlight {
+    /// Counts a request.
+    pub fn enter(&self) -> InFlightGuard {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        InFlightGuard {
+            count: self.count.clone(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+}
+
+impl Drop for InFlightGuard {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Ends the process after a shutdown signal.
+pub(super) struct Drain {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[async_trait]
+impl BackgroundService for Drain {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        while !*shutdown.borrow_and_update() {
+            if shutdown.changed().await.is_err() {
+                return;
+            }
+        }
+        let started = clock::instant();
+        let limit = self.shared.runtime().config.server.drain_timeout;
+        // Connections that were accepted a moment ago get to send the request they were made for.
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        while !self.shared.in_flight.is_empty() && started.elapsed() < limit {
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        let cut_off = self.shared.in_flight.count.load(Ordering::Acquire);
+        tracing::info!(
+            cut_off,
+            after_ms = started.elapsed().as_millis(),
+            "drained, ending"
+        );
+        self.shared.access_log.flush();
+        std::process::exit(0);
+    }
+}

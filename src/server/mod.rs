@@ -1,0 +1,38 @@
+//! The process: what is shared, how it is put together, how it reloads and ends.
+
+mod assemble;
+mod drain;
+mod reload;
+mod runtime;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+pub use assemble::{StartError, serve};
+pub use reload::load_config;
+pub use runtime::{Runtime, Site};
+
+use crate::observe::{AccessLog, Metrics};
+use crate::store::MemoryStore;
+use drain::InFlight;
+
+/// What every part of the process sees.
+pub struct Shared {
+    runtime: ArcSwap<Runtime>,
+    /// All metrics.
+    pub metrics: Metrics,
+    /// The store.
+    pub store: &'static MemoryStore,
+    /// Where requests are logged.
+    pub access_log: AccessLog,
+    /// Requests being served.
+    pub in_flight: InFlight,
+}
+
+impl Shared {
+    /// The configuration in force. A request keeps the one it began with.
+    pub fn runtime(&self) -> Arc<Runtime> {
+        self.runtime.load_full()
+    }
+}

@@ -1,0 +1,135 @@
+//! Taking over a changed configuration: on SIGHUP, and when the file's content changes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::services::background::BackgroundService;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Runtime, Shared};
+use crate::clock;
+use crate::config::{self, Config, TlsFiles};
+use crate::edge::Certificates;
+
+/// How often the files are looked at. Looking works for editors that replace a file, for mounted
+/// Kubernetes ConfigMaps and for network file systems alike.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// Why the file cannot be read, or all its faults, fit to be printed.
+pub fn load_config(path: &Path) -> Result<Config, config::Diagnostics> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(source) => config::parse(&name, &source, &|variable| std::env::var(variable).ok()),
+        Err(error) => {
+            let fault = config::Diagnostic {
+                span: 0..0,
+                message: format!("cannot read the file: {error}"),
+                help: None,
+            };
+            Err(config::Diagnostics::new(&name, "", vec![fault]))
+        }
+    }
+}
+
+/// Watches the configuration file and the certificates.
+pub(super) struct Reload {
+    pub(super) path: PathBuf,
+    pub(super) shared: Arc<Shared>,
+    pub(super) certificates: Vec<(TlsFiles, Arc<Certificates>)>,
+}
+
+#[async_trait]
+impl BackgroundService for Reload {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        self.shared.runtime().start();
+        let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+            tracing::error!("SIGHUP cannot be received; reloads follow the file alone");
+            return;
+        };
+        let mut seen = self.fingerprint();
+        loop {
+            let asked = tokio::select! {
+                received = hangup.recv() => received.is_some(),
+                () = tokio::time::sleep(LOOK) => false,
+                _ = shutdown.changed() => return,
+            };
+            let now = self.fingerprint();
+            if asked || now != seen {
+                seen = now;
+                self.reload();
+            }
+        }
+    }
+}
+
+impl Reload {
+    /// Content of every file that matters; `None` for one that cannot be read.
+    fn fingerprint(&self) -> Vec<Option<Vec<u8>>> {
+        let tls = self
+            .certificates
+            .iter()
+            .flat_map(|(files, _)| [&files.certificate, &files.key]);
+        std::iter::once(&self.path)
+            .chain(tls)
+            .map(|path| std::fs::read(path).ok())
+            .collect()
+    }
+
+    /// All or nothing: whatever fails, the configuration in force stays.
+    fn reload(&self) {
+        let now = clock::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs_f64();
+        let outcome = self.apply();
+        self.shared.metrics.reload(outcome.is_ok(), now);
+        match outcome {
+            Ok(()) => tracing::info!(file = %self.path.display(), "configuration reloaded"),
+            Err(faults) => {
+                for fault in faults {
+                    tracing::error!(fault, "configuration not reloaded; the last good one stays");
+                }
+            }
+        }
+    }
+
+    fn apply(&self) -> Result<(), Vec<String>> {
+        let config =
+            load_config(&self.path).map_err(|faults| faults.lines().collect::<Vec<_>>())?;
+        let previous = self.shared.runtime();
+        let runtime = Runtime::prepare(config, Some(&previous)).map_err(|why| vec![why])?;
+        for (files, certificates) in &self.certificates {
+            certificates.reload(files).map_err(|why| vec![why])?;
+        }
+        warn_of_restart(&previous.config, &runtime.config);
+        self.shared.store.set_capacity(runtime.config.cache.memory);
+        runtime.start();
+        self.shared.runtime.store(Arc::new(runtime));
+        Ok(())
+    }
+}
+
+fn warn_of_restart(old: &Config, new: &Config) {
+    let changed = [
+        ("listen", old.listeners != new.listeners),
+        ("admin", old.admin != new.admin),
+        ("server", old.server != new.server),
+        (
+            "cache.collapse_timeout",
+            old.cache.collapse_timeout != new.cache.collapse_timeout,
+        ),
+        (
+            "client.http2_max_streams",
+            old.client.http2_max_streams != new.client.http2_max_streams,
+        ),
+    ];
+    for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
+        tracing::warn!(key, "changed, but takes effect only with a restart");
+    }
+}

@@ -1,0 +1,83 @@
+//! A configuration together with what it takes to run it.
+
+use std::sync::Arc;
+
+use crate::config::{Config, Zone};
+use crate::origin::OriginPool;
+use crate::zone::{self, HostPattern};
+
+/// A configuration in force.
+pub struct Runtime {
+    /// The configuration.
+    pub config: Config,
+    /// All pools, running.
+    pub pools: Vec<Arc<OriginPool>>,
+    sites: Vec<Site>,
+}
+
+/// A zone with its pool.
+#[derive(Clone)]
+pub struct Site {
+    /// The zone.
+    pub zone: Arc<Zone>,
+    /// Its pool.
+    pub pool: Arc<OriginPool>,
+}
+
+impl Runtime {
+    /// Prepares `config`. Pools that did not change go on as they are, with their health and turns.
+    ///
+    /// # Errors
+    /// What of the configuration cannot be run.
+    pub fn prepare(config: Config, previous: Option<&Self>) -> Result<Self, String> {
+        let mut pools: Vec<Arc<OriginPool>> = Vec::new();
+        for wanted in &config.pools {
+            let unchanged = previous
+                .into_iter()
+                .flat_map(|previous| &previous.pools)
+                .find(|pool| pool.config == *wanted)
+                .cloned();
+            pools.push(match unchanged {
+                Some(pool) => pool,
+                None => OriginPool::new(wanted.clone())
+                    .map_err(|why| format!("pool \"{}\": {why}", wanted.name))?,
+            });
+        }
+        let sites = config
+            .zones
+            .iter()
+            .map(|zone| {
+                let pool = pools
+                    .iter()
+                    .find(|pool| pool.config.name == zone.pool)
+                    .cloned();
+                let pool = pool.ok_or_else(|| format!("zone \"{}\" has no pool", zone.name))?;
+                Ok(Site {
+                    zone: zone.clone(),
+                    pool,
+                })
+            })
+            .collect::<Result<_, String>>()?;
+        Ok(Self {
+            config,
+            pools,
+            sites,
+        })
+    }
+
+    /// Starts what runs in the background; a second call changes nothing.
+    pub fn start(&self) {
+        for pool in &self.pools {
+            pool.start();
+        }
+    }
+
+    /// The site that answers for `host`, in canonical form.
+    pub fn site(&self, host: &str) -> Option<&Site> {
+        let patterns = self
+            .sites
+            .iter()
+            .map(|site| -> &[HostPattern] { &site.zone.hosts });
+        self.sites.get(zone::find(patterns, host)?)
+    }
+}

@@ -1,0 +1,209 @@
+//! A response on its way into the store: one writer, any number of readers that stream along.
+//!
+//! While the response may still be stored, all of it is kept. Once it proves larger than what may
+//! be stored, it becomes a tee: new readers are turned away, and the writer waits for those there
+//! so that only a window of it is held. A writer that goes away before the end fails every reader,
+//! so that a truncated body never looks complete.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::stored::StoredMeta;
+
+/// Bytes held for readers once a response is too large to store.
+const WINDOW: u64 = 4 << 20;
+
+/// Shared by the writer and its readers.
+#[derive(Debug)]
+pub(super) struct Fill {
+    pub(super) meta: StoredMeta,
+    largest: u64,
+    state: Mutex<State>,
+    changed: Notify,
+    drained: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Chunks not yet dropped; the first one has the number `dropped`.
+    chunks: Vec<Bytes>,
+    dropped: usize,
+    held: u64,
+    written: u64,
+    too_large: bool,
+    end: Option<End>,
+    /// Next chunk of each reader.
+    readers: BTreeMap<u64, usize>,
+    next_reader: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Complete,
+    Aborted,
+}
+
+/// Why a write or a read cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FillError {
+    /// The writer went away before the end.
+    #[error("the response ended before its time")]
+    Aborted,
+    /// Too large to store, and nobody reads it any more.
+    #[error("too large to store and no reader is left")]
+    Pointless,
+}
+
+impl Fill {
+    pub(super) fn new(meta: StoredMeta, largest: u64) -> Self {
+        Self {
+            meta,
+            largest,
+            state: Mutex::default(),
+            changed: Notify::new(),
+            drained: Notify::new(),
+        }
+    }
+
+    /// A reader from the first byte; `None` when the beginning is gone.
+    pub(super) fn reader(self: &Arc<Self>) -> Option<FillReader> {
+        let mut state = self.lock();
+        if state.dropped > 0 || state.too_large || state.end == Some(End::Aborted) {
+            return None;
+        }
+        let id = state.next_reader;
+        state.next_reader += 1;
+        state.readers.insert(id, 0);
+        Some(FillReader {
+            fill: self.clone(),
+            id,
+        })
+    }
+
+    /// Appends `chunk`.
+    pub(super) async fn write(&self, chunk: Bytes) -> Result<(), FillError> {
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        {
+            let mut state = self.lock();
+            let len = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+            state.written = state.written.saturating_add(len);
+            state.held = state.held.saturating_add(len);
+            state.too_large |= state.written > self.largest;
+            state.chunks.push(chunk);
+        }
+        self.changed.notify_waiters();
+        self.wait_for_readers().await
+    }
+
+    async fn wait_for_readers(&self) -> Result<(), FillError> {
+        loop {
+            let drained = self.drained.notified();
+            tokio::pin!(drained);
+            // Registered before the look, so that a reader in between is not missed.
+            drained.as_mut().enable();
+            {
+                let mut state = self.lock();
+                if !state.too_large {
+                    return Ok(());
+                }
+                state.drop_read();
+                if state.readers.is_empty() {
+                    return Err(FillError::Pointless);
+                }
+                if state.held <= WINDOW {
+                    return Ok(());
+                }
+            }
+            drained.await;
+        }
+    }
+
+    /// Marks the end. The chunks, when the whole may be stored.
+    pub(super) fn complete(&self) -> Option<Vec<Bytes>> {
+        let chunks = {
+            let mut state = self.lock();
+            state.end = Some(End::Complete);
+            (!state.too_large).then(|| state.chunks.clone())
+        };
+        self.changed.notify_waiters();
+        chunks
+    }
+
+    /// Marks the response as failed, unless it is complete.
+    pub(super) fn abort(&self) {
+        self.lock().end.get_or_insert(End::Aborted);
+        self.changed.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Drops the chunks that every reader has read.
+    fn drop_read(&mut self) {
+        let slowest = self.readers.values().copied().min().unwrap_or(self.dropped);
+        let readable = slowest.saturating_sub(self.dropped).min(self.chunks.len());
+        for chunk in self.chunks.drain(..readable) {
+            self.held = self
+                .held
+                .saturating_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+        }
+        self.dropped += readable;
+    }
+}
+
+/// One reader of a [`Fill`].
+#[derive(Debug)]
+pub(super) struct FillReader {
+    fill: Arc<Fill>,
+    id: u64,
+}
+
+impl FillReader {
+    /// The next chunk; `None` at the end.
+    pub(super) async fn read(&mut self) -> Result<Option<Bytes>, FillError> {
+        loop {
+            let changed = self.fill.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            match self.poll_chunk() {
+                Some(read) => return read,
+                None => changed.await,
+            }
+        }
+    }
+
+    fn poll_chunk(&self) -> Option<Result<Option<Bytes>, FillError>> {
+        let mut state = self.fill.lock();
+        let next = state.readers.get(&self.id).copied()?;
+        let chunk = next
+            .checked_sub(state.dropped)
+            .and_then(|at| state.chunks.get(at))
+            .cloned();
+        if let Some(chunk) = chunk {
+            state.readers.insert(self.id, next + 1);
+            if state.too_large {
+                self.fill.drained.notify_one();
+            }
+            return Some(Ok(Some(chunk)));
+        }
+        match state.end? {
+            End::Complete => Some(Ok(None)),
+            End::Aborted => Some(Err(FillError::Aborted)),
+        }
+    }
+}
+
+impl Drop for FillReader {
+    fn drop(&mut self) {
+        self.fill.lock().readers.remove(&self.id);
+        self.fill.drained.notify_one();
+    }
+}
