@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
     clippy::disallowed_methods,
     reason = "this is the clock that the ban points to"
 )]
-pub fn now() -> SystemTime {
+pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
 
@@ -17,12 +17,12 @@ pub fn now() -> SystemTime {
     clippy::disallowed_methods,
     reason = "this is the clock that the ban points to"
 )]
-pub fn instant() -> Instant {
+pub(crate) fn instant() -> Instant {
     Instant::now()
 }
 
 /// Monotonic time since the first call in this process, for atomics that hold a point in time.
-pub fn uptime() -> Duration {
+pub(crate) fn uptime() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     instant().saturating_duration_since(*START.get_or_init(instant))
 }

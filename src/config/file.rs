@@ -166,10 +166,11 @@ fn read_address(section: &Section<'_>, key: &str, text: Located<String>) -> Opti
 }
 
 fn read_server(section: Section<'_>) -> Server {
-    let mut server = Server::default();
-    server.threads = section
-        .integer("threads", 1..=1024)
-        .and_then(|threads| usize::try_from(threads.value).ok());
+    let threads = section.integer("threads", 1..=1024);
+    let mut server = Server {
+        threads: threads.and_then(|threads| usize::try_from(threads.value).ok()),
+        ..Server::default()
+    };
     put(&mut server.drain_timeout, section.duration("drain_timeout"));
     if let Some(path) = section.string("upgrade_socket") {
         server.upgrade_socket = PathBuf::from(path.value);

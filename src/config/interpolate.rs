@@ -12,7 +12,7 @@ pub type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
 ///
 /// # Errors
 /// A sentence naming the variable that is unset or the reference that is malformed.
-pub fn interpolate<'t>(text: &'t str, env: &Env<'_>) -> Result<Cow<'t, str>, String> {
+pub(super) fn interpolate<'t>(text: &'t str, env: &Env<'_>) -> Result<Cow<'t, str>, String> {
     if !text.contains("${") {
         return Ok(Cow::Borrowed(text));
     }

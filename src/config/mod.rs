@@ -127,7 +127,7 @@ impl Default for Client {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_mins(1),
             max_header_size: 32 << 10,
             max_headers: 100,
             max_uri_length: 8 << 10,
@@ -247,9 +247,9 @@ impl Default for OriginTimeouts {
         Self {
             connect: Duration::from_secs(3),
             first_byte: Duration::from_secs(30),
-            between_bytes: Duration::from_secs(60),
-            total: Duration::from_secs(3600),
-            upgraded_idle: Duration::from_secs(3600),
+            between_bytes: Duration::from_mins(1),
+            total: Duration::from_hours(1),
+            upgraded_idle: Duration::from_hours(1),
             idle: Duration::from_secs(50),
         }
     }

@@ -16,7 +16,7 @@ use super::units::{parse_duration, parse_size};
 
 /// A value with its place in the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Located<T> {
+pub(super) struct Located<T> {
     /// The value.
     pub value: T,
     /// Byte range it was read from.
@@ -24,14 +24,14 @@ pub struct Located<T> {
 }
 
 /// What all sections of one document share.
-pub struct Reader<'a> {
+pub(super) struct Reader<'a> {
     env: &'a Env<'a>,
     faults: RefCell<Vec<Diagnostic>>,
 }
 
 impl<'a> Reader<'a> {
     /// A reader that takes `${NAME}` from `env`.
-    pub fn new(env: &'a Env<'a>) -> Self {
+    pub(super) fn new(env: &'a Env<'a>) -> Self {
         Self {
             env,
             faults: RefCell::new(Vec::new()),
@@ -39,7 +39,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Records a fault.
-    pub fn fault(&self, span: Range<usize>, message: impl Into<String>, help: Option<String>) {
+    pub(super) fn fault(
+        &self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
         self.faults.borrow_mut().push(Diagnostic {
             span,
             message: message.into(),
@@ -48,13 +53,13 @@ impl<'a> Reader<'a> {
     }
 
     /// All faults recorded so far.
-    pub fn into_faults(self) -> Vec<Diagnostic> {
+    pub(super) fn into_faults(self) -> Vec<Diagnostic> {
         self.faults.into_inner()
     }
 }
 
 /// One TOML table being read.
-pub struct Section<'a> {
+pub(super) struct Section<'a> {
     /// Where faults go.
     pub reader: &'a Reader<'a>,
     /// Byte range of the table's header or braces.
@@ -67,7 +72,7 @@ pub struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// The whole document as a section.
-    pub fn document(reader: &'a Reader<'a>, table: &'a Spanned<DeTable<'a>>) -> Self {
+    pub(super) fn document(reader: &'a Reader<'a>, table: &'a Spanned<DeTable<'a>>) -> Self {
         Self::nested(reader, String::new(), table.get_ref(), table.span())
     }
 
@@ -87,7 +92,7 @@ impl<'a> Section<'a> {
     }
 
     /// Refuses every key that nobody asked for.
-    pub fn finish(self) {
+    pub(super) fn finish(self) {
         let asked = self.asked.borrow();
         for key in self.table.keys() {
             if !asked.contains(&key.get_ref().as_ref()) {
@@ -100,13 +105,13 @@ impl<'a> Section<'a> {
     }
 
     /// A string, with references to the environment replaced.
-    pub fn string(&self, key: &'static str) -> Option<Located<String>> {
+    pub(super) fn string(&self, key: &'static str) -> Option<Located<String>> {
         let value = self.value(key)?;
         self.string_value(key, value)
     }
 
     /// A string that must be there.
-    pub fn required_string(&self, key: &'static str) -> Option<Located<String>> {
+    pub(super) fn required_string(&self, key: &'static str) -> Option<Located<String>> {
         if self.value(key).is_none() {
             let message = format!("`{key}` is missing{}", self.place());
             self.reader.fault(self.span.clone(), message, None);
@@ -115,7 +120,7 @@ impl<'a> Section<'a> {
     }
 
     /// A list of strings; one string stands for a list of one.
-    pub fn strings(&self, key: &'static str) -> Option<Vec<Located<String>>> {
+    pub(super) fn strings(&self, key: &'static str) -> Option<Vec<Located<String>>> {
         Some(
             self.items(key)?
                 .into_iter()
@@ -125,7 +130,7 @@ impl<'a> Section<'a> {
     }
 
     /// A string in a form of its own; `parse` says in a sentence what is wrong with it.
-    pub fn parsed<T>(
+    pub(super) fn parsed<T>(
         &self,
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -145,7 +150,7 @@ impl<'a> Section<'a> {
     }
 
     /// A duration such as `"60s"`.
-    pub fn duration(&self, key: &'static str) -> Option<Located<Duration>> {
+    pub(super) fn duration(&self, key: &'static str) -> Option<Located<Duration>> {
         let value = self.value(key)?;
         if let DeValue::Integer(number) = value.get_ref() {
             let help = format!("write the unit: `{key} = \"{number}s\"`");
@@ -160,7 +165,7 @@ impl<'a> Section<'a> {
     }
 
     /// A size such as `"512 MiB"`, or a bare number of bytes.
-    pub fn size(&self, key: &'static str) -> Option<Located<u64>> {
+    pub(super) fn size(&self, key: &'static str) -> Option<Located<u64>> {
         let value = self.value(key)?;
         if matches!(value.get_ref(), DeValue::Integer(_)) {
             return self.integer(key, 0..=u64::MAX);
@@ -170,7 +175,11 @@ impl<'a> Section<'a> {
 
     /// A whole number within `bounds`; a string holding one will do, so that it can come from the
     /// environment.
-    pub fn integer(&self, key: &'static str, bounds: RangeInclusive<u64>) -> Option<Located<u64>> {
+    pub(super) fn integer(
+        &self,
+        key: &'static str,
+        bounds: RangeInclusive<u64>,
+    ) -> Option<Located<u64>> {
         let value = self.value(key)?;
         let span = value.span();
         let number = match value.get_ref() {
@@ -181,25 +190,24 @@ impl<'a> Section<'a> {
                 return None;
             }
         };
-        match number.filter(|number| bounds.contains(number)) {
-            Some(value) => Some(Located { value, span }),
-            None => {
-                let most = match *bounds.end() {
-                    u64::MAX => String::new(),
-                    end => format!(" and at most {end}"),
-                };
-                let message = format!(
-                    "`{key}` must be a whole number of at least {}{most}",
-                    bounds.start()
-                );
-                self.reader.fault(span, message, None);
-                None
-            }
+        if let Some(value) = number.filter(|number| bounds.contains(number)) {
+            Some(Located { value, span })
+        } else {
+            let most = match *bounds.end() {
+                u64::MAX => String::new(),
+                end => format!(" and at most {end}"),
+            };
+            let message = format!(
+                "`{key}` must be a whole number of at least {}{most}",
+                bounds.start()
+            );
+            self.reader.fault(span, message, None);
+            None
         }
     }
 
     /// `true` or `false`.
-    pub fn boolean(&self, key: &'static str) -> Option<Located<bool>> {
+    pub(super) fn boolean(&self, key: &'static str) -> Option<Located<bool>> {
         let value = self.value(key)?;
         let span = value.span();
         match value.get_ref() {
@@ -215,7 +223,7 @@ impl<'a> Section<'a> {
     }
 
     /// One of a closed set of words.
-    pub fn word<T: Copy>(
+    pub(super) fn word<T: Copy>(
         &self,
         key: &'static str,
         words: &[(&'static str, T)],
@@ -232,7 +240,7 @@ impl<'a> Section<'a> {
     }
 
     /// Refuses a word that is none of `known`.
-    pub fn unknown_word(
+    pub(super) fn unknown_word(
         &self,
         key: &str,
         text: &Located<String>,
@@ -252,30 +260,30 @@ impl<'a> Section<'a> {
     }
 
     /// Whether `key` is there.
-    pub fn has(&self, key: &'static str) -> bool {
+    pub(super) fn has(&self, key: &'static str) -> bool {
         self.value(key).is_some()
     }
 
     /// Whether `key` is there and is a table; for keys that take a word or a table.
-    pub fn is_table(&self, key: &'static str) -> bool {
+    pub(super) fn is_table(&self, key: &'static str) -> bool {
         self.value(key)
             .is_some_and(|value| value.get_ref().is_table())
     }
 
     /// Whether `key` is there and is a boolean; for keys that take `false` or a table.
-    pub fn is_boolean(&self, key: &'static str) -> bool {
+    pub(super) fn is_boolean(&self, key: &'static str) -> bool {
         self.value(key)
             .is_some_and(|value| value.get_ref().is_bool())
     }
 
     /// A table.
-    pub fn section(&self, key: &'static str) -> Option<Section<'a>> {
+    pub(super) fn section(&self, key: &'static str) -> Option<Section<'a>> {
         let value = self.value(key)?;
         self.table_value(key.to_owned(), key, value)
     }
 
     /// An array of tables, or a single one.
-    pub fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
+    pub(super) fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
         let items = self.items(key).unwrap_or_default();
         items
             .into_iter()
@@ -284,7 +292,10 @@ impl<'a> Section<'a> {
     }
 
     /// The items of a list that may hold strings and tables, each as one of the two.
-    pub fn strings_or_sections(&self, key: &'static str) -> Option<Vec<StringOrSection<'a>>> {
+    pub(super) fn strings_or_sections(
+        &self,
+        key: &'static str,
+    ) -> Option<Vec<StringOrSection<'a>>> {
         let items = self.items(key)?;
         let read = |item: &'a Spanned<DeValue<'a>>| {
             if item.get_ref().is_table() {
@@ -298,7 +309,7 @@ impl<'a> Section<'a> {
     }
 
     /// Tables under names of the user's choice: `[pools.app]`, `[zones.shop]`.
-    pub fn named_sections(&self, key: &'static str) -> Vec<(Located<String>, Section<'a>)> {
+    pub(super) fn named_sections(&self, key: &'static str) -> Vec<(Located<String>, Section<'a>)> {
         let Some(outer) = self.section(key) else {
             return Vec::new();
         };
@@ -317,7 +328,7 @@ impl<'a> Section<'a> {
     }
 
     /// Every entry of a table of strings whose keys are the user's.
-    pub fn string_entries(&self) -> Vec<(Located<String>, Located<String>)> {
+    pub(super) fn string_entries(&self) -> Vec<(Located<String>, Located<String>)> {
         self.table
             .iter()
             .filter_map(|(name, value)| {
@@ -403,7 +414,7 @@ impl<'a> Section<'a> {
 }
 
 /// An item of a list that takes both.
-pub enum StringOrSection<'a> {
+pub(super) enum StringOrSection<'a> {
     /// A plain string.
     String(Located<String>),
     /// A table.

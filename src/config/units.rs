@@ -26,13 +26,13 @@ const SIZE_UNITS: &[(&[&str], u64)] = &[
 ];
 
 /// Longest duration accepted, 100 years: beyond it clocks and `max-age` arithmetic lose meaning.
-const MAX_DURATION: Duration = Duration::from_secs(100 * 31_536_000);
+const MAX_DURATION: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// Parses a duration: numbers with units, summed; `"0"` needs no unit.
 ///
 /// # Errors
 /// A sentence saying what is wrong, fit to follow the offending text.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     if text.trim() == "0" {
         return Ok(Duration::ZERO);
     }
@@ -57,7 +57,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// A sentence saying what is wrong, fit to follow the offending text.
-pub fn parse_size(text: &str) -> Result<u64, String> {
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     if let Ok(bytes) = text.trim().parse() {
         return Ok(bytes);
     }

@@ -229,12 +229,13 @@ fn read_browser_ttl(section: &Section<'_>) -> Option<BrowserTtl> {
         return match text.value.as_str() {
             "respect_origin" => Some(BrowserTtl::RespectOrigin),
             "bypass" => Some(BrowserTtl::Bypass),
-            duration => match parse_duration(duration) {
-                Ok(ttl) => Some(BrowserTtl::Override {
-                    ttl,
-                    immutable: false,
-                }),
-                Err(_) => {
+            duration => {
+                if let Ok(ttl) = parse_duration(duration) {
+                    Some(BrowserTtl::Override {
+                        ttl,
+                        immutable: false,
+                    })
+                } else {
                     let message = format!("`browser_ttl` cannot be \"{duration}\"");
                     let help = "\"respect_origin\", \"bypass\", a duration, or { default = \"1 year\", immutable = true }";
                     section
@@ -242,7 +243,7 @@ fn read_browser_ttl(section: &Section<'_>) -> Option<BrowserTtl> {
                         .fault(text.span, message, Some(help.to_owned()));
                     None
                 }
-            },
+            }
         };
     }
     let table = section.section("browser_ttl")?;

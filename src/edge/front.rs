@@ -173,7 +173,6 @@ async fn next_request(
         };
         match read {
             Ok(Ok(1..)) => {}
-            Ok(_) => return Next::Closed,
             Err(_) if first_byte.is_some() => {
                 let status = StatusCode::REQUEST_TIMEOUT;
                 return Next::Refused(HeadError {
@@ -181,7 +180,7 @@ async fn next_request(
                     reason: "the head took too long",
                 });
             }
-            Err(_) => return Next::Closed,
+            Ok(_) | Err(_) => return Next::Closed,
         }
     }
 }

@@ -21,25 +21,40 @@ const HITS: &[&str] = &["HIT", "STALE", "UPDATING", "REVALIDATED"];
 /// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
+    traffic: Traffic,
+    origin: Origin,
+    process: Process,
+}
+
+/// Requests as clients see them.
+struct Traffic {
     requests: IntCounterVec,
     bytes: IntCounterVec,
     responses: IntCounterVec,
     seconds: HistogramVec,
     hit_ratio: GaugeVec,
     hit_ratio_bytes: GaugeVec,
-    origin_requests: IntCounterVec,
-    origin_failures: IntCounterVec,
-    origin_retries: IntCounterVec,
-    origin_seconds: HistogramVec,
-    origin_replicas: IntGaugeVec,
+    refused: IntCounterVec,
+    connections: IntGauge,
+}
+
+/// Requests as the origin sees them.
+struct Origin {
+    requests: IntCounterVec,
+    failures: IntCounterVec,
+    retries: IntCounterVec,
+    seconds: HistogramVec,
+    replicas: IntGaugeVec,
+}
+
+/// The store and the process itself.
+struct Process {
     store_objects: IntGauge,
     store_bytes: IntGauge,
     store_capacity: IntGauge,
     reloads: IntCounterVec,
     reload_success: IntGauge,
     reload_time: Gauge,
-    connections: IntGauge,
-    refused: IntCounterVec,
     log_dropped: IntCounter,
 }
 
@@ -71,6 +86,96 @@ impl Drop for Connection {
     }
 }
 
+impl Traffic {
+    fn new(to: &Registry) -> Result<Self, prometheus::Error> {
+        let by = ["zone", "cache_status", "rule"];
+        let of_all = "Share of requests answered by the cache since start";
+        let of_bytes = "Share of body bytes answered by the cache since start";
+        Ok(Self {
+            requests: counters(to, "requests_total", "Requests", &by)?,
+            bytes: counters(
+                to,
+                "response_bytes_total",
+                "Body bytes sent to clients",
+                &by,
+            )?,
+            responses: counters(to, "responses_total", "Responses", &["zone", "status"])?,
+            seconds: histograms(
+                to,
+                "request_duration_seconds",
+                "Time to answer a request",
+                &["zone", "cache_status"],
+            )?,
+            hit_ratio: gauges(to, "cache_hit_ratio", of_all, &["zone"])?,
+            hit_ratio_bytes: gauges(to, "cache_hit_ratio_bytes", of_bytes, &["zone"])?,
+            refused: counters(
+                to,
+                "refused_requests_total",
+                "Requests refused before any rule",
+                &["reason"],
+            )?,
+            connections: gauge(to, "connections", "Open client connections")?,
+        })
+    }
+}
+
+impl Origin {
+    fn new(to: &Registry) -> Result<Self, prometheus::Error> {
+        let head = "Time from the request sent to the origin to its response head";
+        let replicas = Opts::new(name("origin_replicas"), "Replicas by health");
+        Ok(Self {
+            requests: counters(
+                to,
+                "origin_requests_total",
+                "Requests sent to the origin",
+                &["pool"],
+            )?,
+            failures: counters(
+                to,
+                "origin_failures_total",
+                "Requests to the origin that failed",
+                &["pool", "kind"],
+            )?,
+            retries: counters(
+                to,
+                "origin_retries_total",
+                "Requests tried on another replica",
+                &["pool"],
+            )?,
+            seconds: histograms(to, "origin_response_seconds", head, &["pool"])?,
+            replicas: register(to, IntGaugeVec::new(replicas, &["pool", "state"])?)?,
+        })
+    }
+}
+
+impl Process {
+    fn new(to: &Registry) -> Result<Self, prometheus::Error> {
+        let time = name("config_last_reload_success_timestamp_seconds");
+        let dropped = name("access_log_dropped_total");
+        Ok(Self {
+            store_objects: gauge(to, "store_objects", "Stored responses")?,
+            store_bytes: gauge(to, "store_bytes", "Bytes of stored responses")?,
+            store_capacity: gauge(to, "store_capacity_bytes", "Bytes the store may hold")?,
+            reloads: counters(
+                to,
+                "config_reloads_total",
+                "Configuration reloads",
+                &["result"],
+            )?,
+            reload_success: gauge(
+                to,
+                "config_last_reload_successful",
+                "Whether the last reload took effect",
+            )?,
+            reload_time: register(
+                to,
+                Gauge::new(time, "When a configuration last took effect")?,
+            )?,
+            log_dropped: register(to, IntCounter::new(dropped, "Access log lines dropped")?)?,
+        })
+    }
+}
+
 impl Metrics {
     /// A fresh set.
     ///
@@ -78,114 +183,10 @@ impl Metrics {
     /// When two metrics have one name, which a test rules out.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let by = ["zone", "cache_status", "rule"];
         Ok(Self {
-            requests: counters(
-                &registry,
-                "requests_total",
-                "Requests by zone, cache status and deciding rule",
-                &by,
-            )?,
-            bytes: counters(
-                &registry,
-                "response_bytes_total",
-                "Body bytes sent to clients",
-                &by,
-            )?,
-            responses: counters(
-                &registry,
-                "responses_total",
-                "Responses by zone and status class",
-                &["zone", "status"],
-            )?,
-            seconds: histograms(
-                &registry,
-                "request_duration_seconds",
-                "Time to answer a request",
-                &["zone", "cache_status"],
-            )?,
-            hit_ratio: gauges(
-                &registry,
-                "cache_hit_ratio",
-                "Share of requests answered by the cache since start",
-                &["zone"],
-            )?,
-            hit_ratio_bytes: gauges(
-                &registry,
-                "cache_hit_ratio_bytes",
-                "Share of body bytes answered by the cache since start",
-                &["zone"],
-            )?,
-            origin_requests: counters(
-                &registry,
-                "origin_requests_total",
-                "Requests sent to the origin",
-                &["pool"],
-            )?,
-            origin_failures: counters(
-                &registry,
-                "origin_failures_total",
-                "Requests to the origin that failed",
-                &["pool", "kind"],
-            )?,
-            origin_retries: counters(
-                &registry,
-                "origin_retries_total",
-                "Requests tried on another replica",
-                &["pool"],
-            )?,
-            origin_seconds: histograms(
-                &registry,
-                "origin_response_seconds",
-                "Time to the origin's response head",
-                &["pool"],
-            )?,
-            origin_replicas: register(
-                &registry,
-                IntGaugeVec::new(
-                    Opts::new("seawall_origin_replicas", "Replicas by health"),
-                    &["pool", "state"],
-                )?,
-            )?,
-            store_objects: gauge(&registry, "store_objects", "Stored responses")?,
-            store_bytes: gauge(&registry, "store_bytes", "Bytes of stored responses")?,
-            store_capacity: gauge(
-                &registry,
-                "store_capacity_bytes",
-                "Bytes the store may hold",
-            )?,
-            reloads: counters(
-                &registry,
-                "config_reloads_total",
-                "Configuration reloads",
-                &["result"],
-            )?,
-            reload_success: gauge(
-                &registry,
-                "config_last_reload_successful",
-                "Whether the last reload took effect",
-            )?,
-            reload_time: register(
-                &registry,
-                Gauge::new(
-                    "seawall_config_last_reload_success_timestamp_seconds",
-                    "When a configuration last took effect",
-                )?,
-            )?,
-            connections: gauge(&registry, "connections", "Open client connections")?,
-            refused: counters(
-                &registry,
-                "refused_requests_total",
-                "Requests refused before any rule",
-                &["reason"],
-            )?,
-            log_dropped: register(
-                &registry,
-                IntCounter::new(
-                    "seawall_access_log_dropped_total",
-                    "Access log lines dropped",
-                )?,
-            )?,
+            traffic: Traffic::new(&registry)?,
+            origin: Origin::new(&registry)?,
+            process: Process::new(&registry)?,
             registry,
         })
     }
@@ -193,63 +194,69 @@ impl Metrics {
     /// Counts a finished request.
     pub fn request(&self, figures: RequestFigures<'_>) {
         let labels = [figures.zone, figures.cache, figures.rule];
-        self.requests.with_label_values(&labels).inc();
-        self.bytes.with_label_values(&labels).inc_by(figures.bytes);
-        self.responses
+        self.traffic.requests.with_label_values(&labels).inc();
+        self.traffic
+            .bytes
+            .with_label_values(&labels)
+            .inc_by(figures.bytes);
+        self.traffic
+            .responses
             .with_label_values(&[figures.zone, status_class(figures.status)])
             .inc();
-        self.seconds
+        self.traffic
+            .seconds
             .with_label_values(&[figures.zone, figures.cache])
             .observe(figures.duration.as_secs_f64());
     }
 
     /// Counts a request sent to the origin.
     pub fn origin_request(&self, pool: &str) {
-        self.origin_requests.with_label_values(&[pool]).inc();
+        self.origin.requests.with_label_values(&[pool]).inc();
     }
 
     /// Counts a request to the origin that failed; `kind` is one of a closed set.
     pub fn origin_failure(&self, pool: &str, kind: &'static str) {
-        self.origin_failures.with_label_values(&[pool, kind]).inc();
+        self.origin.failures.with_label_values(&[pool, kind]).inc();
     }
 
     /// Counts a retry.
     pub fn origin_retry(&self, pool: &str) {
-        self.origin_retries.with_label_values(&[pool]).inc();
+        self.origin.retries.with_label_values(&[pool]).inc();
     }
 
     /// Records how long the origin took to begin its answer.
     pub fn origin_first_byte(&self, pool: &str, after: Duration) {
-        self.origin_seconds
+        self.origin
+            .seconds
             .with_label_values(&[pool])
             .observe(after.as_secs_f64());
     }
 
     /// Counts a connection until the result is dropped.
     pub fn connection(&self) -> Connection {
-        self.connections.inc();
+        self.traffic.connections.inc();
         Connection {
-            open: self.connections.clone(),
+            open: self.traffic.connections.clone(),
         }
     }
 
     /// Counts a request refused at the edge.
     pub fn refused(&self, reason: &'static str) {
-        self.refused.with_label_values(&[reason]).inc();
+        self.traffic.refused.with_label_values(&[reason]).inc();
     }
 
     /// Counts an access log line that had to be dropped.
     pub fn log_dropped(&self) {
-        self.log_dropped.inc();
+        self.process.log_dropped.inc();
     }
 
     /// Records a reload; `now` in seconds since the epoch.
     pub fn reload(&self, success: bool, now: f64) {
         let result = if success { "success" } else { "failure" };
-        self.reloads.with_label_values(&[result]).inc();
-        self.reload_success.set(i64::from(success));
+        self.process.reloads.with_label_values(&[result]).inc();
+        self.process.reload_success.set(i64::from(success));
         if success {
-            self.reload_time.set(now);
+            self.process.reload_time.set(now);
         }
     }
 
@@ -263,10 +270,10 @@ impl Metrics {
         pools: impl Iterator<Item = &'p OriginPool>,
     ) -> Result<Vec<u8>, prometheus::Error> {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.store_objects.set(signed(store.objects));
-        self.store_bytes.set(signed(store.bytes));
-        self.store_capacity.set(signed(store.capacity));
-        self.origin_replicas.reset();
+        self.process.store_objects.set(signed(store.objects));
+        self.process.store_bytes.set(signed(store.bytes));
+        self.process.store_capacity.set(signed(store.capacity));
+        self.origin.replicas.reset();
         for pool in pools {
             for replica in pool.replicas().iter() {
                 let state = if replica.healthy() {
@@ -274,13 +281,14 @@ impl Metrics {
                 } else {
                     "unhealthy"
                 };
-                self.origin_replicas
+                self.origin
+                    .replicas
                     .with_label_values(&[pool.config.name.as_str(), state])
                     .inc();
             }
         }
-        set_ratios(&self.requests, &self.hit_ratio);
-        set_ratios(&self.bytes, &self.hit_ratio_bytes);
+        set_ratios(&self.traffic.requests, &self.traffic.hit_ratio);
+        set_ratios(&self.traffic.bytes, &self.traffic.hit_ratio_bytes);
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -295,11 +303,8 @@ fn set_ratios(counters: &IntCounterVec, ratios: &GaugeVec) {
     for family in counters.collect() {
         for metric in family.get_metric() {
             let label = |name: &str| {
-                let found = metric
-                    .get_label()
-                    .iter()
-                    .find(|label| label.get_name() == name);
-                found.map_or("", |label| label.get_value())
+                let found = metric.get_label().iter().find(|label| label.name() == name);
+                found.map_or("", prometheus::proto::LabelPair::value)
             };
             let (hits, all) = zones.entry(label("zone").to_owned()).or_default();
             let value = metric.get_counter().get_value();

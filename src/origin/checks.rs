@@ -69,7 +69,7 @@ async fn ask(
             "Host",
             format!("{}:{}", replica.server.host, replica.server.port),
         )?,
-    };
+    }
     request.insert_header(
         "User-Agent",
         concat!("seawall/", env!("CARGO_PKG_VERSION"), " (health check)"),

@@ -37,7 +37,7 @@ pub(super) async fn run(pool: Weak<OriginPool>) {
 }
 
 fn system_resolver() -> Option<TokioResolver> {
-    match TokioResolver::builder_tokio().and_then(|builder| builder.build()) {
+    match TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build) {
         Ok(resolver) => Some(resolver),
         Err(error) => {
             tracing::error!(%error, "no name resolution: the system's resolver configuration is unusable");

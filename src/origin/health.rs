@@ -2,7 +2,7 @@
 
 /// Whether a replica is in service, and how far the checks point the other way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Health {
+pub(super) struct Health {
     /// In service.
     pub healthy: bool,
     /// Checks in a row that contradict `healthy`.
@@ -31,7 +31,7 @@ impl Default for Health {
 
 impl Health {
     /// Takes a check's outcome into account.
-    pub fn record(self, success: bool, rise: u32, fall: u32) -> (Self, Option<Transition>) {
+    pub(super) fn record(self, success: bool, rise: u32, fall: u32) -> (Self, Option<Transition>) {
         if success == self.healthy {
             return (
                 Self {

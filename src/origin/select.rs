@@ -2,7 +2,7 @@
 
 /// What selection knows of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub(super) struct Candidate {
     /// Share relative to the others; at least 1.
     pub weight: u16,
     /// How much this request wants to avoid it; the least avoided candidates take turns.
@@ -11,7 +11,7 @@ pub struct Candidate {
 
 /// Reasons to prefer another replica, the weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Avoid {
+pub(super) enum Avoid {
     /// None.
     No,
     /// It refused a connection a moment ago.
@@ -24,14 +24,14 @@ pub enum Avoid {
 
 /// The turns taken so far, per replica.
 #[derive(Clone, Debug, Default)]
-pub struct RoundRobin {
+pub(super) struct RoundRobin {
     credit: Vec<i64>,
 }
 
 impl RoundRobin {
     /// Picks among the least avoided candidates, in proportion to their weights and evenly spread
     /// over time. `None` without candidates.
-    pub fn pick(&mut self, candidates: &[Candidate]) -> Option<usize> {
+    pub(super) fn pick(&mut self, candidates: &[Candidate]) -> Option<usize> {
         if self.credit.len() != candidates.len() {
             self.credit = vec![0; candidates.len()];
         }

@@ -65,11 +65,8 @@ pub(super) fn forced_freshness(
     fresh_to_pingora: bool,
     now: SystemTime,
 ) -> Option<ForcedFreshness> {
-    match (
-        reuse(exchange, times, OriginState::Unasked, now),
-        fresh_to_pingora,
-    ) {
-        (ReuseDecision::Reuse { .. }, true) | (ReuseDecision::ReuseStale { .. }, false) => None,
+    let decision = reuse(exchange, times, OriginState::Unasked, now);
+    match (decision, fresh_to_pingora) {
         (ReuseDecision::Reuse { .. }, false) => Some(ForcedFreshness::ForceFresh),
         (ReuseDecision::ReuseStale { .. }, true) => Some(ForcedFreshness::ForceExpiredServeStale {
             expired_at: Some(times.fresh_until),
@@ -77,7 +74,7 @@ pub(super) fn forced_freshness(
         (ReuseDecision::Validate | ReuseDecision::Forward(_), true) => {
             Some(ForcedFreshness::ForceExpired)
         }
-        (ReuseDecision::Validate | ReuseDecision::Forward(_), false) => None,
+        _ => None,
     }
 }
 

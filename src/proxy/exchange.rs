@@ -18,7 +18,7 @@ use crate::server::{Runtime, Site};
 use crate::zone::Authority;
 
 /// One request, from its arrival to its log line.
-pub struct Exchange {
+pub(super) struct Exchange {
     /// The configuration it began with.
     pub(super) runtime: Arc<Runtime>,
     /// When its head was complete.

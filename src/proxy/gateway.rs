@@ -35,7 +35,7 @@ const REMEMBERED_PER_SHARD: usize = 4096;
 const LOCK_RETRIES: usize = 10;
 
 /// The proxy behind all listeners.
-pub struct Gateway {
+pub(super) struct Gateway {
     shared: Arc<Shared>,
     collapse: &'static CacheKeyLockImpl,
     uncacheable: &'static Predictor<16>,
@@ -417,10 +417,10 @@ impl ProxyHttp for Gateway {
         let status = error_page::status(error, deadline::passed());
         deadline::disarm();
         let nothing_sent = session.response_written().is_none();
-        if let Some(status) = status.filter(|_| nothing_sent) {
-            if let Err(error) = self.send_error(session, exchange, status).await {
-                tracing::debug!(%error, "error page not sent");
-            }
+        if let Some(status) = status.filter(|_| nothing_sent)
+            && let Err(error) = self.send_error(session, exchange, status).await
+        {
+            tracing::debug!(%error, "error page not sent");
         }
         FailToProxy {
             error_code: status.map_or(0, |status| status.as_u16()),

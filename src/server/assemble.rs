@@ -148,7 +148,7 @@ fn server_conf(config: &Config) -> ServerConf {
 fn socket_options() -> TcpSocketOptions {
     let mut options = TcpSocketOptions::default();
     options.tcp_keepalive = Some(TcpKeepalive {
-        idle: std::time::Duration::from_secs(60),
+        idle: std::time::Duration::from_mins(1),
         interval: std::time::Duration::from_secs(10),
         count: 5,
         #[cfg(target_os = "linux")]

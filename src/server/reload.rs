@@ -15,7 +15,7 @@ use crate::config::{self, Config, TlsFiles};
 use crate::edge::Certificates;
 
 /// How often the files are looked at. Looking works for editors that replace a file, for mounted
-/// Kubernetes ConfigMaps and for network file systems alike.
+/// Kubernetes `ConfigMaps` and for network file systems alike.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Reads a configuration file.

@@ -81,7 +81,8 @@ mod tests {
                 at += bytes.len() as u64;
                 read.extend_from_slice(&bytes);
             }
-            let expected = &content[start as usize..(end.min(2_500_000)) as usize];
+            let at = |offset: u64| usize::try_from(offset.min(2_500_000)).unwrap();
+            let expected = &content[at(start)..at(end)];
             assert_eq!(read, expected, "{start}..{end}");
         }
         assert!(Body::copy_of(&[]).read(0, 1).is_none());

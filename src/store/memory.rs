@@ -37,9 +37,12 @@ pub struct MemoryStore {
         DefaultHashBuilder,
         DefaultLifecycle<StoreKey, Arc<StoredResponse>>,
     >,
-    fills: Mutex<HashMap<StoreKey, Vec<(u64, Arc<Fill>)>>>,
+    fills: Mutex<Fills>,
     next_fill: AtomicU64,
 }
+
+/// Fills in progress by key, the newest last; a key has more than one when a lock was given up.
+type Fills = HashMap<StoreKey, Vec<(u64, Arc<Fill>)>>;
 
 /// What the store holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +133,7 @@ impl MemoryStore {
         Some((fill.meta.to_cache_meta(), hit))
     }
 
-    fn fills(&self) -> MutexGuard<'_, HashMap<StoreKey, Vec<(u64, Arc<Fill>)>>> {
+    fn fills(&self) -> MutexGuard<'_, Fills> {
         self.fills.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 
 /// Names that frameworks and platforms give their session and login cookies. A `*` stands for any
 /// run of characters. `__Host-` and `__Secure-` in front of a name do not matter.
-pub const FRAMEWORK_COOKIES: &[&str] = &[
+pub(super) const FRAMEWORK_COOKIES: &[&str] = &[
     "sessionid", // Django
     "session",   // Flask, Starlette
     "*_session", // Rails, Laravel
