@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use http::header::{AGE, CONNECTION, DATE, SET_COOKIE, UPGRADE, VIA};
+use http::header::{AGE, CONNECTION, DATE, SET_COOKIE, UPGRADE};
 use http::{HeaderMap, StatusCode};
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
@@ -16,11 +16,11 @@ use crate::cache::status::CacheStatus;
 use crate::fields::hop_by_hop::strip_for_forwarding;
 
 /// The field with the one-word summary.
-pub(super) const X_CACHE: &str = "x-cache";
+pub(super) const X_CACHE: &str = "X-Cache";
 /// RFC 9211.
-pub(super) const CACHE_STATUS: &str = "cache-status";
+pub(super) const CACHE_STATUS: &str = "Cache-Status";
 /// The id by which a request is found in the logs.
-pub(super) const X_REQUEST_ID: &str = "x-request-id";
+pub(super) const X_REQUEST_ID: &str = "X-Request-Id";
 
 /// Cleans what arrived from the origin, before anything is decided about it.
 pub(super) fn receive(head: &mut ResponseHeader, exchange: &Exchange) {
@@ -70,7 +70,10 @@ pub(super) fn send(
     }
     match age {
         ClientAge::Restart => {
-            head.remove_header(&AGE);
+            // The lifetime for browsers begins here, so that is what Age and Date tell.
+            if head.headers.contains_key(AGE) {
+                head.insert_header(AGE, "0")?;
+            }
             head.insert_header(DATE, httpdate::fmt_http_date(now))?;
         }
         ClientAge::Continue => {
@@ -80,7 +83,7 @@ pub(super) fn send(
             }
         }
     }
-    head.append_header(VIA, via(head.version))?;
+    head.append_header("Via", via(head.version))?;
     head.append_header(CACHE_STATUS, status.to_value())?;
     head.insert_header(X_CACHE, status.x_cache().as_str())?;
     head.insert_header(X_REQUEST_ID, &exchange.request_id)

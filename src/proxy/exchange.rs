@@ -108,14 +108,13 @@ impl SiteRequest {
         }
     }
 
-    /// The rule that decided most about this request: why it bypassed, else what gave its edge
-    /// lifetime, else what made it eligible.
+    /// The rule that decided about this request: why it went past the cache or was not stored, else
+    /// what gave the edge lifetime, else what made it eligible. `None` for a built-in default.
     pub(super) fn deciding_rule(&self, status: Option<&CacheStatus>) -> Option<RuleId> {
-        let told = status
-            .and_then(CacheStatus::detail)
-            .and_then(|(_, rule)| rule);
-        told.or(self.settings.edge_ttl.rule)
-            .or(self.settings.eligibility.rule)
+        match status.and_then(CacheStatus::detail) {
+            Some((_, rule)) => rule,
+            None => self.settings.edge_ttl.rule.or(self.settings.eligibility.rule),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The request as the origin gets it: what clients may not say is removed, what Seawall knows is
 //! added.
 
-use http::header::{ACCEPT_ENCODING, FORWARDED, HOST, VIA};
+use http::header::{ACCEPT_ENCODING, HOST};
 use http::{Method, Version};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
@@ -77,7 +77,7 @@ pub(super) fn prepare(
     }
     describe_client(head, request)?;
     append_via(head)?;
-    head.insert_header("x-request-id", &exchange.request_id)?;
+    head.insert_header("X-Request-Id", &exchange.request_id)?;
     match &request.site.pool.config.host_header {
         Some(host) => head.insert_header(HOST, host),
         None => head.insert_header(HOST, request.authority.as_str()),
@@ -103,18 +103,18 @@ fn describe_client(head: &mut RequestHeader, request: &SiteRequest) -> Result<()
         client.clone()
     };
     head.insert_header(
-        FORWARDED,
+        "Forwarded",
         format!("for={node};host=\"{host}\";proto={scheme}"),
     )?;
-    head.insert_header("x-forwarded-for", &client)?;
-    head.insert_header("x-real-ip", client)?;
-    head.insert_header("x-forwarded-host", host)?;
-    head.insert_header("x-forwarded-proto", scheme)
+    head.insert_header("X-Forwarded-For", &client)?;
+    head.insert_header("X-Real-IP", client)?;
+    head.insert_header("X-Forwarded-Host", host)?;
+    head.insert_header("X-Forwarded-Proto", scheme)
 }
 
 /// RFC 9110 §7.6.3.
 fn append_via(head: &mut RequestHeader) -> Result<()> {
-    head.append_header(VIA, via(head.version)).map(drop)
+    head.append_header("Via", via(head.version)).map(drop)
 }
 
 /// This hop in a Via field.

@@ -377,7 +377,7 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         mut error: Box<Error>,
         exchange: &mut Exchange,
-        reused: bool,
+        _reused: bool,
     ) -> Box<Error> {
         let timed_out = deadline::passed()
             || matches!(
@@ -400,10 +400,6 @@ impl ProxyHttp for Gateway {
             && session.response_written().is_none()
             && exchange.origin.status.is_none()
             && !timed_out;
-        if repeatable && reused {
-            // The origin closed a kept connection while the request was on its way.
-            exchange.origin.tried.pop();
-        }
         error.set_retry(repeatable && self.may_retry(exchange));
         error
     }

@@ -16,6 +16,8 @@ use crate::server::Shared;
 /// Words for a request that no zone answered, which no cache decision is made about.
 const NO_ZONE: &str = "-";
 const NO_WORD: &str = "NONE";
+/// Logged when the client went away before an answer, as nginx does.
+const CLIENT_GONE: u16 = 499;
 
 /// Writes the request down. Background validations are no client's request and leave no line.
 pub(super) fn write(
@@ -32,7 +34,7 @@ pub(super) fn write(
     let rule = request.and_then(|request| deciding_rule(request, exchange));
     let status = session
         .response_written()
-        .map_or(0, |head| head.status.as_u16());
+        .map_or(CLIENT_GONE, |head| head.status.as_u16());
     let cache = exchange
         .status
         .as_ref()
