@@ -95,7 +95,11 @@ def seawall():
     binary = Path(os.environ.get("SEAWALL_BIN") or ROOT / target / "release" / "seawall").resolve()
     if not binary.exists():
         sys.exit(f"{binary.name} is not built: run `make build` first")
-    with running("Seawall", [binary, "serve", SEAWALL_CONF], PORT=str(PORT)):
+    DATA.mkdir(exist_ok=True)
+    with (
+        open(DATA / "access.log", "wb") as access_log,
+        running("Seawall", [binary, "serve", SEAWALL_CONF], access_log, PORT=str(PORT)),
+    ):
         wait_for([f"{ADMIN_URL}/readyz"], 30)
         yield
 
@@ -104,9 +108,11 @@ STARTED = []
 
 
 @contextlib.contextmanager
-def running(name, command, **env):
+def running(name, command, log=None, **env):
     # Its own session: Ctrl-C reaches this script, which stops what it started.
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **env}, start_new_session=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **env}, start_new_session=True, stdout=log
+    )
     STARTED.append((name, process))
     try:
         yield

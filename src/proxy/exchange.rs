@@ -113,7 +113,11 @@ impl SiteRequest {
     pub(super) fn deciding_rule(&self, status: Option<&CacheStatus>) -> Option<RuleId> {
         match status.and_then(CacheStatus::detail) {
             Some((_, rule)) => rule,
-            None => self.settings.edge_ttl.rule.or(self.settings.eligibility.rule),
+            None => self
+                .settings
+                .edge_ttl
+                .rule
+                .or(self.settings.eligibility.rule),
         }
     }
 }

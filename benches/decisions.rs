@@ -1,0 +1,120 @@
+//! What a request costs before anything is read from a socket or a store: reading its head, finding
+//! its zone, evaluating its rules, making its key, and deciding about its answer.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a benchmark, not a library"
+)]
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, UNIX_EPOCH};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use http::{HeaderMap, Method, StatusCode, Version};
+use seawall::cache::eligibility::eligibility;
+use seawall::cache::key::CacheKey;
+use seawall::cache::response::{ExchangeTimes, ResponseView};
+use seawall::cache::storing::decide_storing;
+use seawall::config::Config;
+use seawall::edge::head::{HeadLimits, check};
+use seawall::request::{RequestView, Scheme};
+use seawall::zone::{Authority, canonical_path};
+
+const CONFIG: &str = include_str!("../conf/seawall.toml");
+const HEAD: &[u8] = b"GET /catalog/boats/?page=2 HTTP/1.1\r\nHost: shop.example\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
+    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
+    Accept-Language: en-GB,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
+    Cookie: theme=dark; _ga=GA1.1.111111111.1700000000\r\nConnection: keep-alive\r\n\r\n";
+
+fn config() -> Config {
+    seawall::config::parse("conf/seawall.toml", CONFIG, &|_| None).unwrap()
+}
+
+fn headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("host", "shop.example"),
+        (
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101",
+        ),
+        ("accept-encoding", "gzip, deflate, br, zstd"),
+        ("cookie", "theme=dark; _ga=GA1.1.111111111.1700000000"),
+    ] {
+        headers.insert(name, value.parse().unwrap());
+    }
+    headers
+}
+
+fn view(headers: &HeaderMap) -> RequestView<'_> {
+    RequestView {
+        method: &Method::GET,
+        scheme: Scheme::Https,
+        host: "shop.example",
+        path: "/catalog/boats/",
+        query: Some("page=2"),
+        version: Version::HTTP_11,
+        headers,
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        session_cookie: false,
+        has_body: false,
+    }
+}
+
+fn arrival(criterion: &mut Criterion) {
+    let limits = HeadLimits {
+        size: 32 << 10,
+        fields: 100,
+        target: 8 << 10,
+    };
+    criterion.bench_function("head check", |bench| {
+        bench.iter(|| check(black_box(HEAD), limits))
+    });
+    criterion.bench_function("authority", |bench| {
+        bench.iter(|| Authority::parse(black_box("Shop.Example:8080"), Scheme::Http));
+    });
+    criterion.bench_function("canonical path", |bench| {
+        bench.iter(|| canonical_path(black_box("/catalog/boats/old%20town.html")).map(|p| p.len()));
+    });
+}
+
+fn decisions(criterion: &mut Criterion) {
+    let config = config();
+    let rules = &config.zones.first().unwrap().cache_rules;
+    let headers = headers();
+    let request = view(&headers);
+    let settings = rules.evaluate(&request);
+    criterion.bench_function("rules of the example shop (13)", |bench| {
+        bench.iter(|| rules.evaluate(black_box(&request)));
+    });
+    criterion.bench_function("eligibility", |bench| {
+        bench.iter(|| eligibility(black_box(&request), &settings));
+    });
+    criterion.bench_function("cache key", |bench| {
+        bench.iter(|| CacheKey::of("shop", black_box(&request)).encode());
+    });
+    let mut answer = HeaderMap::new();
+    answer.insert("cache-control", "public, max-age=60".parse().unwrap());
+    answer.insert("content-type", "text/html; charset=utf-8".parse().unwrap());
+    answer.insert(
+        "etag",
+        "\"683e771b6d28b798670df9eea56760c1\"".parse().unwrap(),
+    );
+    let response = ResponseView {
+        status: StatusCode::OK,
+        headers: &answer,
+    };
+    let received = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let times = ExchangeTimes {
+        requested: received,
+        received,
+    };
+    criterion.bench_function("storing decision", |bench| {
+        bench.iter(|| decide_storing(black_box(&request), &response, &settings, &times));
+    });
+}
+
+criterion_group!(benches, arrival, decisions);
+criterion_main!(benches);
