@@ -12,6 +12,14 @@ pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
 
+/// Seconds since the epoch, for metrics.
+pub(crate) fn unix_seconds() -> f64 {
+    now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
 /// Monotonic time, for durations and deadlines.
 #[allow(
     clippy::disallowed_methods,

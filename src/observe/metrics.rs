@@ -250,14 +250,18 @@ impl Metrics {
         self.process.log_dropped.inc();
     }
 
-    /// Records a reload; `now` in seconds since the epoch.
-    pub fn reload(&self, success: bool, now: f64) {
+    /// Records that a configuration took effect, at start or by a reload; `now` in seconds since
+    /// the epoch.
+    pub fn config_loaded(&self, now: f64) {
+        self.process.reload_success.set(1);
+        self.process.reload_time.set(now);
+    }
+
+    /// Counts a reload.
+    pub fn reload(&self, success: bool) {
         let result = if success { "success" } else { "failure" };
         self.process.reloads.with_label_values(&[result]).inc();
         self.process.reload_success.set(i64::from(success));
-        if success {
-            self.process.reload_time.set(now);
-        }
     }
 
     /// The text format, with what is measured at scrape time filled in.

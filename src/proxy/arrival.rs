@@ -40,6 +40,7 @@ pub(super) fn receive(session: &mut Session, exchange: &mut Exchange) -> Result<
         client,
         scheme,
         authority,
+        version: head.version,
     };
     request.settings = site.zone.cache_rules.evaluate(&request.view(head));
     request.decision = eligibility(&request.view(head), &request.settings);

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Version};
 use pingora_http::RequestHeader;
 
 use crate::cache::eligibility::RequestDecision;
@@ -47,6 +47,7 @@ pub(super) struct SiteRequest {
     pub(super) client: IpAddr,
     pub(super) scheme: Scheme,
     pub(super) authority: Authority,
+    pub(super) version: Version,
     pub(super) upgrade: bool,
     pub(super) has_body: bool,
     pub(super) session_cookie: bool,
@@ -100,7 +101,7 @@ impl SiteRequest {
             host: self.authority.host(),
             path: head.uri.path(),
             query: head.uri.query(),
-            version: head.version,
+            version: self.version,
             headers: &head.headers,
             client: self.client,
             session_cookie: self.session_cookie,

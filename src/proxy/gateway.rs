@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{StatusCode, Version};
 use pingora_cache::key::HashBinary;
 use pingora_cache::lock::{
     CacheKeyLock, CacheKeyLockImpl, CacheLock, LockStatus, Locked, WritePermit,
@@ -170,7 +170,7 @@ impl ProxyHttp for Gateway {
 
     fn should_serve_stale(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         exchange: &mut Exchange,
         error: Option<&Error>,
     ) -> bool {
@@ -179,7 +179,13 @@ impl ProxyHttp for Gateway {
             Some(error) if *error.esource() == ErrorSource::Upstream => OriginState::Failed,
             Some(_) => return false,
         };
-        caching::may_serve_stale(exchange, origin, clock::now())
+        let serve = caching::may_serve_stale(exchange, origin, clock::now());
+        if serve && error.is_none() {
+            // The background validation replays this head as HTTP/1. Pingora would write "HTTP/2"
+            // into it, which its own parser refuses, and nothing would ever be validated.
+            session.req_header_mut().set_version(Version::HTTP_11);
+        }
+        serve
     }
 
     fn cache_not_modified_filter(

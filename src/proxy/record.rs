@@ -66,7 +66,7 @@ pub(super) fn write(
             .uri
             .path_and_query()
             .map_or("", |target| target.as_str()),
-        protocol: protocol(head.version),
+        protocol: protocol(request.map_or(head.version, |request| request.version)),
         status,
         response_bytes,
         request_bytes: exchange.body_received,

@@ -54,7 +54,7 @@ pub fn serve(path: &Path, upgrade: bool) -> Result<(), StartError> {
 
 fn share(config: Config) -> Result<Arc<Shared>, String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
-    metrics.reload(true, unix_seconds());
+    metrics.config_loaded(clock::unix_seconds());
     let store = MemoryStore::leak(config.cache.memory)?;
     let access_log =
         AccessLog::to_stdout().map_err(|error| format!("no thread for the access log: {error}"))?;
@@ -181,11 +181,4 @@ fn load_certificates(config: &Config) -> Result<Vec<(TlsFiles, Arc<Certificates>
         }
     }
     Ok(loaded)
-}
-
-fn unix_seconds() -> f64 {
-    clock::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
 }

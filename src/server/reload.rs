@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::server::ShutdownWatch;
@@ -83,14 +83,13 @@ impl Reload {
 
     /// All or nothing: whatever fails, the configuration in force stays.
     fn reload(&self) {
-        let now = clock::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs_f64();
         let outcome = self.apply();
-        self.shared.metrics.reload(outcome.is_ok(), now);
+        self.shared.metrics.reload(outcome.is_ok());
         match outcome {
-            Ok(()) => tracing::info!(file = %self.path.display(), "configuration reloaded"),
+            Ok(()) => {
+                self.shared.metrics.config_loaded(clock::unix_seconds());
+                tracing::info!(file = %self.path.display(), "configuration reloaded");
+            }
             Err(faults) => {
                 for fault in faults {
                     tracing::error!(fault, "configuration not reloaded; the last good one stays");
