@@ -21,6 +21,10 @@ use crate::config::Client;
 use crate::observe::Metrics;
 use crate::server::Shared;
 
+/// How long a kept connection may still send a request after the process was told to end. Its answer
+/// closes the connection; closing at once would meet requests that are on their way.
+pub const LINGER: Duration = Duration::from_secs(2);
+
 /// RFC 9113 §3.4.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -66,6 +70,7 @@ where
     }
 
     async fn cleanup(&self) {
+        tokio::time::sleep(LINGER).await;
         self.requests.http_cleanup().await;
     }
 }
@@ -169,7 +174,7 @@ async fn next_request(
         let read = tokio::select! {
             biased;
             read = timeout_at(Instant::from_std(deadline), stream.read_buf(buffer)) => read,
-            () = stopping(&mut shutdown), if first_byte.is_none() => return Next::Closed,
+            () = lingered(&mut shutdown), if first_byte.is_none() => return Next::Closed,
         };
         match read {
             Ok(Ok(1..)) => {}
@@ -192,12 +197,14 @@ fn skip_empty_line(buffer: &mut BytesMut) {
     }
 }
 
-async fn stopping(shutdown: &mut ShutdownWatch) {
+/// Waits for the end of the time that kept connections have after a shutdown signal.
+async fn lingered(shutdown: &mut ShutdownWatch) {
     while !*shutdown.borrow_and_update() {
         if shutdown.changed().await.is_err() {
-            return;
+            break;
         }
     }
+    tokio::time::sleep(LINGER).await;
 }
 
 /// Puts what was read back in front, for Pingora to look at the preface itself.

@@ -7,5 +7,5 @@ mod front;
 pub mod head;
 mod tls;
 
-pub use front::Front;
+pub use front::{Front, LINGER};
 pub use tls::Certificates;

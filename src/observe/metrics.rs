@@ -240,6 +240,11 @@ impl Metrics {
         }
     }
 
+    /// Client connections open now.
+    pub fn open_connections(&self) -> i64 {
+        self.traffic.connections.get()
+    }
+
     /// Counts a request refused at the edge.
     pub fn refused(&self, reason: &'static str) {
         self.traffic.refused.with_label_values(&[reason]).inc();

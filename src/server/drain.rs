@@ -11,6 +11,7 @@ use pingora_core::services::background::BackgroundService;
 
 use super::Shared;
 use crate::clock;
+use crate::edge::LINGER;
 
 /// Requests being served.
 #[derive(Clone, Debug, Default)]
@@ -59,9 +60,7 @@ impl BackgroundService for Drain {
         }
         let started = clock::instant();
         let limit = self.shared.runtime().config.server.drain_timeout;
-        // Connections that were accepted a moment ago get to send the request they were made for.
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        while !self.shared.in_flight.is_empty() && started.elapsed() < limit {
+        while self.is_busy(started.elapsed()) && started.elapsed() < limit {
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
         let cut_off = self.shared.in_flight.count.load(Ordering::Acquire);
@@ -72,5 +71,13 @@ impl BackgroundService for Drain {
         );
         self.shared.access_log.flush();
         std::process::exit(0);
+    }
+}
+
+impl Drain {
+    /// Requests are being answered, or connections may still send the one they were kept for.
+    fn is_busy(&self, elapsed: Duration) -> bool {
+        let lingering = elapsed < LINGER && self.shared.metrics.open_connections() > 0;
+        lingering || !self.shared.in_flight.is_empty()
     }
 }
