@@ -17,8 +17,8 @@ test: setup-build ## Lint, then run all tests, the example shop's too
 	scripts/setup-test.sh
 	$(MAKE) --no-print-directory lint
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	    echo "cargo nextest run --locked && cargo test --locked --doc"; \
-	    cargo nextest run --locked && cargo test --locked --doc; \
+	    echo "cargo test --locked --doc && cargo nextest run --locked"; \
+	    cargo test --locked --doc && cargo nextest run --locked; \
 	else \
 	    echo "cargo test --locked"; \
 	    cargo test --locked; \

@@ -70,7 +70,7 @@ fn arrival(criterion: &mut Criterion) {
         target: 8 << 10,
     };
     criterion.bench_function("head check", |bench| {
-        bench.iter(|| check(black_box(HEAD), limits))
+        bench.iter(|| check(black_box(HEAD), limits));
     });
     criterion.bench_function("authority", |bench| {
         bench.iter(|| Authority::parse(black_box("Shop.Example:8080"), Scheme::Http));

@@ -79,9 +79,10 @@ pub enum TtlValue {
 pub struct EdgeTtl {
     /// Who decides.
     pub mode: EdgeTtlMode,
-    /// Lifetime for successful responses (200, 203, 204, 206, 300, 301, 308); see the mode.
+    /// Lifetime for successful responses (200, 203, 204, 300, 301, 308); see the mode.
     pub default: Option<Duration>,
-    /// Lifetimes by status; the first range that contains the status wins, before `default`.
+    /// Lifetimes by status, the narrowest range first; the first that contains the status wins,
+    /// before `default`.
     pub status: Vec<StatusTtl>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toml::de::DeTable;
 
@@ -13,6 +14,9 @@ use super::zone::read_rules;
 use super::{Cache, Client, Listener, Log, Pool, Server, TlsFiles};
 use crate::rules::CacheRule;
 use crate::zone::HostPattern;
+
+/// Below this a deadline would fail what it should guard.
+pub(super) const SHORTEST: Duration = Duration::from_millis(10);
 
 /// What the file says.
 #[derive(Default)]
@@ -41,8 +45,8 @@ pub(super) struct ZoneFile {
 pub(super) fn read(source: &str, env: &Env<'_>) -> (ConfigFile, Vec<Diagnostic>) {
     let (table, syntax) = DeTable::parse_recoverable(source);
     if !syntax.is_empty() {
-        // A recovered tree is guesswork: report the syntax alone.
-        let faults = syntax.iter().map(syntax_fault).collect();
+        // A recovered tree is guesswork, and so are the faults after the first.
+        let faults = syntax.iter().take(1).map(syntax_fault).collect();
         return (ConfigFile::default(), faults);
     }
     let reader = Reader::new(env);
@@ -77,20 +81,28 @@ fn read_document(root: Section<'_>, source: &str) -> ConfigFile {
             .map(|(name, section)| read_zone(name, section, source))
             .collect(),
     };
+    if !root.has("zones") {
+        let help = "add `[zones.site]` with `hosts = [\"*\"]` and `pool = \"app\"`".to_owned();
+        let message = "there is no zone, so no host would be answered";
+        root.reader
+            .fault(source.len()..source.len(), message, Some(help));
+    }
     root.finish();
     file
 }
 
 fn read_listeners(root: &Section<'_>) -> Vec<Located<Listener>> {
-    let Some(items) = root.strings_or_sections("listen") else {
+    let items = root.strings_or_sections("listen");
+    if items.as_ref().is_none_or(Vec::is_empty) {
+        let help = "write `listen = [\"[::]:${PORT:-8080}\"]` at the top".to_owned();
         root.reader.fault(
-            0..0,
-            "`listen` is missing",
-            Some("write `listen = [\"[::]:${PORT:-8080}\"]` at the top".to_owned()),
+            root.place_of("listen"),
+            "`listen` names no address",
+            Some(help),
         );
-        return Vec::new();
-    };
+    }
     items
+        .unwrap_or_default()
         .into_iter()
         .filter_map(|item| match item {
             StringOrSection::String(text) => {
@@ -109,11 +121,11 @@ fn read_listeners(root: &Section<'_>) -> Vec<Located<Listener>> {
 fn read_tls_listener(section: Section<'_>) -> Option<Located<Listener>> {
     let span = section.span.clone();
     let address = section
-        .required_string("address")
+        .required_string("address", "\"[::]:8443\"")
         .and_then(|text| read_address(&section, "address", text));
     let tls = section.section("tls").map(|tls| {
-        let certificate = tls.required_string("certificate");
-        let key = tls.required_string("key");
+        let certificate = tls.required_string("certificate", "\"/etc/seawall/fullchain.pem\"");
+        let key = tls.required_string("key", "\"/etc/seawall/privkey.pem\"");
         tls.finish();
         certificate.zip(key).map(|(certificate, key)| TlsFiles {
             certificate: PathBuf::from(certificate.value),
@@ -136,8 +148,11 @@ fn read_tls_listener(section: Section<'_>) -> Option<Located<Listener>> {
 }
 
 fn read_admin(root: &Section<'_>) -> Option<Located<SocketAddr>> {
-    let admin = root.section("admin")?;
-    let listen = admin.required_string("listen");
+    let admin = root.section_or(
+        "admin",
+        "write `[admin]` and below it `listen = \"127.0.0.1:9090\"`",
+    )?;
+    let listen = admin.required_string("listen", "\"127.0.0.1:9090\"");
     let address = listen.and_then(|text| {
         let span = text.span.clone();
         let value = read_address(&admin, "listen", text)?;
@@ -183,11 +198,20 @@ fn read_client(section: Section<'_>) -> Client {
     let mut client = Client::default();
     put(
         &mut client.header_timeout,
-        section.duration("header_timeout"),
+        section.duration_of("header_timeout", SHORTEST),
     );
-    put(&mut client.idle_timeout, section.duration("idle_timeout"));
-    put(&mut client.body_timeout, section.duration("body_timeout"));
-    put(&mut client.write_timeout, section.duration("write_timeout"));
+    put(
+        &mut client.idle_timeout,
+        section.duration_of("idle_timeout", SHORTEST),
+    );
+    put(
+        &mut client.body_timeout,
+        section.duration_of("body_timeout", SHORTEST),
+    );
+    put(
+        &mut client.write_timeout,
+        section.duration_of("write_timeout", SHORTEST),
+    );
     // Pingora's own ceilings: 1 MiB of head and 256 fields.
     put_number(
         &mut client.max_header_size,
@@ -238,7 +262,7 @@ fn read_cache(section: Section<'_>) -> Cache {
     put(&mut cache.max_object_size, section.size("max_object_size"));
     put(
         &mut cache.collapse_timeout,
-        section.duration("collapse_timeout"),
+        section.duration_of("collapse_timeout", SHORTEST),
     );
     section.finish();
     cache
@@ -252,20 +276,20 @@ fn read_log(section: Section<'_>) -> Log {
 }
 
 fn read_zone(name: Located<String>, section: Section<'_>, source: &str) -> ZoneFile {
-    let hosts = section.strings("hosts").unwrap_or_else(|| {
+    let hosts = section.strings("hosts").unwrap_or_default();
+    if hosts.is_empty() {
         let help = "write `hosts = [\"*\"]` to answer for every host".to_owned();
-        let message = format!("`hosts` is missing in [zones.{}]", name.value);
+        let message = format!("[zones.{}] names no `hosts`", name.value);
         section
             .reader
             .fault(section.span.clone(), message, Some(help));
-        Vec::new()
-    });
+    }
     let zone = ZoneFile {
         hosts: hosts
             .into_iter()
             .filter_map(|host| read_host(&section, host))
             .collect(),
-        pool: section.required_string("pool"),
+        pool: section.required_string("pool", "\"app\""),
         presets: section.strings("presets").unwrap_or_default(),
         session_cookies: section.strings("session_cookies").unwrap_or_default(),
         rules: read_rules(&section, source, None),

@@ -53,7 +53,7 @@ pub struct Config {
     pub log: Log,
     /// Origin pools by name.
     pub pools: Vec<Arc<Pool>>,
-    /// Sites, in the file's order of names.
+    /// Sites, by name.
     pub zones: Vec<Arc<Zone>>,
 }
 
@@ -91,7 +91,8 @@ impl Default for Server {
         Self {
             threads: None,
             drain_timeout: Duration::from_secs(30),
-            upgrade_socket: std::env::temp_dir().join("seawall-upgrade.sock"),
+            // A directory of its own: who can put a socket there can take the listeners over.
+            upgrade_socket: PathBuf::from("/run/seawall/upgrade.sock"),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::file::{put, put_number};
+use super::file::{SHORTEST, put, put_number};
 use super::reader::{Located, Section, StringOrSection};
 use super::{HealthCheck, OriginServer, OriginTimeouts, OriginTls, Pool, Retries};
 
@@ -12,7 +12,11 @@ use super::{HealthCheck, OriginServer, OriginTimeouts, OriginTls, Pool, Retries}
 pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
     let servers = read_servers(&name, &section);
     let mut resolve_interval = Duration::from_secs(10);
-    put(&mut resolve_interval, section.duration("resolve_interval"));
+    // More often, resolving would be a load of its own.
+    put(
+        &mut resolve_interval,
+        section.duration_of("resolve_interval", Duration::from_secs(1)),
+    );
     let pool = Pool {
         servers,
         health_check: section.section("health_check").map(read_health_check),
@@ -26,8 +30,7 @@ pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
             .map(read_retries)
             .unwrap_or_default(),
         tls: section.section("tls").map(read_tls).unwrap_or_default(),
-        // Below a second, resolving would be a load of its own.
-        resolve_interval: resolve_interval.max(Duration::from_secs(1)),
+        resolve_interval,
         name,
     };
     section.finish();
@@ -48,7 +51,7 @@ fn read_servers(name: &str, section: &Section<'_>) -> Vec<OriginServer> {
         .filter_map(|item| match item {
             StringOrSection::String(url) => read_url(section, url, 1),
             StringOrSection::Section(server) => {
-                let url = server.required_string("url");
+                let url = server.required_string("url", "\"http://127.0.0.1:8000\"");
                 let mut weight = 1;
                 put_number(&mut weight, server.integer("weight", 1..=256));
                 let read = url.and_then(|url| read_url(&server, url, weight));
@@ -63,7 +66,12 @@ fn read_url(section: &Section<'_>, url: Located<String>, weight: u16) -> Option<
     match parse_url(&url.value, weight) {
         Ok(server) => Some(server),
         Err(why) => {
-            let message = format!("the server \"{}\" {why}", url.value);
+            // A password in the URL must not end up in a log.
+            let shown = url
+                .value
+                .rsplit_once('@')
+                .map_or(&*url.value, |(_, host)| host);
+            let message = format!("the server \"{shown}\" {why}");
             let help = "write for example \"http://127.0.0.1:8000\" or \"https://app.internal\"";
             section
                 .reader
@@ -90,6 +98,9 @@ fn parse_url(text: &str, weight: u16) -> Result<OriginServer, &'static str> {
             host.parse::<Ipv6Addr>()
                 .map_err(|_| "has a malformed IPv6 address")?;
             (host, port.strip_prefix(':'))
+        }
+        None if rest.matches(':').count() > 1 => {
+            return Err("has an IPv6 address without its brackets");
         }
         None => match rest.rsplit_once(':') {
             Some((host, port)) => (host, Some(port)),
@@ -118,7 +129,7 @@ fn parse_url(text: &str, weight: u16) -> Result<OriginServer, &'static str> {
 }
 
 fn read_health_check(section: Section<'_>) -> HealthCheck {
-    let path = section.parsed("path", |path| {
+    let path = section.parsed("path", "a path", |path| {
         let legal = path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic());
         legal
             .then(|| path.to_owned())
@@ -133,14 +144,16 @@ fn read_health_check(section: Section<'_>) -> HealthCheck {
         fall: 3,
         status: None,
     };
-    put(&mut check.interval, section.duration("interval"));
-    put(&mut check.timeout, section.duration("timeout"));
+    put(
+        &mut check.interval,
+        section.duration_of("interval", Duration::from_millis(100)),
+    );
+    put(&mut check.timeout, section.duration_of("timeout", SHORTEST));
     put_number(&mut check.rise, section.integer("rise", 1..=100));
     put_number(&mut check.fall, section.integer("fall", 1..=100));
     check.status = section
         .integer("status", 200..=599)
         .and_then(|status| u16::try_from(status.value).ok());
-    check.interval = check.interval.max(Duration::from_millis(100));
     section.finish();
     check
 }
@@ -162,9 +175,12 @@ fn read_host_header(section: &Section<'_>) -> Option<String> {
 
 fn read_timeouts(section: Section<'_>) -> OriginTimeouts {
     let mut timeouts = OriginTimeouts::default();
-    put(&mut timeouts.connect, section.duration("connect"));
-    let first_byte = section.duration("first_byte");
-    let between_bytes = section.duration("between_bytes");
+    put(
+        &mut timeouts.connect,
+        section.duration_of("connect", SHORTEST),
+    );
+    let first_byte = section.duration_of("first_byte", SHORTEST);
+    let between_bytes = section.duration_of("between_bytes", SHORTEST);
     put(&mut timeouts.first_byte, first_byte);
     timeouts.between_bytes = timeouts.between_bytes.max(timeouts.first_byte);
     if let Some(pause) = between_bytes {
@@ -180,10 +196,10 @@ fn read_timeouts(section: Section<'_>) -> OriginTimeouts {
         }
         timeouts.between_bytes = pause.value;
     }
-    put(&mut timeouts.total, section.duration("total"));
+    put(&mut timeouts.total, section.duration_of("total", SHORTEST));
     put(
         &mut timeouts.upgraded_idle,
-        section.duration("upgraded_idle"),
+        section.duration_of("upgraded_idle", SHORTEST),
     );
     put(&mut timeouts.idle, section.duration("idle"));
     section.finish();
@@ -235,6 +251,8 @@ mod tests {
             "http://a:x",
             "http://",
             "http://u@a",
+            "http://::1",
+            "http://::1:8001",
             "http://[::1",
             "http://a b",
         ] {

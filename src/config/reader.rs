@@ -106,15 +106,25 @@ impl<'a> Section<'a> {
 
     /// A string, with references to the environment replaced.
     pub(super) fn string(&self, key: &'static str) -> Option<Located<String>> {
-        let value = self.value(key)?;
-        self.string_value(key, value)
+        self.text(key, "a string")
     }
 
-    /// A string that must be there.
-    pub(super) fn required_string(&self, key: &'static str) -> Option<Located<String>> {
+    /// A string, called `expected` when something else is found.
+    fn text(&self, key: &'static str, expected: &str) -> Option<Located<String>> {
+        let value = self.value(key)?;
+        self.string_value(key, value, expected)
+    }
+
+    /// A string that must be there; `example` shows what to write.
+    pub(super) fn required_string(
+        &self,
+        key: &'static str,
+        example: &str,
+    ) -> Option<Located<String>> {
         if self.value(key).is_none() {
             let message = format!("`{key}` is missing{}", self.place());
-            self.reader.fault(self.span.clone(), message, None);
+            let help = Some(format!("write for example `{key} = {example}`"));
+            self.reader.fault(self.span.clone(), message, help);
         }
         self.string(key)
     }
@@ -124,7 +134,7 @@ impl<'a> Section<'a> {
         Some(
             self.items(key)?
                 .into_iter()
-                .filter_map(|item| self.string_value(key, item))
+                .filter_map(|item| self.string_value(key, item, "a list of strings"))
                 .collect(),
         )
     }
@@ -133,9 +143,10 @@ impl<'a> Section<'a> {
     pub(super) fn parsed<T>(
         &self,
         key: &'static str,
+        expected: &str,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<Located<T>> {
-        let text = self.string(key)?;
+        let text = self.text(key, expected)?;
         match parse(&text.value) {
             Ok(value) => Some(Located {
                 value,
@@ -161,7 +172,22 @@ impl<'a> Section<'a> {
             );
             return None;
         }
-        self.parsed(key, parse_duration)
+        self.parsed(key, "a duration such as \"60s\"", parse_duration)
+    }
+
+    /// A duration of at least `least`.
+    pub(super) fn duration_of(
+        &self,
+        key: &'static str,
+        least: Duration,
+    ) -> Option<Located<Duration>> {
+        let duration = self.duration(key)?;
+        if duration.value >= least {
+            return Some(duration);
+        }
+        let message = format!("`{key}` must be at least {}ms", least.as_millis());
+        self.reader.fault(duration.span, message, None);
+        None
     }
 
     /// A size such as `"512 MiB"`, or a bare number of bytes.
@@ -170,7 +196,7 @@ impl<'a> Section<'a> {
         if matches!(value.get_ref(), DeValue::Integer(_)) {
             return self.integer(key, 0..=u64::MAX);
         }
-        self.parsed(key, parse_size)
+        self.parsed(key, "a size such as \"64 KiB\"", parse_size)
     }
 
     /// A whole number within `bounds`; a string holding one will do, so that it can come from the
@@ -193,14 +219,11 @@ impl<'a> Section<'a> {
         if let Some(value) = number.filter(|number| bounds.contains(number)) {
             Some(Located { value, span })
         } else {
-            let most = match *bounds.end() {
-                u64::MAX => String::new(),
-                end => format!(" and at most {end}"),
+            let bounds = match *bounds.end() {
+                u64::MAX => format!("of at least {}", bounds.start()),
+                end => format!("from {} to {end}", bounds.start()),
             };
-            let message = format!(
-                "`{key}` must be a whole number of at least {}{most}",
-                bounds.start()
-            );
+            let message = format!("`{key}` must be a whole number {bounds}");
             self.reader.fault(span, message, None);
             None
         }
@@ -228,7 +251,11 @@ impl<'a> Section<'a> {
         key: &'static str,
         words: &[(&'static str, T)],
     ) -> Option<Located<T>> {
-        let text = self.string(key)?;
+        let known: Vec<String> = words
+            .iter()
+            .map(|(word, _)| format!("\"{word}\""))
+            .collect();
+        let text = self.text(key, &format!("one of {}", known.join(", ")))?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text.value) {
             return Some(Located {
                 value: *value,
@@ -264,6 +291,25 @@ impl<'a> Section<'a> {
         self.value(key).is_some()
     }
 
+    /// Where `key` is written, or the beginning of the file.
+    pub(super) fn place_of(&self, key: &'static str) -> Range<usize> {
+        self.value(key).map_or(0..0, Spanned::span)
+    }
+
+    /// A duration written where a word or a table belongs, as it is written.
+    pub(super) fn duration_in_place_of_a_word(&self, key: &'static str) -> Option<Located<String>> {
+        let value = self.value(key)?;
+        let text = match value.get_ref() {
+            DeValue::Integer(seconds) => format!("{seconds}s"),
+            DeValue::String(text) if parse_duration(text).is_ok() => text.to_string(),
+            _ => return None,
+        };
+        Some(Located {
+            value: text,
+            span: value.span(),
+        })
+    }
+
     /// Whether `key` is there and is a table; for keys that take a word or a table.
     pub(super) fn is_table(&self, key: &'static str) -> bool {
         self.value(key)
@@ -274,6 +320,26 @@ impl<'a> Section<'a> {
     pub(super) fn is_boolean(&self, key: &'static str) -> bool {
         self.value(key)
             .is_some_and(|value| value.get_ref().is_bool())
+    }
+
+    /// Whether anything beside `these` keys is written.
+    pub(super) fn has_beside(&self, these: &[&str]) -> bool {
+        self.table
+            .keys()
+            .any(|key| !these.contains(&key.get_ref().as_ref()))
+    }
+
+    /// A table, with `help` for those who wrote something else.
+    pub(super) fn section_or(&self, key: &'static str, help: &str) -> Option<Section<'a>> {
+        let value = self.value(key)?;
+        if value.get_ref().is_table() {
+            return self.section(key);
+        }
+        let found = value.get_ref().type_str();
+        let message = format!("`{key}` must be a table, found {found}");
+        self.reader
+            .fault(value.span(), message, Some(help.to_owned()));
+        None
     }
 
     /// A table.
@@ -302,7 +368,8 @@ impl<'a> Section<'a> {
                 self.table_value(key.to_owned(), key, item)
                     .map(StringOrSection::Section)
             } else {
-                self.string_value(key, item).map(StringOrSection::String)
+                self.string_value(key, item, "a string or a table")
+                    .map(StringOrSection::String)
             }
         };
         Some(items.into_iter().filter_map(read).collect())
@@ -336,7 +403,7 @@ impl<'a> Section<'a> {
                     value: name.get_ref().to_string(),
                     span: name.span(),
                 };
-                let value = self.string_value(name.get_ref(), value)?;
+                let value = self.string_value(name.get_ref(), value, "a string")?;
                 Some((key, value))
             })
             .collect()
@@ -361,10 +428,15 @@ impl<'a> Section<'a> {
         })
     }
 
-    fn string_value(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Located<String>> {
+    fn string_value(
+        &self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        expected: &str,
+    ) -> Option<Located<String>> {
         let span = value.span();
         let DeValue::String(text) = value.get_ref() else {
-            self.wrong_type(key, "a string", value.get_ref(), span);
+            self.wrong_type(key, expected, value.get_ref(), span);
             return None;
         };
         match interpolate(text, self.reader.env) {
@@ -373,7 +445,7 @@ impl<'a> Section<'a> {
                 span,
             }),
             Err(why) => {
-                let help = "write `${NAME:-default}` to give a default".to_owned();
+                let help = "write `${NAME}`, or `${NAME:-default}` to give a default".to_owned();
                 self.reader
                     .fault(span, format!("`{key}` {why}"), Some(help));
                 None

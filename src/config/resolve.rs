@@ -18,9 +18,6 @@ pub(super) fn resolve(
     file: ConfigFile,
     mut faults: Vec<Diagnostic>,
 ) -> Result<Config, Diagnostics> {
-    if faults.is_empty() {
-        check_whole(&file, source, &mut faults);
-    }
     check_listeners(&file, &mut faults);
     check_hosts(&file, &mut faults);
     let zones = file
@@ -45,28 +42,6 @@ pub(super) fn resolve(
         pools: file.pools.into_iter().map(Arc::new).collect(),
         zones,
     })
-}
-
-fn check_whole(file: &ConfigFile, source: &str, faults: &mut Vec<Diagnostic>) {
-    let mut missing = |message: &str, help: &str| {
-        faults.push(Diagnostic {
-            span: source.len()..source.len(),
-            message: message.to_owned(),
-            help: Some(help.to_owned()),
-        });
-    };
-    if file.listeners.is_empty() {
-        missing(
-            "`listen` is empty",
-            "write `listen = [\"[::]:${PORT:-8080}\"]`",
-        );
-    }
-    if file.zones.is_empty() {
-        missing(
-            "there is no zone, so no host would be answered",
-            "add `[zones.site]` with `hosts = [\"*\"]` and `pool = \"app\"`",
-        );
-    }
 }
 
 fn check_listeners(file: &ConfigFile, faults: &mut Vec<Diagnostic>) {
@@ -100,7 +75,11 @@ fn check_hosts(file: &ConfigFile, faults: &mut Vec<Diagnostic>) {
             if let Some(owner) = owners.get(&text) {
                 faults.push(Diagnostic {
                     span: host.span.clone(),
-                    message: format!("the host \"{text}\" already belongs to the zone \"{owner}\""),
+                    message: if *owner == zone.name.value {
+                        format!("the host \"{text}\" is listed twice")
+                    } else {
+                        format!("the host \"{text}\" already belongs to the zone \"{owner}\"")
+                    },
                     help: None,
                 });
             }

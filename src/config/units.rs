@@ -82,6 +82,12 @@ fn quantities(text: &str) -> Result<Vec<(u64, &str)>, String> {
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(rest.len());
         let (number, tail) = rest.split_at(digits);
+        if rest
+            .strip_prefix(number)
+            .is_some_and(|tail| tail.starts_with(['.', ',']))
+        {
+            return Err("must be made of whole numbers, such as \"1s 500ms\"".to_owned());
+        }
         if number.is_empty() {
             return Err("must begin with a whole number".to_owned());
         }
@@ -148,6 +154,7 @@ mod tests {
             ("60", "needs a unit"),
             ("s", "must begin with a whole number"),
             ("-5s", "must begin with a whole number"),
+            ("1.5s", "whole numbers"),
             ("5 parsecs", "unknown unit `parsecs`"),
             ("101 years", "longer than 100 years"),
             ("99999999999999999999s", "too large a number"),

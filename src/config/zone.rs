@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::diagnostics::position;
+use super::diagnostics::{did_you_mean, position};
 use super::file::put;
 use super::reader::{Located, Section};
 use super::units::parse_duration;
@@ -51,11 +51,11 @@ fn read_rule(
         .boolean("enabled")
         .is_none_or(|enabled| enabled.value);
     let expression = section
-        .required_string("expression")
+        .required_string("expression", "'http.request.uri.path wildcard \"/a/*\"'")
         .and_then(|text| compile(&section, &text, source));
     let patch = read_patch(&section);
     let span = section.span.clone();
-    if patch.is_empty() {
+    if !section.has_beside(&["name", "enabled", "expression"]) {
         let message = format!("the rule \"{name}\" sets nothing");
         let help = "write for example `cache = \"bypass\"`".to_owned();
         section.reader.fault(span.clone(), message, Some(help));
@@ -126,6 +126,13 @@ fn read_patch(section: &Section<'_>) -> CachePatch {
 
 fn read_edge_ttl(section: &Section<'_>) -> Option<EdgeTtl> {
     if !section.is_table("edge_ttl") {
+        if let Some(ttl) = section.duration_in_place_of_a_word("edge_ttl") {
+            let help = format!("write `edge_ttl = {{ default = \"{}\" }}`", ttl.value);
+            section
+                .reader
+                .fault(ttl.span, "`edge_ttl` must be a mode or a table", Some(help));
+            return None;
+        }
         let mode = section.word("edge_ttl", EDGE_MODES)?;
         if mode.value == EdgeTtlMode::OverrideOrigin {
             let help =
@@ -141,6 +148,7 @@ fn read_edge_ttl(section: &Section<'_>) -> Option<EdgeTtl> {
         });
     }
     let table = section.section("edge_ttl")?;
+    let wrote_lifetime = table.has_beside(&["mode"]);
     let mode = table.word("mode", EDGE_MODES);
     let default = table.duration("default").map(|ttl| ttl.value);
     let status = table
@@ -156,7 +164,7 @@ fn read_edge_ttl(section: &Section<'_>) -> Option<EdgeTtl> {
         },
         |mode| mode.value,
     );
-    if mode == EdgeTtlMode::OverrideOrigin && default.is_none() && status.is_empty() {
+    if mode == EdgeTtlMode::OverrideOrigin && !wrote_lifetime {
         let help = Some("add `default = \"60s\"`".to_owned());
         table.reader.fault(
             table.span.clone(),
@@ -172,8 +180,10 @@ fn read_edge_ttl(section: &Section<'_>) -> Option<EdgeTtl> {
     })
 }
 
+/// The narrowest range first: one status speaks before a range that contains it, however they are
+/// written down.
 fn read_status_ttls(section: &Section<'_>) -> Vec<StatusTtl> {
-    section
+    let mut ttls: Vec<StatusTtl> = section
         .string_entries()
         .into_iter()
         .filter_map(|(statuses, ttl)| {
@@ -191,7 +201,8 @@ fn read_status_ttls(section: &Section<'_>) -> Vec<StatusTtl> {
                 );
             }
             if let Err(why) = &value {
-                let help = "a duration, \"no-store\" or \"no-cache\"".to_owned();
+                let help = did_you_mean(&ttl.value, ["no-store", "no-cache"])
+                    .unwrap_or_else(|| "a duration, \"no-store\" or \"no-cache\"".to_owned());
                 section.reader.fault(
                     ttl.span,
                     format!("the lifetime \"{}\" {why}", ttl.value),
@@ -205,7 +216,9 @@ fn read_status_ttls(section: &Section<'_>) -> Vec<StatusTtl> {
                 ttl: value.ok()?,
             })
         })
-        .collect()
+        .collect();
+    ttls.sort_by_key(|ttl| ttl.to - ttl.from);
+    ttls
 }
 
 fn parse_statuses(text: &str) -> Result<(u16, u16), &'static str> {
@@ -237,10 +250,10 @@ fn read_browser_ttl(section: &Section<'_>) -> Option<BrowserTtl> {
                     })
                 } else {
                     let message = format!("`browser_ttl` cannot be \"{duration}\"");
-                    let help = "\"respect_origin\", \"bypass\", a duration, or { default = \"1 year\", immutable = true }";
-                    section
-                        .reader
-                        .fault(text.span, message, Some(help.to_owned()));
+                    let help = did_you_mean(duration, ["respect_origin", "bypass"]).unwrap_or_else(|| {
+                        "\"respect_origin\", \"bypass\", a duration such as \"60s\", or { default = \"1 year\", immutable = true }".to_owned()
+                    });
+                    section.reader.fault(text.span, message, Some(help));
                     None
                 }
             }
@@ -249,11 +262,11 @@ fn read_browser_ttl(section: &Section<'_>) -> Option<BrowserTtl> {
     let table = section.section("browser_ttl")?;
     table.word("mode", &[("override_origin", ())]);
     let mut ttl = Duration::ZERO;
-    if !table.has("default") {
+    if !table.has_beside(&["mode", "immutable"]) {
         table.reader.fault(
             table.span.clone(),
             "`default` is missing in `browser_ttl`",
-            None,
+            Some("write for example `default = \"1 year\"`".to_owned()),
         );
     }
     put(&mut ttl, table.duration("default"));

@@ -8,9 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{StatusCode, Version};
 use pingora_cache::key::HashBinary;
-use pingora_cache::lock::{
-    CacheKeyLock, CacheKeyLockImpl, CacheLock, LockStatus, Locked, WritePermit,
-};
+use pingora_cache::lock::CacheKeyLockImpl;
 use pingora_cache::predictor::Predictor;
 use pingora_cache::{
     CacheKey, CacheMeta, CacheOptionOverrides, ForcedFreshness, HitHandler, RespCacheable,
@@ -21,6 +19,7 @@ use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, RangeType, Session};
 
+use super::collapse::Collapse;
 use super::exchange::Exchange;
 use super::{answer, arrival, caching, deadline, error_page, forward, record};
 use crate::cache::eligibility::RequestDecision;
@@ -46,34 +45,12 @@ impl Gateway {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let collapse_timeout = shared.runtime().config.cache.collapse_timeout;
         Self {
-            collapse: Box::leak(Box::new(Collapse(CacheLock::new(collapse_timeout)))),
+            collapse: Box::leak(Box::new(Collapse::new(collapse_timeout))),
             uncacheable: Box::leak(Box::new(Predictor::new(
                 REMEMBERED_PER_SHARD,
                 Some(caching::is_passing),
             ))),
             shared,
-        }
-    }
-}
-
-/// Pingora's cache lock, but a passing failure lets waiters compete again instead of releasing all
-/// of them to the origin.
-struct Collapse(CacheLock);
-
-impl CacheKeyLock for Collapse {
-    fn lock(&self, key: &CacheKey, stale_writer: bool) -> Locked {
-        self.0.lock(key, stale_writer)
-    }
-
-    fn release(&self, key: &CacheKey, permit: WritePermit, reason: LockStatus) {
-        self.0.release(key, permit, reason);
-    }
-
-    fn custom_lock_status(&self, reason: &'static str) -> LockStatus {
-        if caching::is_passing(reason) {
-            LockStatus::TransientError
-        } else {
-            LockStatus::GiveUp
         }
     }
 }

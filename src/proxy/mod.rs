@@ -8,6 +8,7 @@
 mod answer;
 mod arrival;
 mod caching;
+mod collapse;
 mod deadline;
 mod error_page;
 mod exchange;

@@ -150,11 +150,6 @@ impl CachePatch {
         set(&mut settings.strip_set_cookie, self.strip_set_cookie, id);
         set(&mut settings.max_object_size, self.max_object_size, id);
     }
-
-    /// Whether the rule sets nothing at all.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 fn set<T>(setting: &mut Setting<T>, value: Option<T>, id: RuleId) {

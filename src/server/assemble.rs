@@ -41,7 +41,9 @@ pub enum StartError {
 pub fn serve(path: &Path, upgrade: bool) -> Result<(), StartError> {
     let config = load_config(path).map_err(StartError::Config)?;
     let environment = StartError::Environment;
-    if !upgrade {
+    if upgrade {
+        prepare_socket(&config).map_err(environment)?;
+    } else {
         check_addresses(&config).map_err(environment)?;
     }
     let certificates = load_certificates(&config).map_err(environment)?;
@@ -155,6 +157,14 @@ fn socket_options() -> TcpSocketOptions {
         user_timeout: std::time::Duration::ZERO,
     });
     options
+}
+
+/// The old process connects to a socket that Pingora makes in this directory.
+fn prepare_socket(config: &Config) -> Result<(), String> {
+    let socket = &config.server.upgrade_socket;
+    let directory = socket.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory)
+        .map_err(|error| format!("cannot make {}: {error}", directory.display()))
 }
 
 /// Pingora ends a service that cannot listen but not the process; this finds out before.
