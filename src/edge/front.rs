@@ -15,7 +15,8 @@ use pingora_core::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-use super::head::{Head, HeadError, HeadLimits, check};
+use super::head::{BodyFraming, Head, HeadError, HeadLimits, check};
+use super::turnstile::{Allowance, Turnstile};
 use crate::clock;
 use crate::config::Client;
 use crate::observe::Metrics;
@@ -101,26 +102,44 @@ where
                     }
                     Next::Closed => return None,
                 };
-            // What follows a request without a body is the next request and stays here. A body
-            // is Pingora's to read, with whatever came along.
-            let prefix = if head.has_body {
-                buffer.split()
-            } else {
-                buffer.split_to(head.len)
-            };
+            // The head and what has come of its body is Pingora's; what follows is the next request.
+            let (own, allowance) = share(&head, buffer.len());
+            let prefix = buffer.split_to(own);
             served += 1;
             let last = served >= client.max_requests_per_connection || *shutdown.borrow();
-            let session = session(stream, prefix, &client, last);
+            let turnstile = Turnstile::new(stream, allowance);
+            let session = session(Box::new(turnstile), prefix, &client, last);
             let reused = self.requests.process_new_http(session, shutdown).await?;
-            stream = reused.consume().0;
+            let turnstile = reused.consume().0.into_any().downcast::<Turnstile>().ok()?;
+            let (connection, kept) = turnstile.into_parts();
+            stream = connection;
+            buffer.unsplit(kept);
         }
+    }
+}
+
+/// How many of the bytes that have come are this request's, and how many more may be.
+fn share(head: &Head, arrived: usize) -> (usize, Allowance) {
+    match head.body {
+        BodyFraming::Length(length) if !head.upgrade => {
+            let body = usize::try_from(length).unwrap_or(usize::MAX);
+            let own = head.len.saturating_add(body).min(arrived);
+            let missing = head.len.saturating_add(body).saturating_sub(own);
+            (
+                own,
+                Allowance::Bytes(u64::try_from(missing).unwrap_or(u64::MAX)),
+            )
+        }
+        _ => (arrived, Allowance::All),
     }
 }
 
 fn session(stream: Stream, prefix: BytesMut, client: &Client, last: bool) -> ServerSession {
     let mut session = ServerSession::new_http1(stream);
     session.set_pipelined_prefix(prefix);
-    session.set_keepalive((!last).then(|| client.idle_timeout.as_secs().max(1)));
+    session.set_keepalive(Some(client.idle_timeout.as_secs().max(1)));
+    // Pingora takes the client's word for the keep-alive, but not beyond this count.
+    session.set_keepalive_reuses_remaining(Some(u32::from(!last)));
     session.set_read_timeout(Some(client.body_timeout));
     session.set_write_timeout(Some(client.write_timeout));
     session.set_total_drain_timeout(Some(client.body_timeout));

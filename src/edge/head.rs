@@ -22,8 +22,19 @@ pub struct HeadLimits {
 pub struct Head {
     /// Bytes up to and including the empty line.
     pub len: usize,
-    /// Whether a body follows.
-    pub has_body: bool,
+    /// What follows it.
+    pub body: BodyFraming,
+    /// Whether it asks to leave HTTP for another protocol (RFC 9110 §7.8).
+    pub upgrade: bool,
+}
+
+/// How the end of a request's body is found (RFC 9112 §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFraming {
+    /// This many bytes; none without a body.
+    Length(u64),
+    /// Chunked transfer coding.
+    Chunked,
 }
 
 /// Why a head is refused.
@@ -91,8 +102,9 @@ pub fn check(bytes: &[u8], limits: HeadLimits) -> Result<Option<Head>, HeadError
     check_target(target)?;
     check_host(target, request.version == Some(1), request.headers)?;
     check_expect(request.headers)?;
-    let has_body = check_framing(request.version == Some(1), request.headers)?;
-    Ok(Some(Head { len, has_body }))
+    let body = check_framing(request.version == Some(1), request.headers)?;
+    let upgrade = named(request.headers, "upgrade").next().is_some();
+    Ok(Some(Head { len, body, upgrade }))
 }
 
 fn too_large(bytes: &[u8], limits: HeadLimits) -> HeadError {
@@ -220,11 +232,11 @@ fn check_expect(fields: &[httparse::Header<'_>]) -> Result<(), HeadError> {
 }
 
 /// RFC 9112 §6.1 and §6.3: one framing, stated once, in its plainest form.
-fn check_framing(http_11: bool, fields: &[httparse::Header<'_>]) -> Result<bool, HeadError> {
+fn check_framing(http_11: bool, fields: &[httparse::Header<'_>]) -> Result<BodyFraming, HeadError> {
     let mut codings = named(fields, "transfer-encoding");
     let mut lengths = named(fields, "content-length");
     match (codings.next(), lengths.next()) {
-        (None, None) => Ok(false),
+        (None, None) => Ok(BodyFraming::Length(0)),
         (Some(_), Some(_)) => Err(bad("both Transfer-Encoding and Content-Length")),
         (Some(_), None) if !http_11 => Err(bad("Transfer-Encoding in HTTP/1.0")),
         (Some(coding), None) => {
@@ -232,7 +244,7 @@ fn check_framing(http_11: bool, fields: &[httparse::Header<'_>]) -> Result<bool,
                 return Err(bad("more than one Transfer-Encoding"));
             }
             if coding.eq_ignore_ascii_case(b"chunked") {
-                return Ok(true);
+                return Ok(BodyFraming::Chunked);
             }
             let status = StatusCode::NOT_IMPLEMENTED;
             Err(HeadError {
@@ -245,10 +257,11 @@ fn check_framing(http_11: bool, fields: &[httparse::Header<'_>]) -> Result<bool,
                 return Err(bad("more than one Content-Length"));
             }
             let plain = (1..=18).contains(&length.len()) && length.iter().all(u8::is_ascii_digit);
-            if !plain {
-                return Err(bad("a malformed Content-Length"));
+            let length = std::str::from_utf8(length).ok().filter(|_| plain);
+            match length.and_then(|digits| digits.parse().ok()) {
+                Some(length) => Ok(BodyFraming::Length(length)),
+                None => Err(bad("a malformed Content-Length")),
             }
-            Ok(length.iter().any(|digit| *digit != b'0'))
         }
     }
 }
@@ -275,7 +288,7 @@ mod tests {
 
     fn status(head: &str) -> Result<bool, u16> {
         match check(head.as_bytes(), LIMITS) {
-            Ok(Some(head)) => Ok(head.has_body),
+            Ok(Some(head)) => Ok(head.body != BodyFraming::Length(0)),
             Ok(None) => Err(0),
             Err(error) => Err(error.status.as_u16()),
         }

@@ -6,6 +6,7 @@
 mod front;
 pub mod head;
 mod tls;
+mod turnstile;
 
 pub use front::{Front, LINGER};
 pub use tls::Certificates;

@@ -10,6 +10,7 @@ mod peer;
 mod pool;
 mod retry;
 mod select;
+mod upgrade;
 
 pub use health::Transition;
 pub use pool::{OriginPool, Replica, ReplicaReport};

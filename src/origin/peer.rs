@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use super::upgrade::UpgradeConnector;
 use crate::config::{OriginServer, OriginTls, Pool};
 
 /// Certificate authorities to trust, when not the system's.
@@ -80,5 +81,13 @@ pub(super) fn http_peer(
     options.verify_hostname = pool.tls.verify;
     options.alpn = ALPN::H1;
     options.ca.clone_from(&trust.authorities);
+    if upgraded {
+        options.custom_l4 = Some(Arc::new(UpgradeConnector {
+            connect: timeouts.connect,
+            first_byte: timeouts.first_byte,
+        }));
+        // Their connections are of another kind than the pooled ones.
+        peer.group_key = 1;
+    }
     peer
 }

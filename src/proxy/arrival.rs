@@ -10,6 +10,7 @@ use pingora_proxy::Session;
 
 use super::exchange::{Exchange, SiteRequest};
 use crate::cache::eligibility::eligibility;
+use crate::config::Client;
 use crate::fields::cookies::cookies;
 use crate::request::Scheme;
 use crate::zone::{Authority, SessionCookies, canonical_path};
@@ -25,7 +26,7 @@ pub(super) fn receive(session: &mut Session, exchange: &mut Exchange) -> Result<
     let authority = authority(head, scheme)?;
     normalise(head, &authority)?;
     let head = session.req_header();
-    check_body_size(head, exchange.runtime.config.client.max_body_size)?;
+    check_size(head, &exchange.runtime.config.client)?;
     let Some(site) = exchange.runtime.site(authority.host()) else {
         // RFC 9110 §15.5.20.
         return refuse(421, "no zone answers for this host");
@@ -136,12 +137,24 @@ fn normalise(head: &mut RequestHeader, authority: &Authority) -> Result<()> {
     head.insert_header(HOST, authority.as_str())
 }
 
-fn check_body_size(head: &RequestHeader, most: u64) -> Result<()> {
+/// HTTP/1 heads were measured on the way in; HTTP/2 heads are measured here.
+fn check_size(head: &RequestHeader, most: &Client) -> Result<()> {
+    if head
+        .uri
+        .path_and_query()
+        .is_some_and(|target| target.as_str().len() > most.max_uri_length)
+    {
+        return refuse(414, "the target is too long");
+    }
+    // Host was added to what HTTP/2 carries in `:authority`.
+    if head.headers.len() > most.max_headers + 1 {
+        return refuse(431, "too many fields");
+    }
     let announced = head
         .headers
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > most) {
+    if announced.is_some_and(|length| length > most.max_body_size) {
         return refuse(413, "the body is larger than allowed");
     }
     Ok(())

@@ -184,6 +184,15 @@ fn is_close_delimited(head: &ResponseHeader) -> bool {
         && !matches!(head.status.as_u16(), 0..=199 | 204 | 304)
 }
 
+/// Whether the response on its way into the store may turn out too large for it.
+pub(super) fn fills_unknown_length(session: &Session, head: &ResponseHeader) -> bool {
+    let filling = matches!(
+        session.cache.phase(),
+        CachePhase::Miss | CachePhase::Expired
+    );
+    filling && !head.headers.contains_key(http::header::CONTENT_LENGTH)
+}
+
 /// Waiters behind an answer that blames nobody for good compete again; behind one that is not to
 /// be stored they all go to the origin, and so does the next request for the key at once.
 fn no_cache_reason(reason: NoStoreReason, status: StatusCode) -> NoCacheReason {
@@ -330,6 +339,9 @@ fn multipart(
     response: &mut ResponseHeader,
     ranges: &[std::ops::Range<u64>],
 ) -> RangeType {
+    // Pingora serves ranges in ascending order only, and fewer than the most it is given.
+    let mut ranges = ranges.to_vec();
+    ranges.sort_by_key(|range| range.start);
     let spelled: Vec<String> = ranges
         .iter()
         .map(|range| format!("{}-{}", range.start, range.end - 1))
@@ -342,5 +354,5 @@ fn multipart(
     {
         return RangeType::None;
     }
-    pingora_proxy::range_header_filter(&request, response, Some(ranges.len()))
+    pingora_proxy::range_header_filter(&request, response, Some(ranges.len() + 1))
 }

@@ -76,7 +76,7 @@ pub(super) fn prepare(
         normalise_codings(head)?;
     }
     describe_client(head, request)?;
-    append_via(head)?;
+    append_via(head, request)?;
     head.insert_header("X-Request-Id", &exchange.request_id)?;
     match &request.site.pool.config.host_header {
         Some(host) => head.insert_header(HOST, host),
@@ -113,8 +113,8 @@ fn describe_client(head: &mut RequestHeader, request: &SiteRequest) -> Result<()
 }
 
 /// RFC 9110 §7.6.3.
-fn append_via(head: &mut RequestHeader) -> Result<()> {
-    head.append_header("Via", via(head.version)).map(drop)
+fn append_via(head: &mut RequestHeader, request: &SiteRequest) -> Result<()> {
+    head.append_header("Via", via(request.version)).map(drop)
 }
 
 /// This hop in a Via field.

@@ -351,6 +351,10 @@ impl ProxyHttp for Gateway {
         let now = clock::now();
         let status = caching::status(session, exchange, now);
         exchange.status = Some(status);
+        if caching::fills_unknown_length(session, head) {
+            // What may turn out too large to keep must not run ahead of this client.
+            session.set_proxy_tasks_enabled(false);
+        }
         answer::send(head, exchange, &status, now)
     }
 

@@ -1,9 +1,12 @@
 //! The whole process on one screen: listeners, the proxy behind them, and the services beside it.
 
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
 use pingora_core::listeners::TcpSocketOptions;
 use pingora_core::protocols::TcpKeepalive;
 use pingora_core::server::configuration::{Opt, ServerConf};
@@ -13,6 +16,7 @@ use pingora_core::services::listening::Service;
 
 use super::drain::{Drain, InFlight};
 use super::reload::{Reload, load_config};
+use super::signals::Signals;
 use super::{Runtime, Shared};
 use crate::admin::Admin;
 use crate::clock;
@@ -49,7 +53,10 @@ pub fn serve(path: &Path, upgrade: bool) -> Result<(), StartError> {
     let certificates = load_certificates(&config).map_err(environment)?;
     let shared = share(config).map_err(environment)?;
     let server = assemble(path, upgrade, &shared, certificates).map_err(environment)?;
-    server.run(RunArgs::default());
+    let upgrade_socket = shared.runtime().config.server.upgrade_socket.clone();
+    server.run(RunArgs {
+        shutdown_signal: Box::new(Signals { upgrade_socket }),
+    });
     shared.access_log.flush();
     Ok(())
 }
@@ -170,13 +177,21 @@ fn prepare_socket(config: &Config) -> Result<(), String> {
 /// Pingora ends a service that cannot listen but not the process; this finds out before.
 fn check_addresses(config: &Config) -> Result<(), String> {
     let public = config.listeners.iter().map(|listener| listener.address);
-    let mut held = Vec::new();
     for address in public.chain(config.admin) {
-        let listener = std::net::TcpListener::bind(address)
-            .map_err(|error| format!("cannot listen on {address}: {error}"))?;
-        held.push(listener);
+        bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     }
     Ok(())
+}
+
+/// Binds without listening, so that no probe finds a server that is not there yet.
+fn bind(address: SocketAddr) -> nix::Result<()> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let socket = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    socket::setsockopt(&socket, socket::sockopt::ReuseAddr, &true)?;
+    socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))
 }
 
 fn load_certificates(config: &Config) -> Result<Vec<(TlsFiles, Arc<Certificates>)>, String> {

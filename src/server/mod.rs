@@ -4,6 +4,7 @@ mod assemble;
 mod drain;
 mod reload;
 mod runtime;
+mod signals;
 
 use std::sync::Arc;
 

@@ -1,12 +1,14 @@
 //! A response on its way into the store: one writer, any number of readers that stream along.
 //!
 //! While the response may still be stored, all of it is kept. Once it proves larger than what may
-//! be stored, it becomes a tee: new readers are turned away, and the writer waits for those there
-//! so that only a window of it is held. A writer that goes away before the end fails every reader,
-//! so that a truncated body never looks complete.
+//! be stored, it becomes a tee: new readers are turned away, and the writer waits for those there,
+//! for a while, so that only a window of it is held. It never waits for its own client, who is
+//! served by the same task: there the connection's back pressure does the same. A writer that goes
+//! away before the end fails every reader, so that a truncated body never looks complete.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -15,6 +17,9 @@ use super::stored::StoredMeta;
 
 /// Bytes held for readers once a response is too large to store.
 const WINDOW: u64 = 4 << 20;
+
+/// How long the writer of such a response waits for readers before it goes on without the slowest.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Shared by the writer and its readers.
 #[derive(Debug)]
@@ -31,13 +36,28 @@ struct State {
     /// Chunks not yet dropped; the first one has the number `dropped`.
     chunks: Vec<Bytes>,
     dropped: usize,
-    held: u64,
     written: u64,
     too_large: bool,
     end: Option<End>,
-    /// Next chunk of each reader.
-    readers: BTreeMap<u64, usize>,
+    readers: BTreeMap<u64, Place>,
     next_reader: u64,
+}
+
+/// Where a reader is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Number of its next chunk.
+    next: usize,
+    role: Role,
+}
+
+/// Who reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The client whose request fetches the response.
+    Leader,
+    /// A client that came while it was being fetched.
+    Follower,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +72,9 @@ pub(super) enum FillError {
     /// The writer went away before the end.
     #[error("the response ended before its time")]
     Aborted,
+    /// Too far behind on a response that is too large to keep.
+    #[error("the reader fell too far behind")]
+    TooSlow,
     /// Too large to store, and nobody reads it any more.
     #[error("too large to store and no reader is left")]
     Pointless,
@@ -69,14 +92,14 @@ impl Fill {
     }
 
     /// A reader from the first byte; `None` when the beginning is gone.
-    pub(super) fn reader(self: &Arc<Self>) -> Option<FillReader> {
+    pub(super) fn reader(self: &Arc<Self>, role: Role) -> Option<FillReader> {
         let mut state = self.lock();
         if state.dropped > 0 || state.too_large || state.end == Some(End::Aborted) {
             return None;
         }
         let id = state.next_reader;
         state.next_reader += 1;
-        state.readers.insert(id, 0);
+        state.readers.insert(id, Place { next: 0, role });
         Some(FillReader {
             fill: self.clone(),
             id,
@@ -92,7 +115,6 @@ impl Fill {
             let mut state = self.lock();
             let len = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
             state.written = state.written.saturating_add(len);
-            state.held = state.held.saturating_add(len);
             state.too_large |= state.written > self.largest;
             state.chunks.push(chunk);
         }
@@ -101,6 +123,8 @@ impl Fill {
     }
 
     async fn wait_for_readers(&self) -> Result<(), FillError> {
+        let patience = tokio::time::sleep(PATIENCE);
+        tokio::pin!(patience);
         loop {
             let drained = self.drained.notified();
             tokio::pin!(drained);
@@ -115,11 +139,17 @@ impl Fill {
                 if state.readers.is_empty() {
                     return Err(FillError::Pointless);
                 }
-                if state.held <= WINDOW {
+                if !state.followers_lag() {
                     return Ok(());
                 }
             }
-            drained.await;
+            tokio::select! {
+                () = drained => {}
+                () = &mut patience => {
+                    self.lock().leave_behind();
+                    self.changed.notify_waiters();
+                }
+            }
         }
     }
 
@@ -148,14 +178,35 @@ impl Fill {
 impl State {
     /// Drops the chunks that every reader has read.
     fn drop_read(&mut self) {
-        let slowest = self.readers.values().copied().min().unwrap_or(self.dropped);
+        let slowest = self.readers.values().map(|place| place.next).min();
+        let slowest = slowest.unwrap_or(self.dropped);
         let readable = slowest.saturating_sub(self.dropped).min(self.chunks.len());
-        for chunk in self.chunks.drain(..readable) {
-            self.held = self
-                .held
-                .saturating_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-        }
+        self.chunks.drain(..readable);
         self.dropped += readable;
+    }
+
+    /// Whether more than the window is held for a follower.
+    fn followers_lag(&self) -> bool {
+        let mut followers = self
+            .readers
+            .values()
+            .filter(|place| place.role == Role::Follower);
+        followers.any(|place| self.bytes_from(place.next) > WINDOW)
+    }
+
+    /// Ends the followers that are more than the window behind.
+    fn leave_behind(&mut self) {
+        let mut readers = std::mem::take(&mut self.readers);
+        readers
+            .retain(|_, place| place.role == Role::Leader || self.bytes_from(place.next) <= WINDOW);
+        self.readers = readers;
+    }
+
+    fn bytes_from(&self, next: usize) -> u64 {
+        let unread = self.chunks.iter().skip(next.saturating_sub(self.dropped));
+        unread
+            .map(|chunk| u64::try_from(chunk.len()).unwrap_or(u64::MAX))
+            .sum()
     }
 }
 
@@ -182,13 +233,17 @@ impl FillReader {
 
     fn poll_chunk(&self) -> Option<Result<Option<Bytes>, FillError>> {
         let mut state = self.fill.lock();
-        let next = state.readers.get(&self.id).copied()?;
-        let chunk = next
+        let Some(place) = state.readers.get(&self.id).copied() else {
+            return Some(Err(FillError::TooSlow));
+        };
+        let chunk = place
+            .next
             .checked_sub(state.dropped)
             .and_then(|at| state.chunks.get(at))
             .cloned();
         if let Some(chunk) = chunk {
-            state.readers.insert(self.id, next + 1);
+            let next = place.next + 1;
+            state.readers.insert(self.id, Place { next, ..place });
             if state.too_large {
                 self.fill.drained.notify_one();
             }

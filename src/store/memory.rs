@@ -16,7 +16,7 @@ use pingora_error::{Error, ErrorType, Result};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use super::fill::Fill;
+use super::fill::{Fill, Role};
 use super::handlers::{FillHit, FillWriter, StoredHit};
 use super::stored::{StoreKey, StoredMeta, StoredResponse};
 
@@ -129,7 +129,7 @@ impl MemoryStore {
     fn join_fill(&self, key: &StoreKey) -> Option<(CacheMeta, HitHandler)> {
         let fills = self.fills();
         let (_, fill) = fills.get(key)?.last()?;
-        let hit: HitHandler = Box::new(FillHit::new(fill.reader()?));
+        let hit: HitHandler = Box::new(FillHit::new(fill.reader(Role::Follower)?));
         Some((fill.meta.to_cache_meta(), hit))
     }
 
@@ -168,7 +168,8 @@ impl Storage for MemoryStore {
         let fill = fills
             .get(&StoreKey::new(key))
             .and_then(|of_key| of_key.iter().find(|(other, _)| Some(*other) == id));
-        let reader = fill.and_then(|(_, fill)| Some((fill.meta.to_cache_meta(), fill.reader()?)));
+        let reader = fill
+            .and_then(|(_, fill)| Some((fill.meta.to_cache_meta(), fill.reader(Role::Leader)?)));
         match reader {
             Some((meta, reader)) => Ok(Some((meta, Box::new(FillHit::new(reader))))),
             None => Error::e_explain(ErrorType::InternalError, "no such fill"),

@@ -1,0 +1,53 @@
+//! What Seawall does, seen from outside: the real binary between a scripted origin and raw clients.
+//!
+//! Every test reads as a story – the origin says, the client sends, expect – and owns all its
+//! processes, ports and files, so that tests run side by side. Nothing sleeps for luck: tests wait
+//! for conditions, and staleness is made by an `Age` the origin sends rather than by waiting.
+//!
+//! What belongs here is behaviour that only shows with sockets and processes. Decisions of the
+//! core have their tables beside the code.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+#![allow(
+    clippy::float_cmp,
+    reason = "metrics are compared where they are whole numbers or exact fractions"
+)]
+#![allow(
+    clippy::format_collect,
+    reason = "heads of a few lines are easier to read that way"
+)]
+#![allow(unreachable_pub, reason = "one binary, nothing of it is reachable")]
+
+mod support;
+
+mod access_log;
+mod client_limits;
+mod collapsing;
+mod conditional;
+mod credentials;
+mod error_pages;
+mod forwarding;
+mod http2;
+mod keys;
+mod metrics;
+mod origin_failures;
+mod origin_pool;
+mod origin_tls;
+mod presets;
+mod ranges;
+mod reload;
+mod rules;
+mod shutdown;
+mod smuggling;
+mod stale;
+mod storing;
+mod streaming;
+mod tls;
+mod vary;
+mod websocket;

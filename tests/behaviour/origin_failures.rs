@@ -1,0 +1,153 @@
+//! Origins that fail: what is tried again, what is not, and how soon the client knows.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::support::{Gate, Origin, Reply, Seawall, Setup};
+
+#[tokio::test]
+async fn a_dead_replica_is_passed_over_for_every_method() {
+    let alive = Origin::start(|_| Reply::ok("alive"));
+    let mut dead = Origin::start(|_| Reply::ok("dead"));
+    dead.stop().await;
+    for method in ["GET", "POST"] {
+        let seawall = Setup::before([&dead, &alive]).start().await;
+        for nth in 0..4 {
+            let response = seawall.send(method, &format!("/{nth}"), &[], "body").await;
+            assert_eq!(
+                (response.status, response.text()),
+                (200, "alive"),
+                "{method}"
+            );
+        }
+        assert_eq!(alive.last().body, b"body");
+        assert!(
+            seawall
+                .metric("seawall_origin_retries_total{pool=\"app\"}")
+                .await
+                >= 1.0
+        );
+        let failures = "seawall_origin_failures_total{kind=\"connect\",pool=\"app\"}";
+        assert!(seawall.metric(failures).await >= 1.0);
+        assert!(seawall.logged("/0").await["attempts"].as_u64().unwrap() <= 2);
+    }
+}
+
+#[tokio::test]
+async fn what_is_safe_to_repeat_is_repeated_when_a_replica_hangs_up() {
+    let rude = Origin::start(|_| Reply::hang_up());
+    let polite = Origin::start(|_| Reply::ok("polite"));
+    let seawall = Setup::before([&rude, &polite]).start().await;
+    for nth in 0..4 {
+        let response = seawall.get(&format!("/{nth}"), &[]).await;
+        assert_eq!((response.status, response.text()), (200, "polite"));
+    }
+    let put = seawall.send("PUT", "/put", &[], "body").await;
+    assert_eq!(put.status, 200);
+    assert_eq!(polite.last().body, b"body");
+}
+
+#[tokio::test]
+async fn a_post_is_never_sent_twice() {
+    let rude = Origin::start(|_| Reply::hang_up());
+    let other = Origin::start(|_| Reply::hang_up());
+    let seawall = Setup::before([&rude, &other]).start().await;
+    for nth in 0..4 {
+        let target = format!("/{nth}");
+        let response = seawall.send("POST", &target, &[], "pay").await;
+        assert_eq!(response.status, 502);
+        assert_eq!(rude.count(&target) + other.count(&target), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_died_is_replaced_for_a_get() {
+    let mut origin = Origin::start(|_| Reply::ok("ok"));
+    let seawall = Seawall::before(&origin).await;
+    for nth in 0..5 {
+        let response = seawall.get(&format!("/{nth}"), &[]).await;
+        assert_eq!(response.status, 200, "request {nth}");
+        origin.stop().await;
+        origin.listen();
+    }
+}
+
+#[tokio::test]
+async fn a_silent_origin_is_a_504_in_time_and_is_not_asked_again() {
+    let never = Gate::closed();
+    let held = never.clone();
+    let silent = Origin::start(move |_| Reply::ok("late").behind(&held));
+    let held = never.clone();
+    let other = Origin::start(move |_| Reply::ok("late").behind(&held));
+    let seawall = Setup::before([&silent, &other])
+        .pool("timeouts = { first_byte = \"300ms\" }")
+        .start()
+        .await;
+
+    for (method, target) in [("GET", "/get"), ("POST", "/post")] {
+        let started = Instant::now();
+        let response = seawall.send(method, target, &[], "body").await;
+        let waited = started.elapsed();
+        assert_eq!(response.status, 504);
+        assert!((300..2000).contains(&waited.as_millis()), "{waited:?}");
+        assert_eq!(silent.count(target) + other.count(target), 1);
+    }
+    let failures = "seawall_origin_failures_total{kind=\"timeout\",pool=\"app\"}";
+    assert_eq!(seawall.metric(failures).await, 2.0);
+}
+
+#[tokio::test]
+async fn an_origin_that_stops_in_the_middle_is_cut_off() {
+    let never = Gate::closed();
+    let origin = Origin::start(move |_| {
+        Reply::chunked(["one"])
+            .then("two", &never)
+            .field("Cache-Control: max-age=60")
+    });
+    let seawall = Setup::before([&origin])
+        .pool("timeouts = { first_byte = \"300ms\", between_bytes = \"300ms\" }")
+        .start()
+        .await;
+    let mut client = seawall.connect().await;
+    client.request("GET", "/p", &[]).await;
+    assert!(client.try_response("GET").await.is_err());
+    assert_eq!(seawall.metric("seawall_store_objects").await, 0.0);
+}
+
+#[tokio::test]
+async fn an_endless_response_ends_with_the_total_deadline() {
+    let gate = Gate::closed();
+    let origin = Origin::start(move |_| Reply::chunked(["one"]).then("two", &gate));
+    let seawall = Setup::before([&origin])
+        .pool("timeouts = { first_byte = \"300ms\", total = \"600ms\" }")
+        .start()
+        .await;
+    let started = Instant::now();
+    let mut client = seawall.connect().await;
+    client.request("GET", "/p", &[]).await;
+    assert!(client.try_response("GET").await.is_err());
+    assert!(started.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn with_every_replica_down_the_answer_is_quick() {
+    let mut first = Origin::start(|_| Reply::ok("x"));
+    let mut second = Origin::start(|_| Reply::ok("x"));
+    let seawall = Setup::before([&first, &second]).start().await;
+    first.stop().await;
+    second.stop().await;
+    for _ in 0..3 {
+        let started = Instant::now();
+        let response = seawall.get("/p", &["Accept: text/html"]).await;
+        assert!(matches!(response.status, 502..=504));
+        assert!(response.text().contains("<html"));
+        assert!(started.elapsed() < Duration::from_secs(1));
+    }
+    first.listen();
+    assert_eq!(
+        seawall.get("/p", &[]).await.status,
+        200,
+        "and it recovers at once"
+    );
+}

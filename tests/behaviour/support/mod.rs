@@ -1,0 +1,37 @@
+//! The cast: an [`Origin`] that follows a script, a [`Seawall`] process, a raw [`Client`].
+
+mod client;
+mod origin;
+mod seawall;
+mod tls;
+mod traffic;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub use client::Client;
+pub use origin::{Gate, Origin, Received, Reply, echo_fields};
+pub use seawall::{Seawall, Setup};
+pub use tls::Authority;
+pub use traffic::Traffic;
+
+/// Longer than anything here takes: a test that gets here is stuck.
+pub const STUCK: Duration = Duration::from_secs(15);
+
+/// `future`, or a panic that names what was waited for.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(STUCK, future).await {
+        Ok(done) => done,
+        Err(elapsed) => panic!("still waiting for {what}: {elapsed}"),
+    }
+}
+
+/// Looks again and again until `condition` holds.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    within(what, async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}

@@ -1,0 +1,377 @@
+//! An origin that follows a script: a function from the request it got to what it does then.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::eventually;
+
+type Script = dyn Fn(&Received) -> Reply + Send + Sync;
+
+/// A server on a port of its own that writes down every request.
+pub struct Origin {
+    pub address: SocketAddr,
+    script: Arc<Script>,
+    log: Arc<Mutex<Vec<Received>>>,
+    server: Option<JoinHandle<()>>,
+    /// Holds the port while nobody listens, so that no other test's origin gets it.
+    reserved: Option<TcpSocket>,
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub method: String,
+    pub target: String,
+    pub fields: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// Requests for the same target that came before.
+    pub nth: usize,
+}
+
+/// What the origin does with a request.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    status: u16,
+    fields: Vec<String>,
+    framing: Framing,
+    before: Option<Gate>,
+}
+
+#[derive(Clone, Debug)]
+enum Framing {
+    /// Content-Length and a body.
+    Whole(Vec<u8>),
+    /// Chunks, each sent once its gate is open, and the last chunk.
+    Chunks(Vec<(Vec<u8>, Option<Gate>)>),
+    /// These bytes instead of a head and a body; the connection ends with them unless it is kept.
+    Raw { bytes: Vec<u8>, kept: bool },
+}
+
+/// Keeps an origin waiting until the test opens it.
+#[derive(Clone, Debug)]
+pub struct Gate(watch::Sender<bool>);
+
+impl Gate {
+    pub fn closed() -> Self {
+        Self(watch::Sender::new(false))
+    }
+
+    /// Lets everybody through, now and from now on.
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    async fn pass(&self) {
+        let _ = self.0.subscribe().wait_for(|open| *open).await;
+    }
+}
+
+impl Reply {
+    /// A 200 with `body`, which gives no lifetime.
+    pub fn ok(body: impl AsRef<[u8]>) -> Self {
+        Self::status(200, body)
+    }
+
+    /// A 200 with `body`, fresh for a minute.
+    pub fn fresh(body: impl AsRef<[u8]>) -> Self {
+        Self::ok(body).field("Cache-Control: max-age=60")
+    }
+
+    /// A 200 with `body` that is stale on arrival, with an entity tag to validate it by.
+    pub fn stale(body: impl AsRef<[u8]>) -> Self {
+        Self::ok(body)
+            .field("Cache-Control: max-age=60")
+            .field("Age: 60")
+            .field("ETag: \"v1\"")
+    }
+
+    /// A 304 to a request that has the entity tag of [`Self::stale`].
+    pub fn not_modified() -> Self {
+        Self::status(304, "").field("ETag: \"v1\"")
+    }
+
+    pub fn status(status: u16, body: impl AsRef<[u8]>) -> Self {
+        Self {
+            status,
+            fields: Vec::new(),
+            framing: Framing::Whole(body.as_ref().to_vec()),
+            before: None,
+        }
+    }
+
+    /// A chunked 200.
+    pub fn chunked<B: AsRef<[u8]>>(chunks: impl IntoIterator<Item = B>) -> Self {
+        let chunks = chunks
+            .into_iter()
+            .map(|chunk| (chunk.as_ref().to_vec(), None));
+        let mut reply = Self::ok("");
+        reply.framing = Framing::Chunks(chunks.collect());
+        reply
+    }
+
+    /// These bytes and the end of the connection.
+    pub fn raw(bytes: impl AsRef<[u8]>) -> Self {
+        let bytes = bytes.as_ref().to_vec();
+        let mut reply = Self::ok("");
+        reply.framing = Framing::Raw { bytes, kept: false };
+        reply
+    }
+
+    /// These bytes, and the connection is kept for the next request.
+    pub fn raw_kept(bytes: impl AsRef<[u8]>) -> Self {
+        let bytes = bytes.as_ref().to_vec();
+        let mut reply = Self::ok("");
+        reply.framing = Framing::Raw { bytes, kept: true };
+        reply
+    }
+
+    /// No answer, the connection closed.
+    pub fn hang_up() -> Self {
+        Self::raw("")
+    }
+
+    /// Adds `Name: value`.
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.fields.push(field.into());
+        self
+    }
+
+    /// Says nothing until `gate` is open.
+    pub fn behind(mut self, gate: &Gate) -> Self {
+        self.before = Some(gate.clone());
+        self
+    }
+
+    /// Adds a chunk that is sent once `gate` is open.
+    pub fn then(mut self, chunk: impl AsRef<[u8]>, gate: &Gate) -> Self {
+        if let Framing::Chunks(chunks) = &mut self.framing {
+            chunks.push((chunk.as_ref().to_vec(), Some(gate.clone())));
+        }
+        self
+    }
+
+    /// Plays the reply; `false` when the connection ends with it.
+    async fn play(self, method: &str, stream: &mut TcpStream) -> std::io::Result<bool> {
+        if let Some(gate) = &self.before {
+            gate.pass().await;
+        }
+        let framing = match &self.framing {
+            Framing::Raw { bytes, kept } => {
+                stream.write_all(bytes).await?;
+                return Ok(*kept);
+            }
+            Framing::Whole(_) if self.status == 304 => String::new(),
+            Framing::Whole(body) => format!("Content-Length: {}\r\n", body.len()),
+            Framing::Chunks(_) => "Transfer-Encoding: chunked\r\n".to_owned(),
+        };
+        let fields: String = self.fields.iter().map(|f| format!("{f}\r\n")).collect();
+        let head = format!("HTTP/1.1 {} Scripted\r\n{framing}{fields}\r\n", self.status);
+        stream.write_all(head.as_bytes()).await?;
+        match self.framing {
+            _ if method == "HEAD" => {}
+            Framing::Raw { bytes: body, .. } | Framing::Whole(body) => {
+                stream.write_all(&body).await?;
+            }
+            Framing::Chunks(chunks) => {
+                for (chunk, gate) in chunks {
+                    if let Some(gate) = gate {
+                        gate.pass().await;
+                    }
+                    let size = format!("{:x}\r\n", chunk.len());
+                    let framed = [size.as_bytes(), &chunk, b"\r\n"].concat();
+                    stream.write_all(&framed).await?;
+                }
+                stream.write_all(b"0\r\n\r\n").await?;
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Origin {
+    /// Starts with the script that answers each request.
+    pub fn start(script: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
+        let mut origin = Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            script: Arc::new(script),
+            log: Arc::default(),
+            server: None,
+            reserved: None,
+        };
+        origin.listen();
+        origin
+    }
+
+    /// Stops listening and drops every connection.
+    pub async fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.abort();
+            let _ = server.await;
+            self.reserved = Some(bound(self.address));
+        }
+    }
+
+    /// Listens again on the same port.
+    pub fn listen(&mut self) {
+        let socket = self.reserved.take().unwrap_or_else(|| bound(self.address));
+        let listener = socket.listen(1024).expect("to listen");
+        self.address = listener.local_addr().unwrap();
+        let (script, log) = (self.script.clone(), self.log.clone());
+        self.server = Some(tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(serve(stream, script.clone(), log.clone()));
+            }
+        }));
+    }
+
+    /// Every request so far.
+    pub fn requests(&self) -> Vec<Received> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Requests so far for `target`.
+    pub fn count(&self, target: &str) -> usize {
+        let log = self.log.lock().unwrap();
+        log.iter()
+            .filter(|request| request.target == target)
+            .count()
+    }
+
+    /// The last request.
+    pub fn last(&self) -> Received {
+        self.log.lock().unwrap().last().expect("a request").clone()
+    }
+
+    /// Waits until `target` was asked for `count` times.
+    pub async fn asked(&self, target: &str, count: usize) {
+        eventually(&format!("{count} requests for {target}"), async || {
+            self.count(target) >= count
+        })
+        .await;
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        if let Some(server) = &self.server {
+            server.abort();
+        }
+    }
+}
+
+impl Received {
+    /// The first value of a field.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.all(name).first().copied()
+    }
+
+    /// All values of a field.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.fields
+            .iter()
+            .filter(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+            .collect()
+    }
+}
+
+/// A body that lists what the request said in the fields named.
+pub fn echo_fields(request: &Received, names: &[&str]) -> String {
+    names
+        .iter()
+        .map(|name| format!("{name}={:?};", request.all(name)))
+        .collect()
+}
+
+/// A socket with the port of `address`, on which connections are still refused.
+fn bound(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).expect("a port");
+    socket
+}
+
+async fn serve(mut stream: TcpStream, script: Arc<Script>, log: Arc<Mutex<Vec<Received>>>) {
+    let _ = stream.set_nodelay(true);
+    let mut buffer = Vec::new();
+    while let Some(mut request) = receive(&mut stream, &mut buffer).await {
+        {
+            let mut log = log.lock().unwrap();
+            let same = log.iter().filter(|known| known.target == request.target);
+            request.nth = same.count();
+            log.push(request.clone());
+        }
+        let reply = script(&request);
+        let kept = reply.play(&request.method, &mut stream).await;
+        let close = request.field("connection") == Some("close");
+        if close || !matches!(kept, Ok(true)) {
+            let _ = stream.shutdown().await;
+            return;
+        }
+    }
+}
+
+/// The next request; `None` at the end of the connection.
+async fn receive(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Received> {
+    let head = take_until(stream, buffer, b"\r\n\r\n").await?;
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let mut lines = head.trim_end().split("\r\n");
+    let mut line = lines.next()?.split(' ');
+    let mut request = Received {
+        method: line.next()?.to_owned(),
+        target: line.next()?.to_owned(),
+        fields: lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+            .collect(),
+        body: Vec::new(),
+        nth: 0,
+    };
+    if request.field("expect").is_some() {
+        let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+        stream.write_all(go_on).await.ok()?;
+    }
+    if request.field("transfer-encoding").is_some() {
+        loop {
+            let line = take_until(stream, buffer, b"\r\n").await?;
+            let size = usize::from_str_radix(String::from_utf8(line).ok()?.trim(), 16).ok()?;
+            let chunk = take(stream, buffer, size + 2).await?;
+            request.body.extend(&chunk[..size]);
+            if size == 0 {
+                break;
+            }
+        }
+    } else if let Some(length) = request.field("content-length") {
+        request.body = take(stream, buffer, length.parse().ok()?).await?;
+    }
+    Some(request)
+}
+
+async fn take(stream: &mut TcpStream, buffer: &mut Vec<u8>, length: usize) -> Option<Vec<u8>> {
+    while buffer.len() < length {
+        fill(stream, buffer).await?;
+    }
+    Some(buffer.drain(..length).collect())
+}
+
+async fn take_until(stream: &mut TcpStream, buffer: &mut Vec<u8>, end: &[u8]) -> Option<Vec<u8>> {
+    loop {
+        if let Some(at) = buffer.windows(end.len()).position(|window| window == end) {
+            return take(stream, buffer, at + end.len()).await;
+        }
+        fill(stream, buffer).await?;
+    }
+}
+
+async fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
+    match stream.read_buf(buffer).await {
+        Ok(1..) => Some(()),
+        _ => None,
+    }
+}
