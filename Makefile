@@ -28,7 +28,7 @@ test: setup-build ## Lint, then run all tests, the example shop's too
 lint: setup-build ## Check formatting, lints and documentation (and licences, with cargo-deny)
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	@if cargo deny --version >/dev/null 2>&1; then \
 	    echo "cargo deny check"; \
 	    cargo deny check; \

@@ -31,7 +31,7 @@ pub enum BypassReason {
     Upgrade,
     /// It carries a body, which the key does not hold (RFC 9110 §9.3.1).
     Body,
-    /// Its path has an encoded slash or backslash, which origins read differently.
+    /// Its path has an encoded slash or backslash, or a `;`, which origins read differently.
     AmbiguousPath,
     /// It carries Authorization, which bypasses (RFC 9111 §3.5 is stricter than needed here).
     Authorization(Option<RuleId>),
@@ -86,7 +86,7 @@ fn bypass_reason(request: &RequestView<'_>, settings: &CacheSettings) -> Option<
     if request.has_body {
         return Some(BypassReason::Body);
     }
-    if ["%2F", "%5C"]
+    if ["%2F", "%5C", ";"]
         .iter()
         .any(|escape| request.path.contains(escape))
     {
@@ -193,7 +193,11 @@ mod tests {
     #[test]
     fn paths_that_origins_read_differently_bypass() {
         let none = HeaderMap::new();
-        for path in ["/static/..%2Faccount", "/static/..%5Caccount"] {
+        for path in [
+            "/static/..%2Faccount",
+            "/static/..%5Caccount",
+            "/static/..;/account",
+        ] {
             assert_eq!(
                 eligibility(&get(path, &none), &settings()),
                 RequestDecision::Bypass(BypassReason::AmbiguousPath)

@@ -49,13 +49,15 @@ pub enum NoStoreReason {
     VaryAny,
     /// The request had Authorization, and the response does not allow that (RFC 9111 §3.5).
     Authorization,
-    /// A page under the name of an asset: web cache deception.
+    /// Another type than the URL's extension promises: web cache deception.
     ContentType,
     /// Content-Length exceeds the largest object to store.
     TooLarge(Option<RuleId>),
     /// Only the end of the connection delimits its body (RFC 9112 §6.3), so that a truncated one
     /// would pass for whole.
     UnknownLength,
+    /// Responses on their way into the store hold as much memory as they may.
+    StoreBusy,
     /// The settings refuse this status.
     RuleNoStore(Option<RuleId>),
     /// Neither the origin nor the settings give a lifetime.
@@ -83,6 +85,7 @@ impl NoStoreReason {
             Self::ContentType => "content-type",
             Self::TooLarge(_) => "too-large",
             Self::UnknownLength => "unknown-length",
+            Self::StoreBusy => "store-busy",
             Self::RuleNoStore(_) => "rule-no-store",
             Self::NoExplicitFreshness => "no-explicit-freshness",
             Self::NoCacheWithoutValidator => "no-cache-without-validator",
@@ -147,7 +150,7 @@ fn check_request(request: &RequestView<'_>, settings: &CacheSettings) -> Result<
 
 fn check_status(status: StatusCode) -> Result<(), NoStoreReason> {
     match status.as_u16() {
-        ..=199 | 304 => Err(NoStoreReason::Status),
+        ..=199 | 304 | 600.. => Err(NoStoreReason::Status),
         206 => Err(NoStoreReason::PartialContent),
         code if blames_request(code) => Err(NoStoreReason::OriginRejected),
         _ => Ok(()),
@@ -196,7 +199,9 @@ fn check_content(
     // A redirect's page is boilerplate, and assets do move.
     let page = !response.status.is_redirection()
         && content_type::is_page_under_asset_name(request.path, response.headers);
-    if page {
+    let other = response.status.is_success()
+        && content_type::breaks_promise(request.path, response.headers);
+    if page || other {
         return Err(NoStoreReason::ContentType);
     }
     let largest = settings.max_object_size;

@@ -1,4 +1,4 @@
-//! The one TOML file: as written ([`file`]) and as it runs ([`Config`]).
+//! The one TOML file: as written ([`mod@file`]) and as it runs ([`Config`]).
 //!
 //! Reading is pure: text and environment in, a [`Config`] or all its faults out. Files are read at
 //! the edges, so that a reload and a test take the same way.

@@ -58,7 +58,25 @@ pub fn strip_for_storing(headers: &mut HeaderMap) {
     }
 }
 
-fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+/// The options of Connection that steer the connection itself: `close`, `keep-alive`, `upgrade`.
+pub fn connection_options(headers: &HeaderMap) -> Vec<&'static str> {
+    let given: Vec<&[u8]> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| syntax::members(line.as_bytes()))
+        .collect();
+    ["close", "keep-alive", "upgrade"]
+        .into_iter()
+        .filter(|known| {
+            given
+                .iter()
+                .any(|given| given.eq_ignore_ascii_case(known.as_bytes()))
+        })
+        .collect()
+}
+
+/// The fields that Connection nominates, without those that stay even then.
+pub fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
         .get_all(CONNECTION)
         .iter()

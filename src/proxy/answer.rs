@@ -1,7 +1,7 @@
 //! The response as the client gets it: hop-by-hop fields gone, lifetimes for browsers as the rules
 //! say, and what the cache did.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{AGE, CONNECTION, DATE, SET_COOKIE, UPGRADE};
 use http::{HeaderMap, StatusCode};
@@ -12,7 +12,10 @@ use super::exchange::Exchange;
 use super::forward::via;
 use crate::cache::browser::{ClientAge, apply_browser_ttl};
 use crate::cache::eligibility::RequestDecision;
+use crate::cache::freshness::initial_age;
+use crate::cache::response::ExchangeTimes;
 use crate::cache::status::CacheStatus;
+use crate::cache::storing::StoreDecision;
 use crate::fields::hop_by_hop::strip_for_forwarding;
 
 /// The field with the one-word summary.
@@ -28,11 +31,15 @@ pub(super) fn receive(head: &mut ResponseHeader, exchange: &Exchange) {
         // The length or chunked framing stays: Pingora reads it off the head.
         let framing = head.headers.get(http::header::TRANSFER_ENCODING).cloned();
         edit(head, strip_for_forwarding);
-        if let Some(framing) = framing {
+        if let Some(framing) = framing.filter(|_| head.status != StatusCode::NO_CONTENT) {
             let _ = head.insert_header(http::header::TRANSFER_ENCODING, framing);
         }
     } else if !head.headers.contains_key(UPGRADE) {
         head.remove_header(&CONNECTION);
+    }
+    if head.status == StatusCode::NO_CONTENT {
+        // RFC 9110 §8.6: it has neither body nor length.
+        head.remove_header(&http::header::CONTENT_LENGTH);
     }
     let strips = exchange.request.as_ref().is_some_and(|request| {
         request.decision == RequestDecision::Lookup && request.settings.strip_set_cookie.value
@@ -59,12 +66,14 @@ pub(super) fn send(
         .request
         .as_ref()
         .map(|request| request.settings.browser_ttl.value);
-    let eligible = exchange
+    let lookup = exchange
         .request
         .as_ref()
         .is_some_and(|request| request.decision == RequestDecision::Lookup);
+    // What may not be kept here for everybody is not for a rule to keep in browsers either.
+    let refused = matches!(exchange.storing, Some(StoreDecision::DoNotStore(_)));
     let mut age = ClientAge::Continue;
-    if let Some(ttl) = browser_ttl.filter(|_| eligible) {
+    if let Some(ttl) = browser_ttl.filter(|_| lookup && !refused) {
         let code = head.status;
         edit(head, |fields| age = apply_browser_ttl(fields, ttl, code));
     }
@@ -77,9 +86,11 @@ pub(super) fn send(
             head.insert_header(DATE, httpdate::fmt_http_date(now))?;
         }
         ClientAge::Continue => {
-            // Pingora puts Age on hits alone; a validated response has an age as well (RFC 9111 §5.1).
-            if let Some(times) = exchange.found.filter(|_| head.headers.contains_key(AGE)) {
-                head.insert_header(AGE, times.age(now).as_secs().to_string())?;
+            // Pingora puts Age on hits alone and renews every Date, so that a response which was
+            // not new when it came would lose its age (RFC 9111 §5.1).
+            let age = current_age(head, exchange, refused, now).as_secs();
+            if lookup && (age > 0 || head.headers.contains_key(AGE)) {
+                head.insert_header(AGE, age.to_string())?;
             }
         }
     }
@@ -87,6 +98,23 @@ pub(super) fn send(
     head.append_header(CACHE_STATUS, status.to_value())?;
     head.insert_header(X_CACHE, status.x_cache().as_str())?;
     head.insert_header(X_REQUEST_ID, &exchange.request_id)
+}
+
+fn current_age(
+    head: &ResponseHeader,
+    exchange: &Exchange,
+    refused: bool,
+    now: SystemTime,
+) -> Duration {
+    if let Some(times) = exchange.found.filter(|_| !refused) {
+        return times.age(now);
+    }
+    let requested = exchange.origin.requested.map_or(now, |(wall, _)| wall);
+    let times = ExchangeTimes {
+        requested,
+        received: now,
+    };
+    initial_age(&head.headers, &times)
 }
 
 /// Changes the fields through plain `http` types; Pingora's record of their case follows.

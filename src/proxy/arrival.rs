@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Uri, Version};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
@@ -12,6 +12,7 @@ use super::exchange::{Exchange, SiteRequest};
 use crate::cache::eligibility::eligibility;
 use crate::config::Client;
 use crate::fields::cookies::cookies;
+use crate::fields::hop_by_hop::{connection_options, nominated};
 use crate::request::Scheme;
 use crate::zone::{Authority, SessionCookies, canonical_path};
 
@@ -22,7 +23,13 @@ use crate::zone::{Authority, SessionCookies, canonical_path};
 pub(super) fn receive(session: &mut Session, exchange: &mut Exchange) -> Result<()> {
     let scheme = scheme(session);
     let client = client_address(session);
+    // Only HTTP/2 can have a body that no field announces (RFC 9113 §8.1).
+    let unannounced_body = session.req_header().version == Version::HTTP_2
+        && !session.as_downstream_mut().is_body_empty();
     let head = session.req_header_mut();
+    check_form(head)?;
+    remove_unkeyed(head)?;
+    join_cookies(head)?;
     let authority = authority(head, scheme)?;
     normalise(head, &authority)?;
     let head = session.req_header();
@@ -33,7 +40,7 @@ pub(super) fn receive(session: &mut Session, exchange: &mut Exchange) -> Result<
     };
     let mut request = SiteRequest {
         session_cookie: has_session_cookie(&head.headers, &site.zone.session_cookies),
-        has_body: has_body(head),
+        has_body: unannounced_body || has_body(head),
         upgrade: head.version == Version::HTTP_11 && head.headers.contains_key(UPGRADE),
         settings: site.zone.cache_rules.no_settings(),
         decision: crate::cache::eligibility::RequestDecision::Lookup,
@@ -52,6 +59,59 @@ pub(super) fn receive(session: &mut Session, exchange: &mut Exchange) -> Result<
 fn refuse<T>(status: u16, why: &'static str) -> Result<T> {
     Error::e_explain(ErrorType::HTTPStatus(status), why)
         .map_err(|error: Box<Error>| error.into_down())
+}
+
+/// What the front refuses of HTTP/1 heads, for HTTP/2 as well.
+fn check_form(head: &RequestHeader) -> Result<()> {
+    if matches!(head.method.as_str(), "TRACE" | "TRACK") {
+        return refuse(405, "the method is not for this server");
+    }
+    let expects =
+        |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if !head.headers.get_all(EXPECT).iter().all(expects) {
+        return refuse(417, "an expectation other than 100-continue");
+    }
+    Ok(())
+}
+
+/// Removes what the origin would read but neither rules, key nor Vary would see: fields that
+/// Connection nominates, and fields with an underscore, which CGI and WSGI make one with their
+/// hyphenated or server-set namesakes (`SCRIPT_NAME`, `X_Forwarded_Host`).
+fn remove_unkeyed(head: &mut RequestHeader) -> Result<()> {
+    for name in nominated(&head.headers) {
+        if name != UPGRADE {
+            head.remove_header(&name);
+        }
+    }
+    let options = connection_options(&head.headers).join(", ");
+    if head.remove_header(&CONNECTION).is_some() && !options.is_empty() {
+        head.insert_header(CONNECTION, options)?;
+    }
+    let underscored: Vec<_> = head
+        .headers
+        .keys()
+        .filter(|name| name.as_str().contains('_'))
+        .cloned()
+        .collect();
+    for name in underscored {
+        head.remove_header(&name);
+    }
+    Ok(())
+}
+
+/// RFC 9113 §8.2.3: HTTP/2 clients split Cookie; HTTP/1 origins and Vary want it whole.
+fn join_cookies(head: &mut RequestHeader) -> Result<()> {
+    let lines: Vec<&[u8]> = head
+        .headers
+        .get_all(COOKIE)
+        .iter()
+        .map(http::HeaderValue::as_bytes)
+        .collect();
+    if lines.len() < 2 {
+        return Ok(());
+    }
+    let joined = lines.join(&b"; "[..]);
+    head.insert_header(COOKIE, joined)
 }
 
 fn scheme(session: &Session) -> Scheme {

@@ -106,20 +106,32 @@ pub(super) fn cacheable(
     session: &Session,
     response: &ResponseHeader,
     exchange: &mut Exchange,
+    store_is_busy: bool,
     now: SystemTime,
 ) -> RespCacheable {
     let mut head = response.clone();
-    if let Some(not_modified) = exchange.not_modified.take() {
+    let not_modified = exchange.not_modified.take();
+    let busy = store_is_busy && not_modified.is_none();
+    let mut other_representation = false;
+    if let Some(not_modified) = not_modified {
         // Pingora merges five fields; RFC 9111 §3.2 means all but a few.
         if let Some(stored) = session.cache.maybe_cache_meta() {
             head = stored.response_header_copy();
         }
         let mut fields = head.headers.clone();
-        if freshen(&mut fields, &not_modified) == Freshening::Freshened {
-            replace_fields(&mut head, &fields);
+        match freshen(&mut fields, &not_modified) {
+            Freshening::Freshened => replace_fields(&mut head, &fields),
+            Freshening::OtherRepresentation => other_representation = true,
         }
     }
-    let decision = decide(session, &head, exchange, now);
+    let decision = match decide(session, &head, exchange, now) {
+        StoreDecision::Store(_) if busy => StoreDecision::DoNotStore(NoStoreReason::StoreBusy),
+        // Pingora serves what is stored after any 304; at least it is not renewed by this one.
+        StoreDecision::Store(_) if other_representation => {
+            StoreDecision::DoNotStore(NoStoreReason::Status)
+        }
+        decision => decision,
+    };
     exchange.storing = Some(decision);
     match decision {
         StoreDecision::Store(lifetimes) => {
@@ -132,7 +144,12 @@ pub(super) fn cacheable(
             RespCacheable::Cacheable(cache_meta(times, head))
         }
         StoreDecision::DoNotStore(reason) => {
-            RespCacheable::Uncacheable(no_cache_reason(reason, head.status))
+            // Remembered by its primary key, one variant would keep the others from the store.
+            let variant = session
+                .cache
+                .maybe_cache_key()
+                .is_some_and(|key| key.get_variance_key().is_some());
+            RespCacheable::Uncacheable(no_cache_reason(reason, head.status, variant))
         }
     }
 }
@@ -177,8 +194,12 @@ fn decide(
 
 /// RFC 9112 §6.3, rule 8. HTTP/2 frames its bodies; a stored head has its length.
 fn is_close_delimited(head: &ResponseHeader) -> bool {
-    let framed = head.headers.contains_key(http::header::CONTENT_LENGTH)
-        || head.headers.contains_key(http::header::TRANSFER_ENCODING);
+    let mut codings = head.headers.get_all(http::header::TRANSFER_ENCODING).iter();
+    let framed = match (codings.next(), codings.next()) {
+        (None, _) => head.headers.contains_key(http::header::CONTENT_LENGTH),
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
+    };
     !framed
         && head.version < http::Version::HTTP_2
         && !matches!(head.status.as_u16(), 0..=199 | 204 | 304)
@@ -195,11 +216,15 @@ pub(super) fn fills_unknown_length(session: &Session, head: &ResponseHeader) -> 
 
 /// Waiters behind an answer that blames nobody for good compete again; behind one that is not to
 /// be stored they all go to the origin, and so does the next request for the key at once.
-fn no_cache_reason(reason: NoStoreReason, status: StatusCode) -> NoCacheReason {
-    let passing = status.is_server_error()
+fn no_cache_reason(reason: NoStoreReason, status: StatusCode, variant: bool) -> NoCacheReason {
+    let passing = variant
+        || status.is_server_error()
         || matches!(
             reason,
-            NoStoreReason::OriginRejected | NoStoreReason::Method | NoStoreReason::PartialContent
+            NoStoreReason::OriginRejected
+                | NoStoreReason::StoreBusy
+                | NoStoreReason::Method
+                | NoStoreReason::PartialContent
         );
     if passing {
         NoCacheReason::Custom(PASSING)

@@ -14,38 +14,40 @@ use crate::fields::accept_encoding::AcceptedCodings;
 /// request. None of them is in the key: from a client they could change a shared response.
 const CLIENTS_MAY_NOT_SEND: &[&str] = &[
     "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-proto",
-    "x-forwarded-protocol",
-    "x-forwarded-scheme",
-    "x-forwarded-server",
-    "x-forwarded-ssl",
-    "x-forwarded-uri",
-    "x-forwarded-path",
-    "x-forwarded-client-cert",
     "x-real-ip",
     "x-client-ip",
     "x-cluster-client-ip",
     "true-client-ip",
     "cf-connecting-ip",
     "fastly-client-ip",
-    "x-original-url",
-    "x-original-uri",
-    "x-original-host",
-    "x-rewrite-url",
     "x-host",
     "x-http-host-override",
     "x-scheme",
     "x-url-scheme",
     "front-end-https",
     "x-request-id",
-    // Next.js once took this for its own middleware (CVE-2025-29927).
-    "x-middleware-subrequest",
     // CGI makes it HTTP_PROXY (httpoxy, CVE-2016-5385).
     "proxy",
+];
+
+/// The same, by the beginning of their names.
+const CLIENTS_MAY_NOT_SEND_ANY: &[&str] = &[
+    "x-forwarded-",
+    "x-original-",
+    "x-rewrite-",
+    "x-auth-request-",
+    "x-accel-",
+    "x-sendfile",
+    // Next.js once took `x-middleware-subrequest` for its own (CVE-2025-29927).
+    "x-middleware-",
+    "x-invoke-",
+    "x-matched-path",
+    "x-script-name",
+    "x-ssl-",
+    "ssl-",
+    "remote-user",
+    "remote-addr",
+    "base-url",
 ];
 
 /// Fields that turn a GET into another method at the origin.
@@ -66,6 +68,18 @@ pub(super) fn prepare(
 ) -> Result<()> {
     for name in CLIENTS_MAY_NOT_SEND {
         head.remove_header(*name);
+    }
+    let forbidden: Vec<_> = head
+        .headers
+        .keys()
+        .filter(|name| {
+            let mut beginnings = CLIENTS_MAY_NOT_SEND_ANY.iter();
+            beginnings.any(|beginning| name.as_str().starts_with(beginning))
+        })
+        .cloned()
+        .collect();
+    for name in forbidden {
+        head.remove_header(&name);
     }
     if matches!(head.method, Method::GET | Method::HEAD) {
         for name in METHOD_OVERRIDES {

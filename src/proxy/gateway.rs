@@ -270,7 +270,7 @@ impl ProxyHttp for Gateway {
 
     async fn request_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
         exchange: &mut Exchange,
@@ -279,10 +279,7 @@ impl ProxyHttp for Gateway {
         exchange.body_received = exchange
             .body_received
             .saturating_add(u64::try_from(arrived).unwrap_or(u64::MAX));
-        let upgraded = exchange
-            .request
-            .as_ref()
-            .is_some_and(|request| request.upgrade);
+        let upgraded = session.as_downstream().was_upgraded();
         if !upgraded && exchange.body_received > exchange.runtime.config.client.max_body_size {
             return Error::e_explain(
                 ErrorType::HTTPStatus(413),
@@ -301,6 +298,15 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
+        }
+        let asked = exchange
+            .request
+            .as_ref()
+            .is_some_and(|request| request.upgrade);
+        if head.status == StatusCode::SWITCHING_PROTOCOLS && !asked {
+            // RFC 9110 §15.2.2: nobody asked for another protocol.
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "an unsolicited 101")
+                .map_err(|error: Box<Error>| error.into_up());
         }
         exchange.origin.answered(head.status, clock::instant());
         if let (Some(pool), Some(after)) = (exchange.pool(), exchange.origin.first_byte_after) {
@@ -326,7 +332,14 @@ impl ProxyHttp for Gateway {
         head: &ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<RespCacheable> {
-        Ok(caching::cacheable(session, head, exchange, clock::now()))
+        let busy = self.shared.store.is_busy();
+        Ok(caching::cacheable(
+            session,
+            head,
+            exchange,
+            busy,
+            clock::now(),
+        ))
     }
 
     fn upstream_response_body_filter(
@@ -384,7 +397,7 @@ impl ProxyHttp for Gateway {
         // again, and an answer that has begun cannot be taken back.
         let repeatable = session.req_header().method.is_idempotent()
             && !session.as_downstream().retry_buffer_truncated()
-            && session.response_written().is_none()
+            && nothing_final_written(session)
             && exchange.origin.status.is_none()
             && !timed_out;
         error.set_retry(repeatable && self.may_retry(exchange));
@@ -399,7 +412,7 @@ impl ProxyHttp for Gateway {
     ) -> FailToProxy {
         let status = error_page::status(error, deadline::passed());
         deadline::disarm();
-        let nothing_sent = session.response_written().is_none();
+        let nothing_sent = nothing_final_written(session);
         if let Some(status) = status.filter(|_| nothing_sent)
             && let Err(error) = self.send_error(session, exchange, status).await
         {
@@ -416,6 +429,13 @@ impl ProxyHttp for Gateway {
         let duration = clock::instant().saturating_duration_since(exchange.started);
         record::write(&self.shared, session, error, exchange, duration);
     }
+}
+
+/// A 103 before the answer is not the answer.
+fn nothing_final_written(session: &Session) -> bool {
+    session
+        .response_written()
+        .is_none_or(|head| head.status.is_informational())
 }
 
 impl Gateway {

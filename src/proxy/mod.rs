@@ -1,7 +1,7 @@
 //! A request from its zone to its log line: Pingora's hooks, and the translation between Pingora's
 //! types and the plain values that decisions are made on.
 //!
-//! In the order of a request: [`requests`] counts and times it, [`arrival`] finds its zone and
+//! In the order of a request: [`mod@requests`] counts and times it, [`arrival`] finds its zone and
 //! settings, [`caching`] asks the policy, [`forward`] prepares it for the origin, [`answer`] and
 //! [`error_page`] for the client, [`record`] writes it down. [`gateway`] is the list of hooks.
 

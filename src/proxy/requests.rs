@@ -41,10 +41,15 @@ impl Requests {
 impl HttpServerApp for Requests {
     async fn process_new_http(
         self: &Arc<Self>,
-        session: ServerSession,
+        mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let _in_flight = self.shared.in_flight.enter();
+        if session.is_http2() {
+            let client = &self.shared.runtime().config.client;
+            session.set_write_timeout(Some(client.write_timeout));
+            session.set_total_drain_timeout(Some(client.body_timeout));
+        }
         deadline::watch(self.proxy.process_new_http(session, shutdown)).await
     }
 

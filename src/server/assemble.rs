@@ -13,9 +13,10 @@ use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::background_service;
 use pingora_core::services::listening::Service;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::drain::{Drain, InFlight};
-use super::reload::{Reload, load_config};
+use super::reload::{Contents, Loaded, Reload, contents, load_config, tls_paths};
 use super::signals::Signals;
 use super::{Runtime, Shared};
 use crate::admin::Admin;
@@ -43,6 +44,7 @@ pub enum StartError {
 /// # Errors
 /// Why it could not start.
 pub fn serve(path: &Path, upgrade: bool) -> Result<(), StartError> {
+    let mut seen = contents([path]);
     let config = load_config(path).map_err(StartError::Config)?;
     let environment = StartError::Environment;
     if upgrade {
@@ -50,15 +52,40 @@ pub fn serve(path: &Path, upgrade: bool) -> Result<(), StartError> {
     } else {
         check_addresses(&config).map_err(environment)?;
     }
-    let certificates = load_certificates(&config).map_err(environment)?;
+    let tls = config
+        .listeners
+        .iter()
+        .filter_map(|listener| listener.tls.as_ref());
+    let (certificates, tls) = load_certificates(tls).map_err(environment)?;
+    seen.extend(tls);
     let shared = share(config).map_err(environment)?;
-    let server = assemble(path, upgrade, &shared, certificates).map_err(environment)?;
+    let reload = Reload {
+        path: path.to_owned(),
+        shared: shared.clone(),
+        certificates,
+        seen,
+    };
+    let server = assemble(upgrade, &shared, reload).map_err(environment)?;
+    replace_hangup_default().map_err(environment)?;
     let upgrade_socket = shared.runtime().config.server.upgrade_socket.clone();
     server.run(RunArgs {
         shutdown_signal: Box::new(Signals { upgrade_socket }),
     });
     shared.access_log.flush();
     Ok(())
+}
+
+/// A SIGHUP before the reload service listens must not end the process. Tokio replaces the default
+/// action for good the first time anyone listens.
+fn replace_hangup_default() -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build();
+    let listening = runtime.and_then(|runtime| {
+        let _entered = runtime.enter();
+        signal(SignalKind::hangup()).map(drop)
+    });
+    listening.map_err(|error| format!("SIGHUP cannot be received: {error}"))
 }
 
 fn share(config: Config) -> Result<Arc<Shared>, String> {
@@ -77,12 +104,7 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
     }))
 }
 
-fn assemble(
-    path: &Path,
-    upgrade: bool,
-    shared: &Arc<Shared>,
-    certificates: Vec<(TlsFiles, Arc<Certificates>)>,
-) -> Result<Server, String> {
+fn assemble(upgrade: bool, shared: &Arc<Shared>, reload: Reload) -> Result<Server, String> {
     let config = shared.runtime().config.clone();
     let options = Opt {
         upgrade,
@@ -95,18 +117,15 @@ fn assemble(
     let mut edge = Service::new("edge".to_owned(), Front::new(requests, shared.clone()));
     for listener in &config.listeners {
         let address = listener.address.to_string();
-        let presented = listener.tls.as_ref().and_then(|files| {
-            certificates
-                .iter()
-                .find(|(loaded, _)| loaded == files)
-                .map(|(_, certificates)| certificates)
-        });
-        match presented {
-            Some(presented) => {
-                edge.add_tls_with_settings(&address, Some(socket_options()), presented.settings()?);
-            }
-            None => edge.add_tcp_with_settings(&address, socket_options()),
-        }
+        let Some(files) = &listener.tls else {
+            edge.add_tcp_with_settings(&address, socket_options());
+            continue;
+        };
+        let mut loaded = reload.certificates.iter();
+        let (_, certificates) = loaded
+            .find(|(loaded, _)| loaded == files)
+            .ok_or_else(|| format!("{address} has no certificate"))?;
+        edge.add_tls_with_settings(&address, Some(socket_options()), certificates.settings()?);
     }
     server.add_service(edge);
     if let Some(address) = config.admin {
@@ -115,11 +134,6 @@ fn assemble(
         admin.add_tcp(&address.to_string());
         server.add_service(admin);
     }
-    let reload = Reload {
-        path: path.to_owned(),
-        shared: shared.clone(),
-        certificates,
-    };
     server.add_service(background_service("origins and reload", reload));
     server.add_service(background_service(
         "drain",
@@ -194,16 +208,17 @@ fn bind(address: SocketAddr) -> nix::Result<()> {
     socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))
 }
 
-fn load_certificates(config: &Config) -> Result<Vec<(TlsFiles, Arc<Certificates>)>, String> {
-    let mut loaded: Vec<(TlsFiles, Arc<Certificates>)> = Vec::new();
-    for files in config
-        .listeners
-        .iter()
-        .filter_map(|listener| listener.tls.as_ref())
-    {
+/// Reads the certificates, and what their files held before.
+fn load_certificates<'t>(
+    tls: impl Iterator<Item = &'t TlsFiles>,
+) -> Result<(Loaded, Contents), String> {
+    let mut loaded = Loaded::new();
+    let mut seen = Contents::new();
+    for files in tls {
         if !loaded.iter().any(|(known, _)| known == files) {
+            seen.extend(contents(tls_paths(std::iter::once(files))));
             loaded.push((files.clone(), Certificates::load(files)?));
         }
     }
-    Ok(loaded)
+    Ok((loaded, seen))
 }

@@ -41,7 +41,30 @@ pub fn load_config(path: &Path) -> Result<Config, config::Diagnostics> {
 pub(super) struct Reload {
     pub(super) path: PathBuf,
     pub(super) shared: Arc<Shared>,
-    pub(super) certificates: Vec<(TlsFiles, Arc<Certificates>)>,
+    pub(super) certificates: Loaded,
+    /// The files as they were before they were read for the start, so that no change is missed.
+    pub(super) seen: Contents,
+}
+
+/// Certificates in use, by their files.
+pub(super) type Loaded = Vec<(TlsFiles, Arc<Certificates>)>;
+
+/// Content of every file that matters; `None` for one that cannot be read.
+pub(super) type Contents = Vec<Option<Vec<u8>>>;
+
+/// Reads files for comparison.
+pub(super) fn contents<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Contents {
+    paths
+        .into_iter()
+        .map(|path| std::fs::read(path).ok())
+        .collect()
+}
+
+/// The files of `tls` listeners, in order.
+pub(super) fn tls_paths<'t>(
+    tls: impl Iterator<Item = &'t TlsFiles>,
+) -> impl Iterator<Item = &'t Path> {
+    tls.flat_map(|files| [files.certificate.as_path(), files.key.as_path()])
 }
 
 #[async_trait]
@@ -52,14 +75,14 @@ impl BackgroundService for Reload {
             tracing::error!("SIGHUP cannot be received; reloads follow the file alone");
             return;
         };
-        let mut seen = self.fingerprint();
+        let mut seen = self.seen.clone();
         loop {
             let asked = tokio::select! {
                 received = hangup.recv() => received.is_some(),
                 () = tokio::time::sleep(LOOK) => false,
                 _ = shutdown.changed() => return,
             };
-            let now = self.fingerprint();
+            let now = self.contents();
             if asked || now != seen {
                 seen = now;
                 self.reload();
@@ -69,16 +92,9 @@ impl BackgroundService for Reload {
 }
 
 impl Reload {
-    /// Content of every file that matters; `None` for one that cannot be read.
-    fn fingerprint(&self) -> Vec<Option<Vec<u8>>> {
-        let tls = self
-            .certificates
-            .iter()
-            .flat_map(|(files, _)| [&files.certificate, &files.key]);
-        std::iter::once(&self.path)
-            .chain(tls)
-            .map(|path| std::fs::read(path).ok())
-            .collect()
+    fn contents(&self) -> Contents {
+        let tls = tls_paths(self.certificates.iter().map(|(files, _)| files));
+        contents(std::iter::once(self.path.as_path()).chain(tls))
     }
 
     /// All or nothing: whatever fails, the configuration in force stays.

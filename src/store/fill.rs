@@ -7,6 +7,7 @@
 //! away before the end fails every reader, so that a truncated body never looks complete.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Fill {
     pub(super) meta: StoredMeta,
     largest: u64,
+    /// Bytes held by all fills of the store.
+    filling: Arc<AtomicU64>,
     state: Mutex<State>,
     changed: Notify,
     drained: Notify,
@@ -36,6 +39,7 @@ struct State {
     /// Chunks not yet dropped; the first one has the number `dropped`.
     chunks: Vec<Bytes>,
     dropped: usize,
+    held: u64,
     written: u64,
     too_large: bool,
     end: Option<End>,
@@ -81,10 +85,11 @@ pub(super) enum FillError {
 }
 
 impl Fill {
-    pub(super) fn new(meta: StoredMeta, largest: u64) -> Self {
+    pub(super) fn new(meta: StoredMeta, largest: u64, filling: Arc<AtomicU64>) -> Self {
         Self {
             meta,
             largest,
+            filling,
             state: Mutex::default(),
             changed: Notify::new(),
             drained: Notify::new(),
@@ -113,8 +118,10 @@ impl Fill {
         }
         {
             let mut state = self.lock();
-            let len = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+            let len = length(&chunk);
             state.written = state.written.saturating_add(len);
+            state.held = state.held.saturating_add(len);
+            self.filling.fetch_add(len, Ordering::Relaxed);
             state.too_large |= state.written > self.largest;
             state.chunks.push(chunk);
         }
@@ -135,7 +142,8 @@ impl Fill {
                 if !state.too_large {
                     return Ok(());
                 }
-                state.drop_read();
+                let dropped = state.drop_read();
+                self.filling.fetch_sub(dropped, Ordering::Relaxed);
                 if state.readers.is_empty() {
                     return Err(FillError::Pointless);
                 }
@@ -151,6 +159,11 @@ impl Fill {
                 }
             }
         }
+    }
+
+    /// Bytes written so far.
+    pub(super) fn written(&self) -> u64 {
+        self.lock().written
     }
 
     /// Marks the end. The chunks, when the whole may be stored.
@@ -175,14 +188,31 @@ impl Fill {
     }
 }
 
+impl Drop for Fill {
+    fn drop(&mut self) {
+        let held = self.lock().held;
+        self.filling.fetch_sub(held, Ordering::Relaxed);
+    }
+}
+
+fn length(chunk: &Bytes) -> u64 {
+    u64::try_from(chunk.len()).unwrap_or(u64::MAX)
+}
+
 impl State {
-    /// Drops the chunks that every reader has read.
-    fn drop_read(&mut self) {
+    /// Drops the chunks that every reader has read; how many bytes.
+    fn drop_read(&mut self) -> u64 {
         let slowest = self.readers.values().map(|place| place.next).min();
         let slowest = slowest.unwrap_or(self.dropped);
         let readable = slowest.saturating_sub(self.dropped).min(self.chunks.len());
-        self.chunks.drain(..readable);
+        let bytes = self
+            .chunks
+            .drain(..readable)
+            .map(|chunk| length(&chunk))
+            .sum();
         self.dropped += readable;
+        self.held = self.held.saturating_sub(bytes);
+        bytes
     }
 
     /// Whether more than the window is held for a follower.
@@ -204,9 +234,7 @@ impl State {
 
     fn bytes_from(&self, next: usize) -> u64 {
         let unread = self.chunks.iter().skip(next.saturating_sub(self.dropped));
-        unread
-            .map(|chunk| u64::try_from(chunk.len()).unwrap_or(u64::MAX))
-            .sum()
+        unread.map(length).sum()
     }
 }
 

@@ -154,18 +154,19 @@ impl HandleMiss for FillWriter {
 
     async fn finish(self: Box<Self>) -> Result<MissFinishType> {
         let expected = self.fill.meta.content_length();
-        let Some(chunks) = self.fill.complete() else {
-            return Ok(MissFinishType::Created(0));
-        };
-        let body = Body::copy_of(&chunks);
-        if expected.is_some_and(|expected| expected != body.len()) {
+        if expected.is_some_and(|expected| expected != self.fill.written()) {
             return Error::e_explain(
                 ErrorType::WriteError,
                 "the body is not as long as announced",
             );
         }
+        let Some(chunks) = self.fill.complete() else {
+            return Ok(MissFinishType::Created(0));
+        };
+        let body = Body::copy_of(&chunks);
         let size = usize::try_from(body.len()).unwrap_or(usize::MAX);
         let stored = StoredResponse {
+            generation: self.store.next_generation(),
             meta: self.fill.meta.with_length(body.len()),
             body: Arc::new(body),
         };

@@ -18,7 +18,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use super::fill::{Fill, Role};
 use super::handlers::{FillHit, FillWriter, StoredHit};
-use super::stored::{StoreKey, StoredMeta, StoredResponse};
+use super::stored::{Generation, StoreKey, StoredMeta, StoredResponse};
 
 /// A shard must hold its largest object in its hot part, or `quick_cache` evicts it at once.
 const SHARD: u64 = 64 << 20;
@@ -38,7 +38,9 @@ pub struct MemoryStore {
         DefaultLifecycle<StoreKey, Arc<StoredResponse>>,
     >,
     fills: Mutex<Fills>,
-    next_fill: AtomicU64,
+    next_id: AtomicU64,
+    /// Bytes held by fills, and by readers of finished ones.
+    filling: Arc<AtomicU64>,
 }
 
 /// Fills in progress by key, the newest last; a key has more than one when a lock was given up.
@@ -93,7 +95,8 @@ impl MemoryStore {
         Ok(Box::leak(Box::new(Self {
             complete,
             fills: Mutex::default(),
-            next_fill: AtomicU64::new(0),
+            next_id: AtomicU64::new(0),
+            filling: Arc::default(),
         })))
     }
 
@@ -113,6 +116,15 @@ impl MemoryStore {
 
     pub(super) fn insert(&self, key: StoreKey, stored: StoredResponse) {
         self.complete.insert(key, Arc::new(stored));
+    }
+
+    pub(super) fn next_generation(&self) -> Generation {
+        Generation(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Whether fills hold as much memory as they may: half as much again as what is complete.
+    pub fn is_busy(&self) -> bool {
+        self.filling.load(Ordering::Relaxed) > self.complete.capacity() / 2
     }
 
     pub(super) fn forget_fill(&self, key: &StoreKey, id: u64) {
@@ -151,7 +163,9 @@ impl Storage for MemoryStore {
         }
         Ok(self.complete.get(&key).map(|stored| {
             let hit: HitHandler = Box::new(StoredHit::new(stored.body.clone()));
-            (stored.meta.to_cache_meta(), hit)
+            let mut meta = stored.meta.to_cache_meta();
+            meta.extensions_mut().insert(stored.generation);
+            (meta, hit)
         }))
     }
 
@@ -186,8 +200,9 @@ impl Storage for MemoryStore {
             .extensions
             .get::<LargestObject>()
             .map_or(u64::MAX, |largest| largest.0);
-        let fill = Arc::new(Fill::new(StoredMeta::new(meta), largest));
-        let id = self.next_fill.fetch_add(1, Ordering::Relaxed);
+        let fill = Fill::new(StoredMeta::new(meta), largest, self.filling.clone());
+        let fill = Arc::new(fill);
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let key = StoreKey::new(key);
         self.fills()
             .entry(key.clone())
@@ -221,7 +236,12 @@ impl Storage for MemoryStore {
         let Some(stored) = self.complete.peek(&key) else {
             return Ok(false);
         };
+        // What was validated may have been replaced meanwhile: its fields do not fit another body.
+        if meta.extensions().get::<Generation>() != Some(&stored.generation) {
+            return Ok(false);
+        }
         let freshened = StoredResponse {
+            generation: stored.generation,
             meta: StoredMeta::new(meta),
             body: stored.body.clone(),
         };

@@ -111,9 +111,14 @@ impl StoredMeta {
     }
 }
 
+/// Tells one stored response from the one that later took its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Generation(pub(super) u64);
+
 /// A complete response in memory.
 #[derive(Clone, Debug)]
 pub(super) struct StoredResponse {
+    pub(super) generation: Generation,
     pub(super) meta: StoredMeta,
     pub(super) body: Arc<Body>,
 }

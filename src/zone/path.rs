@@ -9,6 +9,9 @@ pub enum PathError {
     /// A `%` without two hexadecimal digits: parsers disagree on what follows.
     #[error("the path has a malformed percent-escape")]
     Escape,
+    /// A backslash, which some origins take for a slash.
+    #[error("the path has a backslash")]
+    Backslash,
     /// An encoded NUL, CR or LF.
     #[error("the path has an encoded control character")]
     Control,
@@ -20,6 +23,9 @@ pub enum PathError {
 /// # Errors
 /// What no canonical form exists for.
 pub fn canonical_path(path: &str) -> Result<Cow<'_, str>, PathError> {
+    if path.contains('\\') {
+        return Err(PathError::Backslash);
+    }
     if !path.contains(['%', '.']) {
         return Ok(Cow::Borrowed(path));
     }
@@ -104,6 +110,7 @@ mod tests {
         for path in ["/%", "/%4", "/%zz", "/%+1"] {
             assert_eq!(canonical_path(path), Err(PathError::Escape), "{path}");
         }
+        assert_eq!(canonical_path("/a\\b"), Err(PathError::Backslash));
         for path in ["/%00", "/a%0a", "/%0D"] {
             assert_eq!(canonical_path(path), Err(PathError::Control), "{path}");
         }

@@ -1,53 +1,67 @@
 //! Which cookies mark a session: the frameworks' names, and the site's own.
 
 /// Names that frameworks and platforms give their session and login cookies. A `*` stands for any
-/// run of characters. `__Host-` and `__Secure-` in front of a name do not matter.
+/// run of characters; case, and `__Host-` or `__Secure-` in front, do not matter. Wide on purpose: a
+/// cookie taken for a session costs a hit, one overlooked could cost a leak.
 pub(super) const FRAMEWORK_COOKIES: &[&str] = &[
-    "sessionid", // Django
-    "session",   // Flask, Starlette
-    "*_session", // Rails, Laravel
-    "laravel_session",
-    "remember_*", // Devise, Laravel
-    "PHPSESSID",  // PHP, Symfony
-    "SESS*",      // Drupal
-    "SSESS*",
-    "wordpress_logged_in_*",
+    // Whatever calls itself a session, a login or a token: sessionid (Django), _app_session and
+    // _session_id (Rails), laravel_session, PHPSESSID, JSESSIONID, connect.sid (Express),
+    // next-auth.session-token, iron-session, __session (Clerk, Remix), ASP.NET_SessionId, …
+    "*session*",
+    "*sess",
+    "*sessid*",
+    "sess*",
+    "ssess*",
+    "*.sid",
+    "sid",
+    "*_sid",
+    "*token",
+    "*-token.*",
+    "*token_*",
+    "*jwt*",
+    "*auth",
+    "*auth_*",
+    "auth*",
+    "*-auth-*",
+    "*_auth*",
+    "*logged_in*",
+    "*login*",
+    "remember*", // Devise, Laravel, Symfony
+    "*identity", // Keycloak
+    "CakePHP",
+    "CFID", // ColdFusion
+    "CFTOKEN",
+    "FedAuth*",
+    "_oauth2_proxy*",
+    "CF_Authorization",
+    ".AspNet*",
+    ".ASPXAUTH",
+    "ASPSESSIONID*",
     "wordpress_sec_*",
     "wp-postpass_*",
-    "wp_woocommerce_session_*",
     "woocommerce_items_in_cart",
-    "connect.sid",              // Express
-    "next-auth.session-token*", // NextAuth, Auth.js
-    "authjs.session-token*",
-    "sb-*-auth-token*", // Supabase
-    "__session",        // Clerk, Firebase Hosting, Remix
-    "JSESSIONID",       // Java servlets
-    "SESSION",          // Spring Session
-    "ASP.NET_SessionId",
-    ".ASPXAUTH",
-    ".AspNetCore.*",
     "_*_key", // Phoenix
-    "auth_token",
-    "access_token",
-    "refresh_token",
-    "id_token",
-    "jwt",
 ];
+
+/// Names that look like one of the above and are not: cross-site request forgery tokens.
+const NOT_SESSIONS: &[&str] = &["*csrf*", "*xsrf*"];
 
 /// The cookie names that mark a session in one zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionCookies {
-    patterns: Vec<NamePattern>,
+    own: Vec<NamePattern>,
+    frameworks: Vec<NamePattern>,
+    exceptions: Vec<NamePattern>,
 }
 
 impl SessionCookies {
     /// The frameworks' names alone.
     pub fn frameworks() -> Self {
+        let all = |names: &[&str]| names.iter().map(|name| NamePattern::split(name)).collect();
         Self {
-            patterns: FRAMEWORK_COOKIES
-                .iter()
-                .map(|name| NamePattern::split(name))
-                .collect(),
+            own: Vec::new(),
+            frameworks: all(FRAMEWORK_COOKIES),
+            exceptions: all(NOT_SESSIONS),
         }
     }
 
@@ -58,7 +72,7 @@ impl SessionCookies {
     pub fn with_own<'n>(own: impl IntoIterator<Item = &'n str>) -> Result<Self, String> {
         let mut cookies = Self::frameworks();
         for name in own {
-            cookies.patterns.push(NamePattern::parse(name)?);
+            cookies.own.push(NamePattern::parse(name)?);
         }
         Ok(cookies)
     }
@@ -69,7 +83,10 @@ impl SessionCookies {
             .iter()
             .find_map(|prefix| name.strip_prefix(*prefix))
             .unwrap_or(name);
-        self.patterns.iter().any(|pattern| pattern.matches(name))
+        let name = &name.to_ascii_lowercase()[..];
+        let named_by =
+            |patterns: &[NamePattern]| patterns.iter().any(|pattern| pattern.matches(name));
+        named_by(&self.own) || named_by(&self.frameworks) && !named_by(&self.exceptions)
     }
 }
 
@@ -94,7 +111,11 @@ impl NamePattern {
 
     fn split(text: &str) -> Self {
         Self {
-            pieces: text.split('*').map(str::to_owned).collect(),
+            pieces: text
+                .to_ascii_lowercase()
+                .split('*')
+                .map(str::to_owned)
+                .collect(),
         }
     }
 
@@ -138,31 +159,75 @@ mod tests {
 
     #[test]
     fn framework_sessions_are_recognised_and_other_cookies_are_not() {
-        let cookies = SessionCookies::with_own(["shop_sid", "cart-*"]).unwrap();
+        let cookies = SessionCookies::with_own(["shop_id", "cart-*"]).unwrap();
         for name in [
             "sessionid",
+            "session",
             "_shop_session",
+            "_session_id",
             "laravel_session",
+            "laravel-session",
+            "rack.session",
             "__Host-sessionid",
+            "PHPSESSID",
+            "JSESSIONID",
+            "connect.sid",
+            "sails.sid",
+            "koa.sess",
+            "sid",
+            "session_id",
+            "sessionToken",
+            "token",
+            "authToken",
+            "auth_token",
+            "access_token",
             "__Secure-next-auth.session-token.0",
+            "better-auth.session_token",
+            "authjs.session-token",
+            "appSession",
+            "iron-session",
             "wordpress_logged_in_abc",
             "sb-xyz-auth-token",
+            "sb-access-token",
+            "REMEMBERME",
+            "remember_web_abc",
+            "PLAY_SESSION",
+            "directus_session_token",
+            "payload-token",
+            "strapi_jwt",
+            "ASPSESSIONIDABC",
             ".AspNetCore.Cookies",
-            "shop_sid",
-            "cart-77",
+            ".AspNet.ApplicationCookie",
+            "ASP.NET_SessionId",
+            "FedAuth",
+            "CFID",
+            "MoodleSession",
+            "_oauth2_proxy",
+            "CF_Authorization",
+            "KEYCLOAK_IDENTITY",
+            "SSESS1a2b",
+            "CAKEPHP",
             "_app_key",
+            "shop_id",
+            "cart-77",
         ] {
             assert!(cookies.contains(name.as_bytes()), "{name}");
         }
         for name in [
             "csrftoken",
+            "XSRF-TOKEN",
+            "_csrf_token",
             "_ga",
+            "_gid",
+            "_fbp",
             "theme",
-            "sessionid2",
-            "xsessionid",
             "locale",
-            "sb-",
+            "consent",
+            "cookieconsent_status",
+            "i18n_redirected",
+            "sidebar",
             "_key",
+            "messages",
         ] {
             assert!(!cookies.contains(name.as_bytes()), "{name}");
         }

@@ -39,6 +39,7 @@ mod metrics;
 mod origin_failures;
 mod origin_pool;
 mod origin_tls;
+mod poisoning;
 mod presets;
 mod ranges;
 mod reload;

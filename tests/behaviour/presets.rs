@@ -15,9 +15,11 @@ fn numbered(request: &Received) -> Reply {
 
 #[tokio::test]
 async fn a_hashed_asset_is_kept_for_a_year_by_edge_and_browser() {
-    let origin = Origin::start(|_| {
+    let origin = Origin::start(|request| {
+        let script = request.target.contains(".js");
+        let kind = if script { "javascript" } else { "css" };
         Reply::ok("body{}")
-            .field("Content-Type: text/css")
+            .field(format!("Content-Type: text/{kind}"))
             .field("Cache-Control: max-age=5")
             .field("Expires: Thu, 01 Jan 1970 00:00:00 GMT")
     });
@@ -133,7 +135,9 @@ async fn another_spelling_of_a_private_path_bypasses_as_well() {
 
 #[tokio::test]
 async fn django_messages_bypass_and_plain_static_files_get_a_minute() {
-    let origin = Origin::start(|request| Reply::ok(format!("answer {}", request.nth)));
+    let origin = Origin::start(|request| {
+        Reply::ok(format!("answer {}", request.nth)).field("Content-Type: image/png")
+    });
     let seawall = shop(&origin).await;
 
     seawall.get("/static/logo.png", &[]).await;
