@@ -139,6 +139,7 @@ mod tests {
             "/media/user-0a1b2c3d.jpg",
             "/static/550e8400-e29b-41d4-a716-44665544abcd.jpg",
             "/_nuxt/builds/latest.json",
+            "/_app/immutable/me",
             "/assets/app-homePage.js",
             "/assets/app-userList.js",
             "/assets/bootstrap-v5-theme.css",
