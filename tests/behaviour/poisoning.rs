@@ -64,9 +64,7 @@ async fn a_nominated_field_is_as_absent_to_vary_as_it_is_to_the_origin() {
 
 #[tokio::test]
 async fn a_nominated_session_cookie_is_still_a_session() {
-    let origin = Origin::start(|request| {
-        Reply::fresh(request.field("cookie").unwrap_or("nobody").to_owned())
-    });
+    let origin = Origin::start(|request| Reply::fresh(request.field("cookie").unwrap_or("nobody")));
     let seawall = Seawall::before(&origin).await;
 
     let fields = ["Cookie: sessionid=alice", "Connection: Cookie"];
