@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::StatusCode;
 use pingora_core::apps::{HttpServerApp, ServerApp};
 use pingora_core::protocols::http::ServerSession;
@@ -253,7 +253,7 @@ async fn refuse(stream: &mut Stream, error: HeadError, client: &Client, metrics:
         stream.flush().await?;
         stream.shutdown().await?;
         // Closing with unread bytes would reset the connection before the answer is read.
-        let mut rest = Bytes::new().try_into_mut().unwrap_or_default();
+        let mut rest = BytesMut::new();
         while stream.read_buf(&mut rest).await? > 0 && rest.len() < 65_536 {}
         Ok::<(), std::io::Error>(())
     };
