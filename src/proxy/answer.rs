@@ -14,6 +14,7 @@ use crate::cache::browser::{ClientAge, apply_browser_ttl};
 use crate::cache::eligibility::RequestDecision;
 use crate::cache::freshness::initial_age;
 use crate::cache::response::ExchangeTimes;
+use crate::cache::settings::BrowserTtl;
 use crate::cache::status::CacheStatus;
 use crate::cache::storing::StoreDecision;
 use crate::fields::hop_by_hop::strip_for_forwarding;
@@ -73,16 +74,15 @@ pub(super) fn send(
     // What may not be kept here for everybody is not for a rule to keep in browsers either.
     let refused = matches!(exchange.storing, Some(StoreDecision::DoNotStore(_)));
     let mut age = ClientAge::Continue;
-    if let Some(ttl) = browser_ttl.filter(|_| lookup && !refused) {
+    // Without a rule nothing changes, and most hits need not copy their fields to find that out.
+    let changes = |ttl: &BrowserTtl| lookup && !refused && *ttl != BrowserTtl::RespectOrigin;
+    if let Some(ttl) = browser_ttl.filter(changes) {
         let code = head.status;
         edit(head, |fields| age = apply_browser_ttl(fields, ttl, code));
     }
     match age {
         ClientAge::Restart => {
-            // The lifetime for browsers begins here, so that is what Age and Date tell.
-            if head.headers.contains_key(AGE) {
-                head.insert_header(AGE, "0")?;
-            }
+            // The lifetime for browsers begins here: the policy removed Age, and Date is now.
             head.insert_header(DATE, httpdate::fmt_http_date(now))?;
         }
         ClientAge::Continue => {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::within;
+use super::{values, within};
 
 /// One connection.
 pub struct Client {
@@ -157,11 +157,7 @@ impl Response {
 
     /// All values of a field.
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.fields
-            .iter()
-            .filter(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
-            .collect()
+        values(&self.fields, name)
     }
 
     /// The word of `X-Cache`.

@@ -18,6 +18,15 @@ pub use traffic::Traffic;
 /// Longer than anything here takes: a test that gets here is stuck.
 pub const STUCK: Duration = Duration::from_secs(15);
 
+/// All values of the field `name` in a message.
+fn values<'f>(fields: &'f [(String, String)], name: &str) -> Vec<&'f str> {
+    fields
+        .iter()
+        .filter(|(known, _)| known.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.as_str())
+        .collect()
+}
+
 /// `future`, or a panic that names what was waited for.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(STUCK, future).await {

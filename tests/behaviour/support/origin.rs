@@ -8,7 +8,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::eventually;
+use super::{eventually, values};
 
 type Script = dyn Fn(&Received) -> Reply + Send + Sync;
 
@@ -273,11 +273,7 @@ impl Received {
 
     /// All values of a field.
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.fields
-            .iter()
-            .filter(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
-            .collect()
+        values(&self.fields, name)
     }
 }
 
