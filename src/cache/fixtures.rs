@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use super::settings::{
-    BrowserTtl, CacheSettings, CredentialPolicy, EdgeTtl, EdgeTtlMode, Eligibility, RuleId,
-    Setting, StaleWindows, StatusTtl, TtlValue,
+    BrowserTtl, CacheSettings, CredentialPolicy, EdgeTtl, EdgeTtlMode, Eligibility,
+    RequestCacheControl, RuleId, Setting, StaleWindows, StatusTtl, TtlValue,
 };
 use crate::request::{RequestView, Scheme};
 
@@ -65,6 +65,12 @@ pub(super) fn settings() -> CacheSettings {
         serve_stale: Setting::default_value(StaleWindows::default()),
         strip_set_cookie: Setting::default_value(false),
         max_object_size: Setting::default_value(1000),
+        request_cache_control: Setting::default_value(RequestCacheControl::Ignore),
+        cache_client_errors: Setting::default_value(false),
+        cache_post: Setting::default_value(false),
+        key: Setting::default_value(Arc::default()),
+        vary: Setting::default_value(Arc::default()),
+        pass_cache_tags: Setting::default_value(false),
     }
 }
 
@@ -87,5 +93,6 @@ fn ttl(mode: EdgeTtlMode, default: Option<u64>, status: &[(u16, u16, TtlValue)])
             .iter()
             .map(|&(from, to, ttl)| StatusTtl { from, to, ttl })
             .collect(),
+        heuristic: None,
     }
 }

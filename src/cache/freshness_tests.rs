@@ -249,10 +249,12 @@ fn rfc5861_and_rfc9111_4_2_4_stale_windows() {
     let both = StaleWindows {
         while_revalidating: Some(seconds(3)),
         if_error: Some(seconds(4)),
+        ..StaleWindows::default()
     };
     let none = StaleWindows {
         while_revalidating: Some(Duration::ZERO),
         if_error: Some(Duration::ZERO),
+        ..StaleWindows::default()
     };
     let origin = "max-age=9, stale-while-revalidate=1, stale-if-error=2";
     let table = [

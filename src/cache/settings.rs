@@ -84,6 +84,80 @@ pub struct EdgeTtl {
     /// Lifetimes by status, the narrowest range first; the first that contains the status wins,
     /// before `default`.
     pub status: Vec<StatusTtl>,
+    /// Whether, and how long, a response without any lifetime is taken for fresh.
+    pub heuristic: Option<Heuristic>,
+}
+
+/// Heuristic freshness (RFC 9111 §4.2.2): a share of the time since the last modification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heuristic {
+    /// The share, in percent.
+    pub percent: u8,
+    /// No heuristic lifetime is longer.
+    pub longest: Duration,
+}
+
+/// What the client's own Cache-Control and Pragma do (RFC 9111 §5.2.1, §5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestCacheControl {
+    /// Nothing: a visitor's reload, or an attacker, does not reach the origin. The default.
+    Ignore,
+    /// They are followed.
+    Respect,
+}
+
+/// What of a request, beside zone, scheme, host and path, tells stored responses apart. What is
+/// dropped from the query here is dropped from the forwarded request as well.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeySettings {
+    /// Which query parameters count.
+    pub query: QueryKey,
+    /// Whether the order of parameters with different names is made one.
+    pub sort_query: bool,
+    /// Request fields whose values count, lower case.
+    pub headers: Vec<String>,
+    /// Request fields of which only the presence counts, lower case.
+    pub header_presence: Vec<String>,
+    /// Cookies whose values count.
+    pub cookies: Vec<String>,
+    /// Cookies of which only the presence counts.
+    pub cookie_presence: Vec<String>,
+    /// Whether mobile, tablet and desktop are told apart.
+    pub device: bool,
+}
+
+/// Which query parameters are part of the key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum QueryKey {
+    /// All of them.
+    #[default]
+    All,
+    /// None: the query is dropped.
+    None,
+    /// Those named; a trailing `*` stands for any ending.
+    Include(Vec<String>),
+    /// All but those named; a trailing `*` stands for any ending.
+    Exclude(Vec<String>),
+}
+
+/// How request fields that Vary names are told apart. The origin gets them in the same form.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VarySettings {
+    /// What happens to Accept-Language.
+    pub accept_language: LanguageKey,
+}
+
+/// What happens to Accept-Language.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LanguageKey {
+    /// Whitespace and empty members aside it counts as it is sent.
+    #[default]
+    PassThrough,
+    /// Case, order and spelling of weights do not count; a stored response whose
+    /// Content-Language is the client's first choice is selected too.
+    Normalize,
+    /// The best of these languages stands for the whole field; the first for no match.
+    Languages(Vec<String>),
 }
 
 /// What the client's own cache is told.
@@ -109,6 +183,9 @@ pub struct StaleWindows {
     pub while_revalidating: Option<Duration>,
     /// After freshness ends, when the origin fails.
     pub if_error: Option<Duration>,
+    /// Whether windows that the origin or a rule states hold beside `s-maxage`, which by RFC 9111
+    /// §5.2.2.10 forbids stale responses; `None` means yes (Next.js sends that very pair).
+    pub with_s_maxage: Option<bool>,
 }
 
 /// Everything the cache rules decided for one request.
@@ -130,4 +207,17 @@ pub struct CacheSettings {
     pub strip_set_cookie: Setting<bool>,
     /// Largest body to store, in bytes.
     pub max_object_size: Setting<u64>,
+    /// What the client's Cache-Control does.
+    pub request_cache_control: Setting<RequestCacheControl>,
+    /// Whether answers that blame the request (400, 405, 414, 501, …) are stored when the origin
+    /// gives them a lifetime. They can be provoked, so by default they are not.
+    pub cache_client_errors: Setting<bool>,
+    /// Whether the answer to a POST may serve later GETs (RFC 9110 §9.3.3).
+    pub cache_post: Setting<bool>,
+    /// What the key holds.
+    pub key: Setting<Arc<KeySettings>>,
+    /// How selecting fields are told apart.
+    pub vary: Setting<Arc<VarySettings>>,
+    /// Whether `Cache-Tag` and `Surrogate-Key` are passed on to clients.
+    pub pass_cache_tags: Setting<bool>,
 }

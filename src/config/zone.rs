@@ -121,6 +121,7 @@ fn read_patch(section: &Section<'_>) -> CachePatch {
         serve_stale: read_serve_stale(section),
         strip_set_cookie: section.boolean("strip_set_cookie").map(|strip| strip.value),
         max_object_size: section.size("max_object_size").map(|size| size.value),
+        ..CachePatch::default()
     }
 }
 
@@ -145,6 +146,7 @@ fn read_edge_ttl(section: &Section<'_>) -> Option<EdgeTtl> {
             mode: mode.value,
             default: None,
             status: Vec::new(),
+            heuristic: None,
         });
     }
     let table = section.section("edge_ttl")?;
@@ -177,6 +179,7 @@ fn read_edge_ttl(section: &Section<'_>) -> Option<EdgeTtl> {
         mode,
         default,
         status,
+        heuristic: None,
     })
 }
 
@@ -291,6 +294,7 @@ fn read_serve_stale(section: &Section<'_>) -> Option<StaleWindows> {
         return Some(StaleWindows {
             while_revalidating: never,
             if_error: never,
+            with_s_maxage: None,
         });
     }
     let table = section.section("serve_stale")?;
@@ -299,6 +303,7 @@ fn read_serve_stale(section: &Section<'_>) -> Option<StaleWindows> {
             .duration("while_revalidating")
             .map(|window| window.value),
         if_error: table.duration("if_error").map(|window| window.value),
+        with_s_maxage: None,
     };
     table.finish();
     Some(windows)

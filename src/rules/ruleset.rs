@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::expression::Expression;
 use crate::cache::settings::{
-    BrowserTtl, CacheSettings, CredentialPolicy, EdgeTtl, EdgeTtlMode, Eligibility, RuleId,
-    Setting, StaleWindows,
+    BrowserTtl, CacheSettings, CredentialPolicy, EdgeTtl, EdgeTtlMode, Eligibility, KeySettings,
+    RequestCacheControl, RuleId, Setting, StaleWindows, VarySettings,
 };
 use crate::request::RequestView;
 
@@ -76,6 +76,18 @@ pub struct CachePatch {
     pub strip_set_cookie: Option<bool>,
     /// Largest body to store.
     pub max_object_size: Option<u64>,
+    /// What the client's Cache-Control does.
+    pub request_cache_control: Option<RequestCacheControl>,
+    /// Whether answers that blame the request may be stored.
+    pub cache_client_errors: Option<bool>,
+    /// Whether the answer to a POST may serve later GETs.
+    pub cache_post: Option<bool>,
+    /// What the key holds.
+    pub key: Option<Arc<KeySettings>>,
+    /// How selecting fields are told apart.
+    pub vary: Option<Arc<VarySettings>>,
+    /// Whether cache tags are passed on to clients.
+    pub pass_cache_tags: Option<bool>,
 }
 
 impl CacheRuleset {
@@ -124,11 +136,18 @@ fn safe_defaults(max_object_size: u64) -> CacheSettings {
             mode: EdgeTtlMode::RespectOrigin,
             default: None,
             status: Vec::new(),
+            heuristic: None,
         })),
         browser_ttl: Setting::default_value(BrowserTtl::RespectOrigin),
         serve_stale: Setting::default_value(StaleWindows::default()),
         strip_set_cookie: Setting::default_value(false),
         max_object_size: Setting::default_value(max_object_size),
+        request_cache_control: Setting::default_value(RequestCacheControl::Ignore),
+        cache_client_errors: Setting::default_value(false),
+        cache_post: Setting::default_value(false),
+        key: Setting::default_value(Arc::default()),
+        vary: Setting::default_value(Arc::default()),
+        pass_cache_tags: Setting::default_value(false),
     }
 }
 
@@ -144,11 +163,26 @@ impl CachePatch {
             let merged = StaleWindows {
                 while_revalidating: windows.while_revalidating.or(earlier.while_revalidating),
                 if_error: windows.if_error.or(earlier.if_error),
+                with_s_maxage: windows.with_s_maxage.or(earlier.with_s_maxage),
             };
             set(&mut settings.serve_stale, Some(merged), id);
         }
         set(&mut settings.strip_set_cookie, self.strip_set_cookie, id);
         set(&mut settings.max_object_size, self.max_object_size, id);
+        set(
+            &mut settings.request_cache_control,
+            self.request_cache_control,
+            id,
+        );
+        set(
+            &mut settings.cache_client_errors,
+            self.cache_client_errors,
+            id,
+        );
+        set(&mut settings.cache_post, self.cache_post, id);
+        set(&mut settings.key, self.key.clone(), id);
+        set(&mut settings.vary, self.vary.clone(), id);
+        set(&mut settings.pass_cache_tags, self.pass_cache_tags, id);
     }
 }
 

@@ -300,6 +300,7 @@ fn later_rules_win_setting_by_setting() {
         StaleWindows {
             while_revalidating: Some(Duration::from_secs(30)),
             if_error: Some(Duration::from_hours(24)),
+            ..StaleWindows::default()
         }
     );
 }

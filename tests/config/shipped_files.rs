@@ -127,6 +127,12 @@ fn settings(config: &Config) -> String {
         serve_stale,
         strip_set_cookie,
         max_object_size,
+        request_cache_control,
+        cache_client_errors,
+        cache_post,
+        key,
+        vary,
+        pass_cache_tags,
     } = config.zones[0].cache_rules.evaluate(&RequestView {
         method: &Method::GET,
         scheme: Scheme::Http,
@@ -150,6 +156,14 @@ fn settings(config: &Config) -> String {
             serve_stale.value,
             strip_set_cookie.value,
             max_object_size.value,
+            (
+                request_cache_control.value,
+                cache_client_errors.value,
+                cache_post.value,
+                key.value,
+                vary.value,
+                pass_cache_tags.value,
+            ),
         )
     )
 }
