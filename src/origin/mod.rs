@@ -1,10 +1,11 @@
 //! Origin servers: which replica gets a request, which are healthy, when to try another.
 //!
-//! [`select`], [`health`] and [`retry`] decide; [`pool`] holds the state; [`discovery`] and
+//! [`select`], [`health`] and [`retry`] decide; [`pool`] holds the state; [`fetch`] asks; [`discovery`] and
 //! [`checks`] feed it from tasks of their own.
 
 mod checks;
 mod discovery;
+mod fetch;
 mod health;
 mod peer;
 mod pool;
@@ -12,5 +13,6 @@ mod retry;
 mod select;
 mod upgrade;
 
+pub use fetch::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer};
 pub use health::Transition;
-pub use pool::{OriginPool, Replica, ReplicaReport};
+pub use pool::{OriginPool, Permit, Replica, ReplicaReport};

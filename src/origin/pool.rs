@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use pingora_core::upstreams::peer::HttpPeer;
 use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::health::{Health, Transition};
@@ -30,8 +31,13 @@ pub struct OriginPool {
     trust: Trust,
     replicas: ArcSwap<Vec<Arc<Replica>>>,
     turns: Mutex<RoundRobin>,
+    outstanding: Arc<Semaphore>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
+
+/// Leave to have one request outstanding; given back when dropped.
+#[derive(Debug)]
+pub struct Permit(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 /// One address of a configured server.
 #[derive(Debug)]
@@ -74,6 +80,7 @@ impl OriginPool {
             trust,
             replicas: ArcSwap::default(),
             turns: Mutex::default(),
+            outstanding: Arc::new(Semaphore::new(config.max_requests)),
             tasks: Mutex::default(),
             config,
         };
@@ -115,6 +122,13 @@ impl OriginPool {
     /// The replicas as they are now.
     pub fn replicas(&self) -> Arc<Vec<Arc<Replica>>> {
         self.replicas.load_full()
+    }
+
+    /// Leave to have a request outstanding at the pool; `None` when none came free in time.
+    pub async fn permit(&self) -> Option<Permit> {
+        let free = self.outstanding.clone().acquire_owned();
+        let acquired = tokio::time::timeout(self.config.timeouts.queue, free).await;
+        acquired.ok()?.ok().map(Permit)
     }
 
     /// Whose turn it is, among those not in `tried` if possible. `None` without any replica.

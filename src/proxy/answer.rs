@@ -3,21 +3,25 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{AGE, CONNECTION, DATE, SET_COOKIE, UPGRADE};
-use http::{HeaderMap, StatusCode};
+use http::header::{
+    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE,
+    SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, SiteRequest};
 use super::forward::via;
 use crate::cache::browser::{ClientAge, apply_browser_ttl};
 use crate::cache::eligibility::RequestDecision;
 use crate::cache::freshness::initial_age;
 use crate::cache::response::ExchangeTimes;
 use crate::cache::settings::BrowserTtl;
-use crate::cache::status::CacheStatus;
-use crate::cache::storing::StoreDecision;
+use crate::cache::status::{CacheStatus, Outcome};
 use crate::fields::hop_by_hop::strip_for_forwarding;
+use crate::fields::tags::{CACHE_TAG, SURROGATE_KEY};
+use crate::fields::targeted::SEAWALL_CDN_CACHE_CONTROL;
 
 /// The field with the one-word summary.
 pub(super) const X_CACHE: &str = "X-Cache";
@@ -26,28 +30,70 @@ pub(super) const CACHE_STATUS: &str = "Cache-Status";
 /// The id by which a request is found in the logs.
 pub(super) const X_REQUEST_ID: &str = "X-Request-Id";
 
-/// Cleans what arrived from the origin, before anything is decided about it.
-pub(super) fn receive(head: &mut ResponseHeader, exchange: &Exchange) {
+/// Cleans what Pingora received from the origin and passes on.
+pub(super) fn receive(head: &mut ResponseHeader) {
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         // The length or chunked framing stays: Pingora reads it off the head.
-        let framing = head.headers.get(http::header::TRANSFER_ENCODING).cloned();
+        let framing = head.headers.get(TRANSFER_ENCODING).cloned();
         edit(head, strip_for_forwarding);
         if let Some(framing) = framing.filter(|_| head.status != StatusCode::NO_CONTENT) {
-            let _ = head.insert_header(http::header::TRANSFER_ENCODING, framing);
+            let _ = head.insert_header(TRANSFER_ENCODING, framing);
         }
     } else if !head.headers.contains_key(UPGRADE) {
         head.remove_header(&CONNECTION);
     }
     if head.status == StatusCode::NO_CONTENT {
         // RFC 9110 §8.6: it has neither body nor length.
-        head.remove_header(&http::header::CONTENT_LENGTH);
+        head.remove_header(&CONTENT_LENGTH);
     }
-    let strips = exchange.request.as_ref().is_some_and(|request| {
-        request.decision == RequestDecision::Lookup && request.settings.strip_set_cookie.value
-    });
-    if strips {
+}
+
+/// Cleans what was fetched for the cache, before anything is decided about it.
+pub(super) fn receive_for_store(
+    head: &mut ResponseHeader,
+    request: &SiteRequest,
+    received: SystemTime,
+) {
+    edit(head, strip_for_forwarding);
+    if head.status == StatusCode::NO_CONTENT {
+        head.remove_header(&CONTENT_LENGTH);
+    }
+    if request.settings.strip_set_cookie.value {
         head.remove_header(&SET_COOKIE);
     }
+    if !head.headers.contains_key(DATE) {
+        // RFC 9110 §6.6.1: who stores or forwards it notes when it came.
+        let _ = head.insert_header(DATE, httpdate::fmt_http_date(received));
+    }
+}
+
+/// Whether the end of the body is announced, so that a cut would be noticed (RFC 9112 §6.3, rule 8).
+/// HTTP/2 frames its bodies.
+pub(super) fn is_framed(head: &ResponseHeader, method: &Method) -> bool {
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let framed = match (codings.next(), codings.next()) {
+        (None, _) => head.headers.contains_key(CONTENT_LENGTH),
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
+    };
+    framed
+        || head.version >= Version::HTTP_2
+        || *method == Method::HEAD
+        || matches!(head.status.as_u16(), 0..=199 | 204 | 304)
+}
+
+/// The length that the fields announce.
+pub(super) fn content_length(fields: &HeaderMap) -> Option<u64> {
+    fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The fields of a 304 made from a response: RFC 9110 §15.4.5 leaves out what describes the content.
+pub(super) fn not_modified(fields: &HeaderMap) -> HeaderMap {
+    let mut fields = fields.clone();
+    for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_RANGE] {
+        fields.remove(name);
+    }
+    fields
 }
 
 /// Dresses the head for the client.
@@ -72,7 +118,7 @@ pub(super) fn send(
         .as_ref()
         .is_some_and(|request| request.decision == RequestDecision::Lookup);
     // What may not be kept here for everybody is not for a rule to keep in browsers either.
-    let refused = matches!(exchange.storing, Some(StoreDecision::DoNotStore(_)));
+    let refused = exchange.storing_refused;
     let mut age = ClientAge::Continue;
     // Without a rule nothing changes, and most hits need not copy their fields to find that out.
     let changes = |ttl: &BrowserTtl| lookup && !refused && *ttl != BrowserTtl::RespectOrigin;
@@ -88,38 +134,61 @@ pub(super) fn send(
         ClientAge::Continue => {
             // Pingora puts Age on hits alone and renews every Date, so that a response which was
             // not new when it came would lose its age (RFC 9111 §5.1).
-            let age = current_age(head, exchange, refused, now).as_secs();
-            if lookup && (age > 0 || head.headers.contains_key(AGE)) {
+            let age = current_age(head, exchange, now).as_secs();
+            // RFC 9111 §5.1: Age says that the origin was not asked for this request.
+            let asked = matches!(status.outcome, Outcome::Forwarded(forwarded) if !forwarded.collapsed);
+            let told = exchange.times.is_some() && !asked;
+            if lookup && (told || age > 0 || head.headers.contains_key(AGE)) {
                 head.insert_header(AGE, age.to_string())?;
             }
         }
     }
+    let passes_tags = exchange
+        .request
+        .as_ref()
+        .is_some_and(|request| request.settings.pass_cache_tags.value);
+    if !passes_tags {
+        head.remove_header(&CACHE_TAG);
+        head.remove_header(&SURROGATE_KEY);
+    }
+    // RFC 9213 §2.1: meant for this cache alone.
+    head.remove_header(&SEAWALL_CDN_CACHE_CONTROL);
     head.append_header("Via", via(head.version))?;
-    head.append_header(CACHE_STATUS, status.to_value())?;
+    head.append_header(CACHE_STATUS, exchange.cache_status(status))?;
     head.insert_header(X_CACHE, status.x_cache().as_str())?;
     head.insert_header(X_REQUEST_ID, &exchange.request_id)
 }
 
-fn current_age(
-    head: &ResponseHeader,
-    exchange: &Exchange,
-    refused: bool,
-    now: SystemTime,
-) -> Duration {
-    if let Some(times) = exchange.found.filter(|_| !refused) {
+fn current_age(head: &ResponseHeader, exchange: &Exchange, now: SystemTime) -> Duration {
+    if let Some(times) = exchange.times {
         return times.age(now);
     }
-    let requested = exchange.origin.requested.map_or(now, |(wall, _)| wall);
+    let requested = exchange
+        .requested
+        .or(exchange.origin.requested.map(|(wall, _)| wall));
     let times = ExchangeTimes {
-        requested,
+        requested: requested.unwrap_or(now),
         received: now,
     };
     initial_age(&head.headers, &times)
 }
 
 /// Changes the fields through plain `http` types; Pingora's record of their case follows.
-fn edit(head: &mut ResponseHeader, change: impl FnOnce(&mut HeaderMap)) {
+pub(super) fn edit(head: &mut ResponseHeader, change: impl FnOnce(&mut HeaderMap)) {
     let mut fields = head.headers.clone();
     change(&mut fields);
-    super::caching::replace_fields(head, &fields);
+    let names: Vec<_> = head.headers.keys().cloned().collect();
+    for name in &names {
+        if head.headers.get_all(name) != fields.get_all(name) {
+            head.remove_header(name);
+        }
+    }
+    for name in fields.keys() {
+        if !head.headers.contains_key(name) {
+            for value in fields.get_all(name) {
+                // Both came out of a header map, so they are valid.
+                let _ = head.append_header(name.clone(), value.clone());
+            }
+        }
+    }
 }

@@ -4,17 +4,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderValue, StatusCode, Version};
 use pingora_http::RequestHeader;
 
 use crate::cache::eligibility::RequestDecision;
+use crate::cache::key::short_hash;
 use crate::cache::reuse::{ForwardReason, StoredTimes};
 use crate::cache::settings::{CacheSettings, RuleId};
 use crate::cache::status::CacheStatus;
-use crate::cache::storing::StoreDecision;
-use crate::origin::{OriginPool, Replica};
+use crate::origin::{FetchFailure, FetchReport, OriginPool, Permit, Replica};
 use crate::request::{RequestView, Scheme};
 use crate::server::{Runtime, Site};
+use super::passing::Posted;
+use crate::store::StoreKey;
 use crate::zone::Authority;
 
 /// One request, from its arrival to its log line.
@@ -25,17 +27,27 @@ pub(super) struct Exchange {
     pub(super) started: Instant,
     pub(super) arrived: SystemTime,
     pub(super) request_id: String,
+    /// Whether the client may see keys.
+    pub(super) debug: bool,
     /// `None` until its zone is found.
-    pub(super) request: Option<SiteRequest>,
-    /// What the store held for it.
-    pub(super) found: Option<StoredTimes>,
+    pub(super) request: Option<Arc<SiteRequest>>,
+    /// Under which key it was looked up.
+    pub(super) key: Option<StoreKey>,
+    /// Times of the stored response that answers it, or of the one on its way into the store.
+    pub(super) times: Option<StoredTimes>,
     /// Why it went forward through the cache.
     pub(super) forward: ForwardReason,
+    /// How long it waited for another request's fetch.
+    pub(super) waited: Option<Duration>,
     pub(super) origin: OriginExchange,
-    /// What was decided about the origin's answer.
-    pub(super) storing: Option<StoreDecision>,
-    /// Fields of a 304 that answers a validation, until they are merged.
-    pub(super) not_modified: Option<HeaderMap>,
+    /// When the request behind the answer was sent to the origin.
+    pub(super) requested: Option<SystemTime>,
+    /// Whether the answer was found not to be storable.
+    pub(super) storing_refused: bool,
+    /// Why there is no answer.
+    pub(super) failure: Option<FetchFailure>,
+    /// The answer to a POST on its way into the store.
+    pub(super) posted: Option<Posted>,
     /// What was told to the client.
     pub(super) status: Option<CacheStatus>,
     pub(super) body_received: u64,
@@ -65,6 +77,10 @@ pub(super) struct OriginExchange {
     pub(super) connected_after: Option<Duration>,
     /// When the request was sent (RFC 9111 §4.2.3, `request_time`).
     pub(super) requested: Option<(SystemTime, Instant)>,
+    /// The replica that a fetch asked last.
+    pub(super) asked: Option<SocketAddr>,
+    /// Leave to have this request outstanding at the pool.
+    pub(super) permit: Option<Permit>,
     pub(super) first_byte_after: Option<Duration>,
     pub(super) status: Option<StatusCode>,
 }
@@ -76,15 +92,35 @@ impl Exchange {
             started,
             arrived,
             request_id: uuid::Uuid::now_v7().simple().to_string(),
+            debug: false,
             request: None,
-            found: None,
+            key: None,
+            times: None,
             forward: ForwardReason::Miss,
+            waited: None,
             origin: OriginExchange::default(),
-            storing: None,
-            not_modified: None,
+            requested: None,
+            storing_refused: false,
+            failure: None,
+            posted: None,
             status: None,
             body_received: 0,
         }
+    }
+
+    /// The age of the answer is that of these times.
+    pub(super) fn served_age(&mut self, times: &StoredTimes) {
+        self.times = Some(*times);
+    }
+
+    /// The Cache-Status field; with the key for a client that proved to be an operator.
+    pub(super) fn cache_status(&self, status: &CacheStatus) -> HeaderValue {
+        let value = status.to_value();
+        let Some(key) = self.key.as_ref().filter(|_| self.debug) else {
+            return value;
+        };
+        let text = format!("{status}; key=\"{:016x}\"", short_hash(&key.0));
+        HeaderValue::try_from(text).unwrap_or(value)
     }
 
     pub(super) fn pool(&self) -> Option<&Arc<OriginPool>> {
@@ -131,10 +167,25 @@ impl OriginExchange {
         self.attempt_started = Some(now);
     }
 
+    /// The replica asked last.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        let passed = self.replica.as_ref().map(|replica| replica.address);
+        passed.or(self.asked)
+    }
+
     pub(super) fn connected(&mut self, now: Instant) {
         self.connected_after = self
             .attempt_started
             .map(|started| now.saturating_duration_since(started));
+    }
+
+    /// Takes over how a fetch went.
+    pub(super) fn fetched(&mut self, report: &FetchReport, status: Option<StatusCode>) {
+        self.asked = report.replica;
+        self.attempts = report.attempts;
+        self.connected_after = report.connected_after;
+        self.first_byte_after = report.first_byte_after;
+        self.status = status;
     }
 
     pub(super) fn answered(&mut self, status: StatusCode, now: Instant) {

@@ -1,14 +1,21 @@
 //! The request as the origin gets it: what clients may not say is removed, what Seawall knows is
 //! added.
 
-use http::header::{ACCEPT_ENCODING, HOST};
-use http::{Method, Version};
+use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LENGTH, EXPECT, HOST};
+use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 
-use super::exchange::{Exchange, SiteRequest};
+use super::exchange::SiteRequest;
 use crate::cache::eligibility::RequestDecision;
+use crate::cache::device::device;
+use crate::cache::settings::LanguageKey;
 use crate::fields::accept_encoding::AcceptedCodings;
+use crate::fields::accept_language;
+use crate::fields::hop_by_hop::strip_for_forwarding;
+
+/// Tells the app which device class the response is for, where the key tells them apart.
+const X_DEVICE_CLASS: &str = "X-Device-Class";
 
 /// Fields by which a proxy tells the app about the client, or an app lets the client override the
 /// request. None of them is in the key: from a client they could change a shared response.
@@ -26,6 +33,7 @@ const CLIENTS_MAY_NOT_SEND: &[&str] = &[
     "x-url-scheme",
     "front-end-https",
     "x-request-id",
+    "x-device-class",
     // CGI makes it HTTP_PROXY (httpoxy, CVE-2016-5385).
     "proxy",
 ];
@@ -63,8 +71,8 @@ const METHOD_OVERRIDES: &[&str] = &[
 /// When a value is not a valid field value.
 pub(super) fn prepare(
     head: &mut RequestHeader,
-    exchange: &Exchange,
     request: &SiteRequest,
+    request_id: &str,
 ) -> Result<()> {
     for name in CLIENTS_MAY_NOT_SEND {
         head.remove_header(*name);
@@ -87,23 +95,65 @@ pub(super) fn prepare(
         }
     }
     if request.decision == RequestDecision::Lookup {
-        normalise_codings(head)?;
+        normalise_selecting(head, request)?;
     }
     describe_client(head, request)?;
     append_via(head, request)?;
-    head.insert_header("X-Request-Id", &exchange.request_id)?;
+    head.insert_header("X-Request-Id", request_id)?;
     match &request.site.pool.config.host_header {
         Some(host) => head.insert_header(HOST, host),
         None => head.insert_header(HOST, request.authority.as_str()),
     }
 }
 
-/// What the selecting key holds of Accept-Encoding is what the origin sees of it.
-fn normalise_codings(head: &mut RequestHeader) -> Result<()> {
-    match AcceptedCodings::of(&head.headers) {
-        Some(codings) => head.insert_header(ACCEPT_ENCODING, codings.to_value()),
-        None => Ok(()),
+/// What the key holds of a field is what the origin sees of it.
+fn normalise_selecting(head: &mut RequestHeader, request: &SiteRequest) -> Result<()> {
+    if let Some(codings) = AcceptedCodings::of(&head.headers) {
+        head.insert_header(ACCEPT_ENCODING, codings.to_value())?;
     }
+    let language = match &request.settings.vary.value.accept_language {
+        LanguageKey::PassThrough => None,
+        LanguageKey::Normalize => accept_language::normalized(&head.headers),
+        LanguageKey::Languages(languages) => {
+            let best = accept_language::best_of(&head.headers, languages);
+            HeaderValue::try_from(best).ok()
+        }
+    };
+    if let Some(language) = language {
+        head.insert_header(ACCEPT_LANGUAGE, language)?;
+    }
+    if request.settings.key.value.device {
+        let device = device(&head.headers);
+        head.insert_header(X_DEVICE_CLASS, device.as_str())?;
+    }
+    Ok(())
+}
+
+/// Makes the head's fields exactly `fields`, through the methods that keep Pingora's own record of
+/// their case in step; what concerns the client's connection alone is left out.
+///
+/// # Errors
+/// When a value is not a valid field value.
+pub(super) fn replace_request_fields(head: &mut RequestHeader, fields: &HeaderMap) -> Result<()> {
+    let mut fields = fields.clone();
+    strip_for_forwarding(&mut fields);
+    for name in [EXPECT, CONTENT_LENGTH] {
+        fields.remove(name);
+    }
+    let names: Vec<_> = head.headers.keys().cloned().collect();
+    for name in names {
+        if head.headers.get_all(&name) != fields.get_all(&name) {
+            head.remove_header(&name);
+        }
+    }
+    for name in fields.keys() {
+        if !head.headers.contains_key(name) {
+            for value in fields.get_all(name) {
+                head.append_header(name.clone(), value.clone())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn describe_client(head: &mut RequestHeader, request: &SiteRequest) -> Result<()> {

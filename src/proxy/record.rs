@@ -30,7 +30,7 @@ pub(super) fn write(
     if session.as_downstream().is_subrequest() {
         return;
     }
-    let request = exchange.request.as_ref();
+    let request = exchange.request.as_deref();
     let rule = request.and_then(|request| deciding_rule(request, exchange));
     let status = session
         .response_written()
@@ -74,25 +74,23 @@ pub(super) fn write(
         cache_status: cache_status.as_deref().unwrap_or_default(),
         rule: rule.map(|rule| rule.name.as_str()),
         rule_at: rule.map(|rule| format!("{}:{}", rule.source.file, rule.source.line)),
-        key: session
-            .cache
-            .maybe_cache_key()
-            .map(|key| format!("{:016x}", short_hash(key.primary_key()))),
-        upstream: exchange
-            .origin
-            .replica
+        key: exchange
+            .key
             .as_ref()
-            .map(|replica| replica.address.to_string()),
+            .map(|key| format!("{:016x}", short_hash(&key.0))),
+        upstream: exchange.origin.address().map(|address| address.to_string()),
         attempts: exchange.origin.attempts,
         duration_ms: millis(duration),
         connect_ms: exchange.origin.connected_after.map(millis),
         first_byte_ms: exchange.origin.first_byte_after.map(millis),
-        collapsed_wait_ms: session.cache.lock_duration().map(millis),
+        collapsed_wait_ms: exchange.waited.map(millis),
         user_agent: head
             .headers
             .get(http::header::USER_AGENT)
             .and_then(|agent| agent.to_str().ok()),
-        error: error.map(|error| error_text(error).into_owned()),
+        error: error
+            .map(|error| error_text(error).into_owned())
+            .or_else(|| exchange.failure.map(|failure| failure.to_string())),
     };
     if !shared.access_log.write(&record) {
         shared.metrics.log_dropped();

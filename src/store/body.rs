@@ -6,7 +6,7 @@ const SLICE: usize = 1 << 20;
 
 /// An immutable body.
 #[derive(Debug, Default)]
-pub(super) struct Body {
+pub struct Body {
     slices: Vec<Bytes>,
     len: u64,
 }
@@ -14,7 +14,7 @@ pub(super) struct Body {
 impl Body {
     /// Copies `chunks` into slices of their own: a network buffer must not be kept alive for a few
     /// bytes of it.
-    pub(super) fn copy_of(chunks: &[Bytes]) -> Self {
+    pub fn copy_of(chunks: &[Bytes]) -> Self {
         let total: usize = chunks.iter().map(Bytes::len).sum();
         let mut slices = Vec::with_capacity(total.div_ceil(SLICE));
         let mut slice = BytesMut::with_capacity(total.min(SLICE));
@@ -40,12 +40,29 @@ impl Body {
         }
     }
 
-    pub(super) fn len(&self) -> u64 {
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
         self.len
     }
 
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The bytes from `start` to `end`, slice by slice.
+    pub fn chunks(&self, start: u64, end: u64) -> Vec<Bytes> {
+        let mut at = start;
+        std::iter::from_fn(|| {
+            let bytes = self.read(at, end)?;
+            at = at.saturating_add(u64::try_from(bytes.len()).ok()?);
+            Some(bytes)
+        })
+        .collect()
+    }
+
     /// The bytes from `start` to the end of their slice, but not beyond `end`; `None` past the end.
-    pub(super) fn read(&self, start: u64, end: u64) -> Option<Bytes> {
+    pub fn read(&self, start: u64, end: u64) -> Option<Bytes> {
         let end = end.min(self.len);
         if start >= end {
             return None;

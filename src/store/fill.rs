@@ -1,10 +1,9 @@
-//! A response on its way into the store: one writer, any number of readers that stream along.
+//! The body of a response under way: one writer, any number of readers that stream along.
 //!
-//! While the response may still be stored, all of it is kept. Once it proves larger than what may
-//! be stored, it becomes a tee: new readers are turned away, and the writer waits for those there,
-//! for a while, so that only a window of it is held. It never waits for its own client, who is
-//! served by the same task: there the connection's back pressure does the same. A writer that goes
-//! away before the end fails every reader, so that a truncated body never looks complete.
+//! While the response may still be stored, all of it is kept. What is not to be stored, or proves
+//! larger than what may be, passes through a window: new readers are turned away, and the writer
+//! waits for those there. A writer that goes away before the end fails every reader, so that a
+//! truncated body never looks complete.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,21 +11,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use tokio::sync::Notify;
 
-use super::stored::StoredMeta;
+use super::stored::Selection;
+use crate::cache::reuse::StoredTimes;
 
-/// Bytes held for readers once a response is too large to store.
+/// Bytes held for readers of what is not kept.
 const WINDOW: u64 = 4 << 20;
 
-/// How long the writer of such a response waits for readers before it goes on without the slowest.
+/// How long the writer of such a response waits for slow readers while others could go on.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Shared by the writer and its readers.
+/// A response whose head is known, shared by its writer and its readers.
 #[derive(Debug)]
-pub(super) struct Fill {
-    pub(super) meta: StoredMeta,
-    largest: u64,
+pub struct Fill {
+    /// Its status, as clients get it.
+    pub status: StatusCode,
+    /// Its fields, hop-by-hop ones removed.
+    pub fields: Arc<HeaderMap>,
+    /// Its freshness, when it is on its way into the store.
+    pub times: Option<StoredTimes>,
+    /// The requests it answers.
+    pub selection: Selection,
     /// Bytes held by all fills of the store.
     filling: Arc<AtomicU64>,
     state: Mutex<State>,
@@ -34,34 +41,27 @@ pub(super) struct Fill {
     drained: Notify,
 }
 
-#[derive(Debug, Default)]
+/// How much of a body is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// All of it, up to this many bytes.
+    UpTo(u64),
+    /// No more than readers need.
+    Window,
+}
+
+#[derive(Debug)]
 struct State {
+    keep: Keep,
     /// Chunks not yet dropped; the first one has the number `dropped`.
     chunks: Vec<Bytes>,
     dropped: usize,
     held: u64,
     written: u64,
-    too_large: bool,
     end: Option<End>,
-    readers: BTreeMap<u64, Place>,
+    /// Number of each reader's next chunk.
+    readers: BTreeMap<u64, usize>,
     next_reader: u64,
-}
-
-/// Where a reader is.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    /// Number of its next chunk.
-    next: usize,
-    role: Role,
-}
-
-/// Who reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// The client whose request fetches the response.
-    Leader,
-    /// A client that came while it was being fetched.
-    Follower,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,47 +72,75 @@ enum End {
 
 /// Why a write or a read cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum FillError {
+pub enum FillError {
     /// The writer went away before the end.
     #[error("the response ended before its time")]
     Aborted,
-    /// Too far behind on a response that is too large to keep.
+    /// Too far behind on a response that is not kept.
     #[error("the reader fell too far behind")]
     TooSlow,
-    /// Too large to store, and nobody reads it any more.
-    #[error("too large to store and no reader is left")]
+    /// Not kept, and nobody reads it any more.
+    #[error("not to be stored, and no reader is left")]
     Pointless,
 }
 
 impl Fill {
-    pub(super) fn new(meta: StoredMeta, largest: u64, filling: Arc<AtomicU64>) -> Self {
+    /// A response with this head and no body yet. `filling` counts the bytes that all fills hold.
+    pub fn new(
+        status: StatusCode,
+        fields: Arc<HeaderMap>,
+        times: Option<StoredTimes>,
+        selection: Selection,
+        keep: Keep,
+        filling: Arc<AtomicU64>,
+    ) -> Self {
         Self {
-            meta,
-            largest,
+            status,
+            fields,
+            times,
+            selection,
             filling,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                keep,
+                chunks: Vec::new(),
+                dropped: 0,
+                held: 0,
+                written: 0,
+                end: None,
+                readers: BTreeMap::new(),
+                next_reader: 0,
+            }),
             changed: Notify::new(),
             drained: Notify::new(),
         }
     }
 
-    /// A reader from the first byte; `None` when the beginning is gone.
-    pub(super) fn reader(self: &Arc<Self>, role: Role) -> Option<FillReader> {
+    /// A reader from the first byte; `None` when the beginning is gone, or will be.
+    pub fn reader(self: &Arc<Self>) -> Option<FillReader> {
         let mut state = self.lock();
-        if state.dropped > 0 || state.too_large || state.end == Some(End::Aborted) {
+        let begins = state.written == 0 && state.readers.is_empty();
+        if state.end == Some(End::Aborted) || (state.keep == Keep::Window && !begins) {
             return None;
         }
         let id = state.next_reader;
         state.next_reader += 1;
-        state.readers.insert(id, Place { next: 0, role });
+        state.readers.insert(id, 0);
         Some(FillReader {
             fill: self.clone(),
             id,
         })
     }
 
-    /// Appends `chunk`.
-    pub(super) async fn write(&self, chunk: Bytes) -> Result<(), FillError> {
+    /// Bytes written so far.
+    pub fn written(&self) -> u64 {
+        self.lock().written
+    }
+
+    /// Appends `chunk`; waits for readers when it is not kept.
+    ///
+    /// # Errors
+    /// [`FillError::Pointless`] when nobody wants it any more.
+    pub async fn write(&self, chunk: Bytes) -> Result<(), FillError> {
         if chunk.is_empty() {
             return Ok(());
         }
@@ -122,7 +150,9 @@ impl Fill {
             state.written = state.written.saturating_add(len);
             state.held = state.held.saturating_add(len);
             self.filling.fetch_add(len, Ordering::Relaxed);
-            state.too_large |= state.written > self.largest;
+            if matches!(state.keep, Keep::UpTo(largest) if state.written > largest) {
+                state.keep = Keep::Window;
+            }
             state.chunks.push(chunk);
         }
         self.changed.notify_waiters();
@@ -130,16 +160,15 @@ impl Fill {
     }
 
     async fn wait_for_readers(&self) -> Result<(), FillError> {
-        let patience = tokio::time::sleep(PATIENCE);
-        tokio::pin!(patience);
+        let mut patience = std::pin::pin!(tokio::time::sleep(PATIENCE));
+        let mut patient = true;
         loop {
-            let drained = self.drained.notified();
-            tokio::pin!(drained);
+            let mut drained = std::pin::pin!(self.drained.notified());
             // Registered before the look, so that a reader in between is not missed.
             drained.as_mut().enable();
             {
                 let mut state = self.lock();
-                if !state.too_large {
+                if state.keep != Keep::Window {
                     return Ok(());
                 }
                 let dropped = state.drop_read();
@@ -147,38 +176,35 @@ impl Fill {
                 if state.readers.is_empty() {
                     return Err(FillError::Pointless);
                 }
-                if !state.followers_lag() {
+                if !state.any_lags() {
                     return Ok(());
+                }
+                if !patient && state.leave_behind() {
+                    drop(state);
+                    self.changed.notify_waiters();
+                    continue;
                 }
             }
             tokio::select! {
                 () = drained => {}
-                () = &mut patience => {
-                    self.lock().leave_behind();
-                    self.changed.notify_waiters();
-                }
+                () = &mut patience, if patient => patient = false,
             }
         }
     }
 
-    /// Bytes written so far.
-    pub(super) fn written(&self) -> u64 {
-        self.lock().written
-    }
-
-    /// Marks the end. The chunks, when the whole may be stored.
-    pub(super) fn complete(&self) -> Option<Vec<Bytes>> {
+    /// Marks the end. The whole body, when it was kept.
+    pub fn complete(&self) -> Option<Vec<Bytes>> {
         let chunks = {
             let mut state = self.lock();
             state.end = Some(End::Complete);
-            (!state.too_large).then(|| state.chunks.clone())
+            (state.keep != Keep::Window).then(|| state.chunks.clone())
         };
         self.changed.notify_waiters();
         chunks
     }
 
     /// Marks the response as failed, unless it is complete.
-    pub(super) fn abort(&self) {
+    pub fn abort(&self) {
         self.lock().end.get_or_insert(End::Aborted);
         self.changed.notify_waiters();
     }
@@ -202,7 +228,7 @@ fn length(chunk: &Bytes) -> u64 {
 impl State {
     /// Drops the chunks that every reader has read; how many bytes.
     fn drop_read(&mut self) -> u64 {
-        let slowest = self.readers.values().map(|place| place.next).min();
+        let slowest = self.readers.values().copied().min();
         let slowest = slowest.unwrap_or(self.dropped);
         let readable = slowest.saturating_sub(self.dropped).min(self.chunks.len());
         let bytes = self
@@ -215,42 +241,47 @@ impl State {
         bytes
     }
 
-    /// Whether more than the window is held for a follower.
-    fn followers_lag(&self) -> bool {
-        let mut followers = self
-            .readers
-            .values()
-            .filter(|place| place.role == Role::Follower);
-        followers.any(|place| self.bytes_from(place.next) > WINDOW)
-    }
-
-    /// Ends the followers that are more than the window behind.
-    fn leave_behind(&mut self) {
-        let mut readers = std::mem::take(&mut self.readers);
-        readers
-            .retain(|_, place| place.role == Role::Leader || self.bytes_from(place.next) <= WINDOW);
-        self.readers = readers;
-    }
-
-    fn bytes_from(&self, next: usize) -> u64 {
+    fn lags(&self, next: usize) -> bool {
         let unread = self.chunks.iter().skip(next.saturating_sub(self.dropped));
-        unread.map(length).sum()
+        unread.map(length).sum::<u64>() > WINDOW
+    }
+
+    fn any_lags(&self) -> bool {
+        self.readers.values().any(|next| self.lags(*next))
+    }
+
+    /// Ends the readers that lag, unless all do: then there is nobody to hurry for.
+    fn leave_behind(&mut self) -> bool {
+        let mut readers = std::mem::take(&mut self.readers);
+        let quick = readers.values().filter(|next| !self.lags(**next)).count();
+        if quick > 0 {
+            readers.retain(|_, next| !self.lags(*next));
+        }
+        self.readers = readers;
+        quick > 0
     }
 }
 
 /// One reader of a [`Fill`].
 #[derive(Debug)]
-pub(super) struct FillReader {
+pub struct FillReader {
     fill: Arc<Fill>,
     id: u64,
 }
 
 impl FillReader {
+    /// What it reads.
+    pub fn fill(&self) -> &Arc<Fill> {
+        &self.fill
+    }
+
     /// The next chunk; `None` at the end.
-    pub(super) async fn read(&mut self) -> Result<Option<Bytes>, FillError> {
+    ///
+    /// # Errors
+    /// When the response was cut short, or this reader was too slow.
+    pub async fn read(&mut self) -> Result<Option<Bytes>, FillError> {
         loop {
-            let changed = self.fill.changed.notified();
-            tokio::pin!(changed);
+            let mut changed = std::pin::pin!(self.fill.changed.notified());
             changed.as_mut().enable();
             match self.poll_chunk() {
                 Some(read) => return read,
@@ -261,18 +292,16 @@ impl FillReader {
 
     fn poll_chunk(&self) -> Option<Result<Option<Bytes>, FillError>> {
         let mut state = self.fill.lock();
-        let Some(place) = state.readers.get(&self.id).copied() else {
+        let Some(next) = state.readers.get(&self.id).copied() else {
             return Some(Err(FillError::TooSlow));
         };
-        let chunk = place
-            .next
+        let chunk = next
             .checked_sub(state.dropped)
             .and_then(|at| state.chunks.get(at))
             .cloned();
         if let Some(chunk) = chunk {
-            let next = place.next + 1;
-            state.readers.insert(self.id, Place { next, ..place });
-            if state.too_large {
+            state.readers.insert(self.id, next + 1);
+            if state.keep == Keep::Window {
                 self.fill.drained.notify_one();
             }
             return Some(Ok(Some(chunk)));

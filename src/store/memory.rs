@@ -1,55 +1,43 @@
-//! The memory tier: `quick_cache` for what is complete, a small table for what is being filled.
+//! The memory tier: `quick_cache` over whole resources, within a budget of bytes.
 
-use std::any::Any;
-use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_trait::async_trait;
-use pingora_cache::key::CacheKey;
-use pingora_cache::storage::{
-    HitHandler, MissHandler, PurgeOutcome, PurgeTarget, PurgeType, Storage,
-};
-use pingora_cache::trace::SpanHandle;
-use pingora_cache::{CacheMeta, key::CacheHashKey};
-use pingora_error::{Error, ErrorType, Result};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use super::fill::{Fill, Role};
-use super::handlers::{FillHit, FillWriter, StoredHit};
-use super::stored::{Generation, StoreKey, StoredMeta, StoredResponse};
+use super::purge::Purges;
+use super::resource::Resource;
+use super::stored::{StoreKey, StoredId, StoredResponse};
 
 /// A shard must hold its largest object in its hot part, or `quick_cache` evicts it at once.
 const SHARD: u64 = 64 << 20;
 const MOST_SHARDS: u64 = 64;
+/// Locks under which resources are changed.
+const WRITERS: usize = 64;
 
-/// Largest response to store, put into the cache key's extensions by the proxy.
-#[derive(Clone, Copy, Debug)]
-pub struct LargestObject(pub u64);
-
-/// Responses in memory, within a budget of bytes.
+/// Responses in memory.
 pub struct MemoryStore {
     complete: Cache<
         StoreKey,
-        Arc<StoredResponse>,
+        Arc<Resource>,
         ByBytes,
         DefaultHashBuilder,
-        DefaultLifecycle<StoreKey, Arc<StoredResponse>>,
+        DefaultLifecycle<StoreKey, Arc<Resource>>,
     >,
-    fills: Mutex<Fills>,
+    writers: Vec<Mutex<()>>,
     next_id: AtomicU64,
     /// Bytes held by fills, and by readers of finished ones.
     filling: Arc<AtomicU64>,
+    /// Purges in force.
+    pub purges: Purges,
 }
-
-/// Fills in progress by key, the newest last; a key has more than one when a lock was given up.
-type Fills = HashMap<StoreKey, Vec<(u64, Arc<Fill>)>>;
 
 /// What the store holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreStatistics {
-    /// Stored responses, variants counted one by one.
+    /// URIs with stored responses.
     pub objects: u64,
     /// Bytes they account for.
     pub bytes: u64,
@@ -60,21 +48,19 @@ pub struct StoreStatistics {
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<StoreKey, Arc<StoredResponse>> for ByBytes {
-    fn weight(&self, key: &StoreKey, stored: &Arc<StoredResponse>) -> u64 {
-        stored.weight(key)
+impl Weighter<StoreKey, Arc<Resource>> for ByBytes {
+    fn weight(&self, key: &StoreKey, resource: &Arc<Resource>) -> u64 {
+        let key = u64::try_from(key.0.len()).unwrap_or(u64::MAX);
+        resource.weight().saturating_add(key)
     }
 }
 
 impl MemoryStore {
     /// A store of at most `capacity` bytes.
     ///
-    /// It lives as long as the process: Pingora's storage is a static reference, and this is the
-    /// one place that makes it so.
-    ///
     /// # Errors
     /// When the budget cannot be laid out, which means that it is absurd.
-    pub fn leak(capacity: u64) -> std::result::Result<&'static Self, String> {
+    pub fn new(capacity: u64) -> Result<Self, String> {
         let shards = usize::try_from((capacity / SHARD).clamp(1, MOST_SHARDS)).unwrap_or(1);
         let options = OptionsBuilder::new()
             .shards(shards)
@@ -92,12 +78,13 @@ impl MemoryStore {
             DefaultHashBuilder::default(),
             DefaultLifecycle::default(),
         );
-        Ok(Box::leak(Box::new(Self {
+        Ok(Self {
             complete,
-            fills: Mutex::default(),
+            writers: (0..WRITERS).map(|_| Mutex::default()).collect(),
             next_id: AtomicU64::new(0),
             filling: Arc::default(),
-        })))
+            purges: Purges::default(),
+        })
     }
 
     /// Changes the budget; what no longer fits is evicted.
@@ -114,12 +101,19 @@ impl MemoryStore {
         }
     }
 
-    pub(super) fn insert(&self, key: StoreKey, stored: StoredResponse) {
-        self.complete.insert(key, Arc::new(stored));
+    /// What is stored under `key`.
+    pub fn find(&self, key: &StoreKey) -> Option<Arc<Resource>> {
+        self.complete.get(key)
     }
 
-    pub(super) fn next_generation(&self) -> Generation {
-        Generation(self.next_id.fetch_add(1, Ordering::Relaxed))
+    /// An identity for a new response.
+    pub fn next_id(&self) -> StoredId {
+        StoredId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The count of bytes that fills hold, for a new one to add to.
+    pub fn filling(&self) -> Arc<AtomicU64> {
+        self.filling.clone()
     }
 
     /// Whether fills hold as much memory as they may: half as much again as what is complete.
@@ -127,133 +121,73 @@ impl MemoryStore {
         self.filling.load(Ordering::Relaxed) > self.complete.capacity() / 2
     }
 
-    pub(super) fn forget_fill(&self, key: &StoreKey, id: u64) {
-        let mut fills = self.fills();
-        if let Some(of_key) = fills.get_mut(key) {
-            of_key.retain(|(other, _)| *other != id);
-            if of_key.is_empty() {
-                fills.remove(key);
+    /// Stores a response, unless a purge that came after its fetch began concerns it.
+    pub fn insert(&self, key: &StoreKey, stored: StoredResponse) {
+        let id = stored.id;
+        let Some(stored) = self.purges.apply(key, &Arc::new(stored)) else {
+            return;
+        };
+        self.change(key, |resource| resource.put(stored.clone(), self.largest()));
+        // A purge whose sweep passed before the response was there: it is not missed now.
+        if self.purges.apply(key, &stored).is_none() {
+            self.remove(key, id);
+        }
+    }
+
+    /// Puts `stored` in the place of the response with the same identity, if that is still there:
+    /// what was evicted, replaced or purged in the meantime stays gone.
+    pub fn replace(&self, key: &StoreKey, stored: StoredResponse) {
+        let Some(stored) = self.purges.apply(key, &Arc::new(stored)) else {
+            return;
+        };
+        self.change(key, |resource| {
+            if resource.holds(stored.id) {
+                resource.put(stored, self.largest());
             }
+        });
+    }
+
+    /// Removes one response.
+    pub fn remove(&self, key: &StoreKey, id: StoredId) {
+        self.change(key, |resource| {
+            resource.remove(id);
+        });
+    }
+
+    /// Changes a resource under its lock.
+    pub(super) fn change(&self, key: &StoreKey, change: impl FnOnce(&mut Resource)) {
+        let _writing = self.writer(key);
+        let known = self.complete.peek(key);
+        let mut resource = known.as_deref().cloned().unwrap_or_default();
+        change(&mut resource);
+        if !resource.is_empty() {
+            self.complete.insert(key.clone(), Arc::new(resource));
+        } else if known.is_some() {
+            self.complete.remove(key);
         }
     }
 
-    /// A reader of the newest fill of `key`, which is newer than anything complete.
-    fn join_fill(&self, key: &StoreKey) -> Option<(CacheMeta, HitHandler)> {
-        let fills = self.fills();
-        let (_, fill) = fills.get(key)?.last()?;
-        let hit: HitHandler = Box::new(FillHit::new(fill.reader(Role::Follower)?));
-        Some((fill.meta.to_cache_meta(), hit))
+    /// Every resource, in no order.
+    pub(super) fn resources(&self) -> impl Iterator<Item = (StoreKey, Arc<Resource>)> {
+        self.complete.iter()
     }
 
-    fn fills(&self) -> MutexGuard<'_, Fills> {
-        self.fills.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The most that one resource may weigh.
+    fn largest(&self) -> u64 {
+        let shards = (self.complete.capacity() / SHARD).clamp(1, MOST_SHARDS);
+        self.complete.capacity() / shards / 10 * 9
     }
-}
 
-#[async_trait]
-impl Storage for MemoryStore {
-    async fn lookup(
-        &'static self,
-        key: &CacheKey,
-        _trace: &SpanHandle,
-    ) -> Result<Option<(CacheMeta, HitHandler)>> {
-        let key = StoreKey::new(key);
-        if let Some(joined) = self.join_fill(&key) {
-            return Ok(Some(joined));
+    fn writer(&self, key: &StoreKey) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let count = u64::try_from(self.writers.len()).unwrap_or(1).max(1);
+        let index = usize::try_from(hasher.finish() % count).unwrap_or(0);
+        // The list is never empty; a wrong index would only lose the lock.
+        let writer = self.writers.get(index).or_else(|| self.writers.first());
+        match writer {
+            Some(writer) => writer.lock().unwrap_or_else(PoisonError::into_inner),
+            None => unreachable!("a store has writers"),
         }
-        Ok(self.complete.get(&key).map(|stored| {
-            let hit: HitHandler = Box::new(StoredHit::new(stored.body.clone()));
-            let mut meta = stored.meta.to_cache_meta();
-            meta.extensions_mut().insert(stored.generation);
-            (meta, hit)
-        }))
-    }
-
-    async fn lookup_streaming_write(
-        &'static self,
-        key: &CacheKey,
-        tag: Option<&[u8]>,
-        _trace: &SpanHandle,
-    ) -> Result<Option<(CacheMeta, HitHandler)>> {
-        let id = tag
-            .and_then(|tag| tag.try_into().ok())
-            .map(u64::from_be_bytes);
-        let fills = self.fills();
-        let fill = fills
-            .get(&StoreKey::new(key))
-            .and_then(|of_key| of_key.iter().find(|(other, _)| Some(*other) == id));
-        let reader = fill
-            .and_then(|(_, fill)| Some((fill.meta.to_cache_meta(), fill.reader(Role::Leader)?)));
-        match reader {
-            Some((meta, reader)) => Ok(Some((meta, Box::new(FillHit::new(reader))))),
-            None => Error::e_explain(ErrorType::InternalError, "no such fill"),
-        }
-    }
-
-    async fn get_miss_handler(
-        &'static self,
-        key: &CacheKey,
-        meta: &CacheMeta,
-        _trace: &SpanHandle,
-    ) -> Result<MissHandler> {
-        let largest = key
-            .extensions
-            .get::<LargestObject>()
-            .map_or(u64::MAX, |largest| largest.0);
-        let fill = Fill::new(StoredMeta::new(meta), largest, self.filling.clone());
-        let fill = Arc::new(fill);
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let key = StoreKey::new(key);
-        self.fills()
-            .entry(key.clone())
-            .or_default()
-            .push((id, fill.clone()));
-        Ok(Box::new(FillWriter::new(self, key, id, fill)))
-    }
-
-    async fn purge(
-        &'static self,
-        target: PurgeTarget<'_>,
-        _purge_type: PurgeType,
-        _trace: &SpanHandle,
-    ) -> Result<PurgeOutcome> {
-        // Pingora names a purge's target by digest alone, and this store is keyed by the full key.
-        // Eviction is the store's own, so nothing asks for it.
-        let digest = target.key().combined();
-        Error::e_explain(
-            ErrorType::InternalError,
-            format!("purge of {digest} by digest"),
-        )
-    }
-
-    async fn update_meta(
-        &'static self,
-        key: &CacheKey,
-        meta: &CacheMeta,
-        _trace: &SpanHandle,
-    ) -> Result<bool> {
-        let key = StoreKey::new(key);
-        let Some(stored) = self.complete.peek(&key) else {
-            return Ok(false);
-        };
-        // What was validated may have been replaced meanwhile: its fields do not fit another body.
-        if meta.extensions().get::<Generation>() != Some(&stored.generation) {
-            return Ok(false);
-        }
-        let freshened = StoredResponse {
-            generation: stored.generation,
-            meta: StoredMeta::new(meta),
-            body: stored.body.clone(),
-        };
-        self.insert(key, freshened);
-        Ok(true)
-    }
-
-    fn support_streaming_partial_write(&self) -> bool {
-        true
-    }
-
-    fn as_any(&self) -> &(dyn Any + Send + Sync + 'static) {
-        self
     }
 }

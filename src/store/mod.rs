@@ -1,12 +1,22 @@
-//! The store behind Pingora's cache state machine: bounded memory, shared by all zones.
+//! Stored responses, fetches in progress, and purges: bounded memory, shared by all zones.
 //!
-//! Owns the stored bytes and nothing of policy: what may be stored or reused is decided in
-//! [`crate::cache`] before anything arrives here.
+//! Owns the bytes and nothing of policy: what may be stored, reused or combined is decided in
+//! [`crate::cache`] before anything arrives here. A [`Resource`] holds everything stored under one
+//! URI; [`MemoryStore`] finds it; a [`Flight`] is a fetch under way, which others may wait for, and
+//! a [`Fill`] its body, which they read along.
 
 mod body;
 mod fill;
-mod handlers;
+mod flight;
 mod memory;
+mod purge;
+mod resource;
 mod stored;
 
-pub use memory::{LargestObject, MemoryStore, StoreStatistics};
+pub use body::Body;
+pub use fill::{Fill, FillError, FillReader, Keep};
+pub use flight::{Boarding, Flight, FlightKey, Flights, Landing};
+pub use memory::{MemoryStore, StoreStatistics};
+pub use purge::Purges;
+pub use resource::Resource;
+pub use stored::{Content, Part, Selection, StoreKey, StoredId, StoredResponse, Subject};

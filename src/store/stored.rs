@@ -1,135 +1,280 @@
-//! One stored response: its key, head, times and body.
+//! One stored response: head, times, body, and which requests it is for.
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use pingora_cache::CacheMeta;
-use pingora_cache::key::{CacheHashKey, CacheKey};
-use pingora_http::ResponseHeader;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::body::Body;
 use crate::cache::reuse::StoredTimes;
+use crate::fields::vary::Vary;
+use crate::purge::Generation;
 
-/// Bytes counted for bookkeeping beside key, head and body, so that many small objects cannot
-/// outgrow the configured memory.
+/// Bytes counted for bookkeeping beside head and body, so that many small objects cannot outgrow
+/// the configured memory.
 const OVERHEAD: u64 = 512;
 
-/// The full key and, for a variant, the digest of its selecting fields.
-///
-/// The index compares all of it, so two resources whose digests collide stay apart.
+/// The full primary key: the URI with its zone. Two resources whose digests collide stay apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct StoreKey {
-    primary: Box<[u8]>,
-    variance: Option<[u8; 16]>,
-}
+pub struct StoreKey(pub Arc<[u8]>);
 
-impl StoreKey {
-    pub(super) fn new(key: &CacheKey) -> Self {
-        Self {
-            primary: key.primary_key().into(),
-            variance: key.variance_bin(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.primary.len() + 16
-    }
-}
-
-/// What Pingora's metadata holds beside the head, in a form that can be cloned.
-#[derive(Clone, Debug)]
-pub(super) struct StoredMeta {
-    head: Arc<ResponseHeader>,
-    times: Option<StoredTimes>,
-    fresh_until: SystemTime,
-    provenance: SystemTime,
-    epoch: SystemTime,
-    stale_while_revalidate: u32,
-    stale_if_error: u32,
-    variance: Option<[u8; 16]>,
-}
-
-impl StoredMeta {
-    pub(super) fn new(meta: &CacheMeta) -> Self {
-        Self {
-            head: Arc::new(meta.response_header_copy()),
-            times: meta.extensions().get::<StoredTimes>().copied(),
-            fresh_until: meta.fresh_until(),
-            provenance: meta.provenance(),
-            epoch: meta.epoch(),
-            stale_while_revalidate: meta.stale_while_revalidate_sec(),
-            stale_if_error: meta.stale_if_error_sec(),
-            variance: meta.variance(),
-        }
-    }
-
-    /// Pingora's own form. The creation time is given as the provenance, so that variants stay
-    /// valid when the primary one is fetched anew; the age counts from the epoch.
-    pub(super) fn to_cache_meta(&self) -> CacheMeta {
-        let mut meta = CacheMeta::new(
-            self.fresh_until,
-            self.provenance,
-            self.stale_while_revalidate,
-            self.stale_if_error,
-            (*self.head).clone(),
-        );
-        meta.set_epoch_override(self.epoch);
-        if let Some(variance) = self.variance {
-            meta.set_variance(variance);
-        }
-        if let Some(times) = self.times {
-            meta.extensions_mut().insert(times);
-        }
-        meta
-    }
-
-    /// The length that the head announces.
-    pub(super) fn content_length(&self) -> Option<u64> {
-        let value = self.head.headers.get(http::header::CONTENT_LENGTH)?;
-        value.to_str().ok()?.parse().ok()
-    }
-
-    /// The head of a complete body: its length is known now, whatever framing brought it here.
-    pub(super) fn with_length(&self, length: u64) -> Self {
-        let mut head = (*self.head).clone();
-        if !matches!(head.status.as_u16(), 0..=199 | 204 | 304) {
-            // Digits are a valid field value.
-            let _ = head.insert_header(http::header::CONTENT_LENGTH, length.to_string());
-        }
-        Self {
-            head: Arc::new(head),
-            ..self.clone()
-        }
-    }
-
-    fn size(&self) -> usize {
-        self.head
-            .headers
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + 32)
-            .sum()
-    }
-}
-
-/// Tells one stored response from the one that later took its place.
+/// Tells one stored response from the one that later took its place. A freshened response keeps it,
+/// as its body is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Generation(pub(super) u64);
+pub struct StoredId(pub u64);
 
-/// A complete response in memory.
+/// A response in memory.
 #[derive(Clone, Debug)]
-pub(super) struct StoredResponse {
-    pub(super) generation: Generation,
-    pub(super) meta: StoredMeta,
-    pub(super) body: Arc<Body>,
+pub struct StoredResponse {
+    /// Its identity.
+    pub id: StoredId,
+    /// Purges after this one concern it: the last before its fetch began.
+    pub generation: Generation,
+    /// Its status; 200 for parts of one.
+    pub status: StatusCode,
+    /// Its fields, as a complete response would have them.
+    pub fields: Arc<HeaderMap>,
+    /// Freshness and age.
+    pub times: StoredTimes,
+    /// The requests it answers.
+    pub selection: Selection,
+    /// Its tags, for purging.
+    pub tags: Arc<[Box<str>]>,
+    /// Zone, host and path, for purging.
+    pub subject: Arc<Subject>,
+    /// Its body.
+    pub content: Content,
+}
+
+/// What a purge may name a response by, beside its tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The zone's name.
+    pub zone: String,
+    /// The host without port.
+    pub host: String,
+    /// The path.
+    pub path: String,
+}
+
+/// The requests that a stored response answers, beyond its key (RFC 9111 §4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// The fields it varies by.
+    pub vary: Vary,
+    /// What those fields, and what rules add to the key, were in its own request.
+    pub key: Arc<[u8]>,
+    /// Where Accept-Language may be settled by Content-Language: the other fields it varies by, and
+    /// what those were.
+    pub by_language: Option<(Vary, Arc<[u8]>)>,
+}
+
+/// A stored body.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// All of it.
+    Complete(Arc<Body>),
+    /// Some of it: disjoint parts in order (RFC 9111 §3.3).
+    Parts {
+        /// The parts.
+        parts: Arc<[Part]>,
+        /// The length of the whole, when the origin told it.
+        complete: Option<u64>,
+    },
+}
+
+/// Some consecutive bytes of a body.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Position of the first byte.
+    pub first: u64,
+    /// The bytes.
+    pub body: Arc<Body>,
+}
+
+impl Part {
+    /// The positions it covers.
+    pub fn range(&self) -> Range<u64> {
+        self.first..self.first.saturating_add(self.body.len())
+    }
+}
+
+impl Content {
+    /// The length of the whole, when it is known.
+    pub fn complete_length(&self) -> Option<u64> {
+        match self {
+            Self::Complete(body) => Some(body.len()),
+            Self::Parts { complete, .. } => *complete,
+        }
+    }
+
+    /// Whether all of it is there.
+    pub fn is_complete(&self) -> bool {
+        matches!(self, Self::Complete(_))
+    }
+
+    /// The positions that are there, in order.
+    pub fn ranges(&self) -> Vec<Range<u64>> {
+        match self {
+            Self::Complete(body) => std::iter::once(0..body.len()).collect(),
+            Self::Parts { parts, .. } => parts.iter().map(Part::range).collect(),
+        }
+    }
+
+    /// The bytes from `start` on, as many as lie together in memory, but not beyond `end`; `None`
+    /// when there is none.
+    pub fn read(&self, start: u64, end: u64) -> Option<Bytes> {
+        match self {
+            Self::Complete(body) => body.read(start, end),
+            Self::Parts { parts, .. } => {
+                let part = parts.iter().find(|part| part.range().contains(&start))?;
+                part.body.read(
+                    start.saturating_sub(part.first),
+                    end.saturating_sub(part.first),
+                )
+            }
+        }
+    }
+
+    /// Bytes held.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Complete(body) => body.len(),
+            Self::Parts { parts, .. } => parts.iter().map(|part| part.body.len()).sum(),
+        }
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// These parts and `new`, which wins where they overlap; complete once nothing is missing.
+    #[must_use]
+    pub fn with(&self, new: Part, complete: Option<u64>) -> Self {
+        let Self::Parts {
+            parts,
+            complete: known,
+        } = self
+        else {
+            return self.clone();
+        };
+        let complete = complete.or(*known);
+        let taken = new.range();
+        let mut pieces: Vec<(u64, Vec<Bytes>)> = Vec::new();
+        for part in parts.iter() {
+            let range = part.range();
+            for piece in [
+                range.start..range.end.min(taken.start),
+                range.start.max(taken.end)..range.end,
+            ] {
+                if piece.start < piece.end {
+                    let bytes = part.body.chunks(
+                        piece.start.saturating_sub(part.first),
+                        piece.end.saturating_sub(part.first),
+                    );
+                    pieces.push((piece.start, bytes));
+                }
+            }
+        }
+        pieces.push((new.first, new.body.chunks(0, new.body.len())));
+        pieces.sort_by_key(|(first, _)| *first);
+        let mut joined: Vec<(u64, u64, Vec<Bytes>)> = Vec::new();
+        for (first, bytes) in pieces {
+            let length: u64 = bytes.iter().map(|b| b.len() as u64).sum();
+            match joined.last_mut() {
+                Some((_, end, known)) if *end == first => {
+                    *end += length;
+                    known.extend(bytes);
+                }
+                _ => joined.push((first, first.saturating_add(length), bytes)),
+            }
+        }
+        if let ([(0, end, chunks)], Some(complete)) = (joined.as_slice(), complete)
+            && *end == complete
+        {
+            return Self::Complete(Arc::new(Body::copy_of(chunks)));
+        }
+        let parts = joined.into_iter().map(|(first, _, chunks)| Part {
+            first,
+            body: Arc::new(Body::copy_of(&chunks)),
+        });
+        Self::Parts {
+            parts: parts.collect(),
+            complete,
+        }
+    }
 }
 
 impl StoredResponse {
     /// Bytes it accounts for.
-    pub(super) fn weight(&self, key: &StoreKey) -> u64 {
-        let head = u64::try_from(key.len() + self.meta.size()).unwrap_or(u64::MAX);
-        self.body
+    pub fn weight(&self) -> u64 {
+        let fields: usize = self
+            .fields
+            .iter()
+            .map(|(name, value): (&HeaderName, _)| name.as_str().len() + value.len() + 32)
+            .sum();
+        let tags: usize = self.tags.iter().map(|tag| tag.len() + 16).sum();
+        let head = u64::try_from(fields + tags + self.selection.key.len()).unwrap_or(u64::MAX);
+        self.content
             .len()
             .saturating_add(head)
             .saturating_add(OVERHEAD)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(first: u64, text: &str) -> Part {
+        let bytes = Bytes::copy_from_slice(text.as_bytes());
+        Part {
+            first,
+            body: Arc::new(Body::copy_of(&[bytes])),
+        }
+    }
+
+    fn parts(parts: &[Part], complete: Option<u64>) -> Content {
+        Content::Parts {
+            parts: parts.to_vec().into(),
+            complete,
+        }
+    }
+
+    fn text(content: &Content, start: u64, end: u64) -> String {
+        let mut out = Vec::new();
+        let mut at = start;
+        while let Some(bytes) = content.read(at, end) {
+            at += bytes.len() as u64;
+            out.extend_from_slice(&bytes);
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn rfc9111_3_4_parts_join_and_become_the_whole() {
+        let one = parts(&[part(4, "456")], Some(10));
+        assert_eq!(text(&one, 5, 7), "56");
+        assert_eq!(one.read(0, 2), None);
+        let two = one.with(part(0, "01"), None);
+        assert_eq!(two.ranges(), [0..2, 4..7]);
+        assert!(!two.is_complete());
+        let three = two.with(part(2, "2345"), None);
+        assert_eq!(three.ranges(), [0..7]);
+        let whole = three.with(part(7, "789"), Some(10));
+        assert!(whole.is_complete());
+        assert_eq!(text(&whole, 0, 99), "0123456789");
+    }
+
+    #[test]
+    fn newer_bytes_win_where_parts_overlap() {
+        let old = parts(&[part(0, "aaaaaa")], Some(8));
+        let new = old.with(part(2, "bb"), None);
+        assert_eq!(text(&new, 0, 6), "aabbaa");
+        let new = new.with(part(5, "ccc"), None);
+        assert!(new.is_complete());
+        assert_eq!(text(&new, 0, 8), "aabbaccc");
     }
 }

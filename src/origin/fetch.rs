@@ -1,0 +1,310 @@
+//! One bodiless request to a pool, for the cache: attempts, deadlines, the answer as it arrives.
+//!
+//! Requests that go past the cache take Pingora's own way; see [`crate::proxy`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use pingora_core::connectors::http::Connector;
+use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{Error, ErrorType};
+use pingora_http::{RequestHeader, ResponseHeader};
+use tokio::time::{Instant as Deadline, timeout_at};
+
+use super::pool::{OriginPool, Permit, Replica};
+use crate::clock;
+
+/// What asks the origins on behalf of the cache. Its connections are kept apart from those of
+/// requests that go past it.
+pub struct Fetcher {
+    connector: Connector,
+}
+
+/// How the attempts went, for the log.
+#[derive(Clone, Debug, Default)]
+pub struct FetchReport {
+    /// The replica asked last.
+    pub replica: Option<SocketAddr>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Time to connect, in the last attempt.
+    pub connected_after: Option<Duration>,
+    /// From the request sent to the answer's head.
+    pub first_byte_after: Option<Duration>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum FetchFailure {
+    /// The pool has no replica.
+    #[error("the pool has no replica")]
+    NoReplica,
+    /// The pool has as many requests outstanding as it may, and none ended in time.
+    #[error("the pool is busy")]
+    Busy,
+    /// No connection.
+    #[error("no connection to the origin")]
+    Connect,
+    /// No connection in time.
+    #[error("no connection to the origin in time")]
+    ConnectTimeout,
+    /// TLS failed.
+    #[error("TLS with the origin failed")]
+    Tls,
+    /// The connection ended before the answer.
+    #[error("the origin closed the connection")]
+    Closed,
+    /// No answer in time.
+    #[error("the origin did not answer in time")]
+    Timeout,
+    /// What came is not HTTP.
+    #[error("the origin's answer is malformed")]
+    Protocol,
+}
+
+impl FetchFailure {
+    /// The kind of a failure, as a metric label.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::NoReplica => "no-replica",
+            Self::Busy => "busy",
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::Tls => "tls",
+            Self::Closed => "connection",
+            Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
+        }
+    }
+
+    fn of(error: &Error) -> Self {
+        match error.etype() {
+            ErrorType::ConnectTimedout => Self::ConnectTimeout,
+            ErrorType::ConnectRefused
+            | ErrorType::ConnectNoRoute
+            | ErrorType::ConnectError
+            | ErrorType::SocketError => Self::Connect,
+            ErrorType::TLSHandshakeFailure
+            | ErrorType::TLSHandshakeTimedout
+            | ErrorType::InvalidCert => Self::Tls,
+            ErrorType::ReadTimedout | ErrorType::WriteTimedout => Self::Timeout,
+            ErrorType::InvalidHTTPHeader | ErrorType::H2Error | ErrorType::InvalidH2 => {
+                Self::Protocol
+            }
+            _ => Self::Closed,
+        }
+    }
+}
+
+/// What is told of attempts as they happen.
+pub trait Observer: Send {
+    /// A request is about to be sent.
+    fn asked(&mut self);
+    /// Another replica is tried.
+    fn retried(&mut self);
+    /// An attempt failed.
+    fn failed(&mut self, failure: FetchFailure);
+    /// An interim response came (RFC 9110 §15.2).
+    fn interim(&mut self, head: &ResponseHeader);
+}
+
+/// An answer whose head is there.
+pub struct Answer {
+    /// Its head, as it came.
+    pub head: ResponseHeader,
+    /// When the request was sent (RFC 9111 §4.2.3, `request_time`).
+    pub requested: SystemTime,
+    /// Its body.
+    pub body: AnswerBody,
+}
+
+/// The body of an [`Answer`]. Dropped before its end, the connection is closed.
+pub struct AnswerBody {
+    session: Option<HttpSession>,
+    peer: HttpPeer,
+    deadline: Instant,
+    _permit: Permit,
+}
+
+impl Fetcher {
+    /// A fetcher without connections.
+    pub fn new() -> Self {
+        Self {
+            connector: Connector::new(None),
+        }
+    }
+
+    /// Sends `request` to a replica of `pool`, to another one if that fails and the pool's retries
+    /// allow it. `request` is complete and has no body.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn fetch(
+        &self,
+        pool: &Arc<OriginPool>,
+        request: &RequestHeader,
+        started: Instant,
+        report: &mut FetchReport,
+        observer: &mut impl Observer,
+    ) -> Result<Answer, FetchFailure> {
+        let permit = pool.permit().await.ok_or(FetchFailure::Busy)?;
+        let mut permit = Some(permit);
+        let mut tried = Vec::new();
+        pool.retries.earn();
+        loop {
+            let replica = pool.pick(&tried).ok_or(FetchFailure::NoReplica)?;
+            tried.push(replica.address);
+            report.replica = Some(replica.address);
+            report.attempts += 1;
+            let attempt = self
+                .attempt(pool, &replica, request, started, report, observer)
+                .await;
+            match attempt {
+                Ok((head, requested, session, peer)) => {
+                    let Some(permit) = permit.take() else {
+                        return Err(FetchFailure::Busy);
+                    };
+                    return Ok(Answer {
+                        head,
+                        requested,
+                        body: AnswerBody {
+                            session: Some(session),
+                            peer,
+                            deadline: started + pool.config.timeouts.total,
+                            _permit: permit,
+                        },
+                    });
+                }
+                Err(failure) => {
+                    observer.failed(failure);
+                    // A slow origin is not asked again.
+                    let repeatable = !matches!(failure, FetchFailure::Timeout);
+                    let may = repeatable
+                        && report.attempts <= pool.config.retries.max
+                        && pool.retries.spend();
+                    if !may {
+                        return Err(failure);
+                    }
+                    observer.retried();
+                }
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        pool: &OriginPool,
+        replica: &Replica,
+        request: &RequestHeader,
+        started: Instant,
+        report: &mut FetchReport,
+        observer: &mut impl Observer,
+    ) -> Result<(ResponseHeader, SystemTime, HttpSession, HttpPeer), FetchFailure> {
+        let peer = pool.peer(replica, false);
+        let began = clock::instant();
+        let (mut session, _reused) = match self.connector.get_http_session(&peer).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                pool.record_connect_failure(replica);
+                return Err(FetchFailure::of(&error));
+            }
+        };
+        let connected = clock::instant();
+        report.connected_after = Some(connected.saturating_duration_since(began));
+        let timeouts = &pool.config.timeouts;
+        session.set_read_timeout(Some(timeouts.between_bytes));
+        session.set_write_timeout(Some(timeouts.between_bytes));
+        replica.count_request();
+        observer.asked();
+        let requested = clock::now();
+        let deadline = (connected + timeouts.first_byte).min(started + timeouts.total);
+        let exchange = timeout_at(
+            Deadline::from_std(deadline),
+            ask(&mut session, request, observer),
+        );
+        let head = match exchange.await {
+            Ok(Ok(head)) => head,
+            Ok(Err(error)) => {
+                replica.count_failure();
+                return Err(FetchFailure::of(&error));
+            }
+            Err(_) => {
+                replica.count_failure();
+                return Err(FetchFailure::Timeout);
+            }
+        };
+        report.first_byte_after = Some(clock::instant().saturating_duration_since(connected));
+        Ok((head, requested, session, peer))
+    }
+
+    /// Gives back the connection of a body that was read to its end.
+    pub async fn release(&self, mut body: AnswerBody) {
+        let Some(mut session) = body.session.take() else {
+            return;
+        };
+        if let HttpSession::H1(h1) = &mut session {
+            h1.respect_keepalive();
+        }
+        let idle = body.peer.options.idle_timeout;
+        self.connector
+            .release_http_session(session, &body.peer, idle)
+            .await;
+    }
+}
+
+/// Sends the request and reads up to the final head.
+async fn ask(
+    session: &mut HttpSession,
+    request: &RequestHeader,
+    observer: &mut impl Observer,
+) -> pingora_error::Result<ResponseHeader> {
+    session
+        .write_request_header(Box::new(request.clone()))
+        .await?;
+    session.finish_request_body().await?;
+    loop {
+        session.read_response_header().await?;
+        let head = session
+            .response_header()
+            .cloned()
+            .ok_or_else(|| Error::explain(ErrorType::InvalidHTTPHeader, "no response head"))?;
+        if !head.status.is_informational() {
+            return Ok(head);
+        }
+        if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            // RFC 9110 §15.2.2: nobody asked for another protocol.
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "an unsolicited 101");
+        }
+        observer.interim(&head);
+    }
+}
+
+impl AnswerBody {
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// When the body is cut short or does not come in time.
+    pub async fn read(&mut self) -> Result<Option<Bytes>, FetchFailure> {
+        let Some(session) = &mut self.session else {
+            return Err(FetchFailure::Closed);
+        };
+        let read = timeout_at(
+            Deadline::from_std(self.deadline),
+            session.read_response_body(),
+        );
+        match read.await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(error)) => Err(FetchFailure::of(&error)),
+            Err(_) => Err(FetchFailure::Timeout),
+        }
+    }
+}
+
+impl Default for Fetcher {
+    fn default() -> Self {
+        Self::new()
+    }
+}

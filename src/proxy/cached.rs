@@ -1,0 +1,542 @@
+//! A request that may use the cache, from its lookup to its answer.
+//!
+//! Asks the policy, and does what it says: answer from the store, wait for another request's fetch,
+//! or begin one. Each waiter decides for itself what to do with how the fetch ended.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{HeaderValue, Method, StatusCode, header};
+use pingora_error::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::exchange::Exchange;
+use super::fetching::{Arrived, ArrivedResult, Fetch, Landed, Purpose, is_failure};
+use super::gateway::Gateway;
+use super::lookup::{Lookup, Stock, ttl};
+use super::serve::{self, Source};
+use crate::cache::partial;
+use crate::cache::reuse::{ForwardReason, OriginState, ReuseDecision, StaleMode, decide_reuse};
+use crate::cache::status::{CacheStatus, Forwarded, Outcome, Storing};
+use crate::clock;
+use crate::fields::range;
+use crate::fields::validators::{RangeCondition, Validators, evaluate_if_range};
+use crate::fields::vary::Vary;
+use crate::origin::FetchFailure;
+use crate::store::{Boarding, FlightKey, Landing, Lead, StoredResponse};
+
+/// How often a request looks again when what it waited for was not for it.
+const MOST_ROUNDS: usize = 8;
+
+/// What one round of looking and waiting came to.
+enum Round {
+    Answered,
+    /// Look again; responses under this key are now known to vary by this.
+    Again(Option<Vary>),
+    /// Do not wait for anybody any more.
+    Alone,
+}
+
+/// Answers the request in `session`.
+///
+/// # Errors
+/// What keeps it from being answered; see [`super::error_page`].
+pub(super) async fn answer(
+    gateway: &Gateway,
+    session: &mut Session,
+    exchange: &mut Exchange,
+) -> Result<()> {
+    let Some(site) = exchange.request.clone() else {
+        return Error::e_explain(ErrorType::InternalError, "no zone");
+    };
+    let lookup = Arc::new(Lookup::of(site, session.req_header().clone()));
+    exchange.key = Some(lookup.key.clone());
+    let mut request = Request {
+        gateway,
+        lookup,
+        vary: None,
+    };
+    for _ in 0..MOST_ROUNDS {
+        match request.round(session, exchange).await? {
+            Round::Answered => return Ok(()),
+            Round::Again(vary) => request.vary = vary.or(request.vary),
+            Round::Alone => break,
+        }
+    }
+    request.alone(session, exchange).await
+}
+
+struct Request<'g> {
+    gateway: &'g Gateway,
+    lookup: Arc<Lookup>,
+    /// What responses under the key vary by, as a fetch showed.
+    vary: Option<Vary>,
+}
+
+impl Request<'_> {
+    async fn round(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Round> {
+        let stock = self.lookup.find(&self.gateway.shared.store);
+        let now = clock::now();
+        if let Stock::Selected(stored, _) = &stock
+            && !stored.content.is_complete()
+        {
+            return self.from_parts(session, exchange, stored, &stock, now).await;
+        }
+        let decision = decide_reuse(
+            &self.lookup.control,
+            stock.found(),
+            OriginState::Unasked,
+            now,
+        );
+        match (decision, &stock) {
+            (ReuseDecision::Reuse { ttl }, Stock::Selected(stored, _)) => {
+                let status = CacheStatus::hit(ttl);
+                self.serve_stored(session, exchange, stored, status).await
+            }
+            (ReuseDecision::ReuseStale { ttl, mode }, Stock::Selected(stored, _)) => {
+                if mode == StaleMode::WhileRevalidating {
+                    self.revalidate(exchange, &stock);
+                }
+                let status = CacheStatus::stale_hit(ttl, mode);
+                self.serve_stored(session, exchange, stored, status).await
+            }
+            (ReuseDecision::GatewayTimeout, _) => {
+                exchange.status = Some(CacheStatus::only_if_cached());
+                serve::refuse(self.gateway, session, exchange, StatusCode::GATEWAY_TIMEOUT).await?;
+                Ok(Round::Answered)
+            }
+            (ReuseDecision::Validate(reason), _) => {
+                self.forward(session, exchange, &stock, reason, Purpose::Whole)
+                    .await
+            }
+            (ReuseDecision::Forward(reason), _) => {
+                self.forward(session, exchange, &stock, reason, self.purpose())
+                    .await
+            }
+            // Nothing found cannot be reused; the types do not say so.
+            _ => Ok(Round::Alone),
+        }
+    }
+
+    /// What to ask for when nothing is stored: a range the client wants is all that is needed.
+    fn purpose(&self) -> Purpose {
+        match self.single_range() {
+            Some(range) => Purpose::Range(range),
+            None => Purpose::Whole,
+        }
+    }
+
+    /// The client's Range, if it is one range of bytes.
+    fn single_range(&self) -> Option<HeaderValue> {
+        let fields = &self.lookup.head.headers;
+        let mut lines = fields.get_all(header::RANGE).iter();
+        let (Some(line), None) = (lines.next(), lines.next()) else {
+            return None;
+        };
+        let single = self.lookup.head.method == Method::GET && range::is_single(line.as_bytes());
+        single.then(|| line.clone())
+    }
+
+    /// Part of the response is stored: it may be enough, or worth completing.
+    async fn from_parts(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        stored: &Arc<StoredResponse>,
+        stock: &Stock,
+        now: SystemTime,
+    ) -> Result<Round> {
+        let control = &self.lookup.control;
+        let decision = decide_reuse(control, stock.found(), OriginState::Unasked, now);
+        let parts = stored.content.ranges();
+        let complete = stored.content.complete_length();
+        let ReuseDecision::Reuse { ttl } = decision else {
+            // A stale part is not worth a validation.
+            let reason = ForwardReason::Stale;
+            return self
+                .forward(session, exchange, stock, reason, self.purpose())
+                .await;
+        };
+        let Some(wanted) = self.single_range() else {
+            let purpose = match partial::missing(&parts, complete) {
+                Some(missing) if self.lookup.head.method == Method::GET => {
+                    Purpose::Complete(missing)
+                }
+                _ => Purpose::Whole,
+            };
+            let reason = ForwardReason::Partial;
+            return self
+                .forward(session, exchange, stock, reason, purpose)
+                .await;
+        };
+        let validators = Validators::of(&stored.fields);
+        let applies =
+            evaluate_if_range(&self.lookup.head.headers, &validators) == RangeCondition::Apply;
+        match partial::answer(&parts, complete, wanted.as_bytes()) {
+            Some(range) if applies => {
+                let status = CacheStatus::hit(ttl);
+                exchange.served_age(&stored.times);
+                serve::part(session, exchange, stored, range, status).await?;
+                Ok(Round::Answered)
+            }
+            _ => {
+                let reason = ForwardReason::Partial;
+                self.forward(session, exchange, stock, reason, Purpose::Range(wanted))
+                    .await
+            }
+        }
+    }
+
+    async fn serve_stored(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        stored: &StoredResponse,
+        status: CacheStatus,
+    ) -> Result<Round> {
+        exchange.served_age(&stored.times);
+        let source = Source::Stored(stored.content.clone());
+        serve::response(
+            session,
+            exchange,
+            stored.status,
+            &stored.fields,
+            source,
+            status,
+        )
+        .await?;
+        Ok(Round::Answered)
+    }
+
+    /// A background validation (RFC 5861 §3), unless one is under way.
+    fn revalidate(&self, exchange: &Exchange, stock: &Stock) {
+        let key = self.lookup.flight(self.known_vary(stock), None);
+        if let Boarding::Lead(lead) = self.board(&key) {
+            let fetch = self.fetch(exchange, stock, key, Some(lead), Purpose::Whole);
+            tokio::spawn(fetch.run());
+        }
+    }
+
+    /// Goes to the origin, or follows a request that does.
+    async fn forward(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        stock: &Stock,
+        reason: ForwardReason,
+        purpose: Purpose,
+    ) -> Result<Round> {
+        exchange.forward = reason;
+        // RFC 9110 §13.1.1: these are for the origin to judge.
+        let fields = &self.lookup.head.headers;
+        let for_origin =
+            fields.contains_key(header::IF_MATCH) || fields.contains_key(header::IF_UNMODIFIED_SINCE);
+        if self.lookup.head.method == Method::HEAD || for_origin || self.lookup.control.no_store {
+            return Ok(Round::Alone);
+        }
+        let range = match &purpose {
+            Purpose::Range(range) => Some(range),
+            _ => None,
+        };
+        let key = self.lookup.flight(self.known_vary(stock), range);
+        match self.board(&key) {
+            Boarding::Alone => Ok(Round::Alone),
+            Boarding::Lead(lead) => {
+                self.lead(session, exchange, stock, key, lead, purpose)
+                    .await
+            }
+            Boarding::Follow(flight) => {
+                let patience = exchange.runtime.config.cache.collapse_timeout;
+                let began = clock::instant();
+                let landing = timeout(patience, flight.landing()).await;
+                let waited = clock::instant().saturating_duration_since(began);
+                exchange.waited = Some(exchange.waited.unwrap_or_default() + waited);
+                match landing {
+                    Ok(Landing::Landed(landed)) => {
+                        self.follow(session, exchange, stock, landed).await
+                    }
+                    Ok(Landing::Lost) => Ok(Round::Again(None)),
+                    Err(_) => Ok(Round::Alone),
+                }
+            }
+        }
+    }
+
+    fn known_vary<'a>(&'a self, stock: &'a Stock) -> Option<&'a Vary> {
+        self.vary.as_ref().or_else(|| stock.vary())
+    }
+
+    fn board(&self, key: &FlightKey) -> Boarding<Landed> {
+        let purges = &self.gateway.shared.store.purges;
+        self.gateway
+            .flights
+            .board(key, purges.current(), clock::instant(), |generation| {
+                purges.spare(&key.key, &self.lookup.subject, generation)
+            })
+    }
+
+    fn fetch(
+        &self,
+        exchange: &Exchange,
+        stock: &Stock,
+        flight: FlightKey,
+        lead: Option<Lead<Landed>>,
+        purpose: Purpose,
+    ) -> Fetch {
+        let shared = &self.gateway.shared;
+        let generation = lead
+            .as_ref()
+            .map_or_else(|| shared.store.purges.current(), Lead::generation);
+        let mut candidates = stock.candidates();
+        if purpose == Purpose::Whole {
+            // A part cannot stand for the whole, however valid it is.
+            candidates.retain(|stored| stored.content.is_complete());
+        }
+        Fetch {
+            shared: shared.clone(),
+            fetcher: self.gateway.fetcher.clone(),
+            flights: self.gateway.flights.clone(),
+            lookup: self.lookup.clone(),
+            flight,
+            lead,
+            generation,
+            purpose,
+            candidates,
+            selected: stock.times().copied(),
+            started: clock::instant(),
+            request_id: exchange.request_id.clone(),
+            arrived: None,
+            interim: None,
+        }
+    }
+
+    async fn lead(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        stock: &Stock,
+        key: FlightKey,
+        lead: Lead<Landed>,
+        purpose: Purpose,
+    ) -> Result<Round> {
+        let fetch = self.fetch(exchange, stock, key, Some(lead), purpose);
+        self.run(session, exchange, stock, fetch).await
+    }
+
+    /// Asks for this request alone, with the client's own conditions.
+    async fn alone(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+        let stock = self.lookup.find(&self.gateway.shared.store);
+        let key = self.lookup.flight(self.known_vary(&stock), None);
+        let fetch = self.fetch(exchange, &stock, key, None, Purpose::Own);
+        self.run(session, exchange, &stock, fetch).await.map(drop)
+    }
+
+    /// Runs a fetch and answers with what arrives.
+    async fn run(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        stock: &Stock,
+        mut fetch: Fetch,
+    ) -> Result<Round> {
+        let (tell, mut told) = oneshot::channel();
+        let (interim, mut interims) = mpsc::unbounded_channel();
+        fetch.arrived = Some(tell);
+        fetch.interim = Some(interim);
+        tokio::spawn(fetch.run());
+        let arrived = loop {
+            tokio::select! {
+                biased;
+                Some(head) = interims.recv() => {
+                    session.write_response_header(Box::new(head), false).await?;
+                }
+                arrived = &mut told => break arrived,
+            }
+        };
+        let Ok(arrived) = arrived else {
+            return Error::e_explain(ErrorType::InternalError, "the fetch ended without a word");
+        };
+        self.arrived(session, exchange, stock, arrived).await
+    }
+
+    async fn arrived(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        stock: &Stock,
+        arrived: Arrived,
+    ) -> Result<Round> {
+        exchange.origin.fetched(&arrived.report, arrived.status);
+        exchange.storing_refused = matches!(arrived.storing, Storing::NotStored(_));
+        exchange.requested = arrived.requested;
+        let now = clock::now();
+        let failed = match &arrived.result {
+            ArrivedResult::Failed(_) => true,
+            ArrivedResult::Reader(_) => arrived.status.is_some_and(is_failure),
+            ArrivedResult::Stored(_) => false,
+        };
+        if failed && let Some(round) = self.stale(session, exchange, stock, now).await? {
+            return Ok(round);
+        }
+        let mut forwarded = Forwarded {
+            reason: exchange.forward,
+            status: arrived.status,
+            storing: arrived.storing,
+            collapsed: false,
+        };
+        match arrived.result {
+            ArrivedResult::Failed(failure) => self.failed(session, exchange, failure, forwarded).await,
+            ArrivedResult::Stored(stored) => {
+                let status = CacheStatus {
+                    ttl: kept(&forwarded).then(|| stored.times.ttl(now)),
+                    outcome: Outcome::Forwarded(forwarded),
+                };
+                self.serve_stored(session, exchange, &stored, status).await
+            }
+            ArrivedResult::Reader(reader) => {
+                let fill = reader.fill().clone();
+                if let Some(times) = &fill.times {
+                    exchange.served_age(times);
+                }
+                forwarded.status = Some(fill.status);
+                let status = CacheStatus {
+                    ttl: ttl(fill.times.as_ref(), now),
+                    outcome: Outcome::Forwarded(forwarded),
+                };
+                serve::response(
+                    session,
+                    exchange,
+                    fill.status,
+                    &fill.fields,
+                    Source::filling(reader),
+                    status,
+                )
+                .await?;
+                Ok(Round::Answered)
+            }
+        }
+    }
+
+    /// What another request's fetch came to, for this one.
+    async fn follow(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        stock: &Stock,
+        landed: Landed,
+    ) -> Result<Round> {
+        let now = clock::now();
+        let collapsed = |storing, status| Forwarded {
+            reason: exchange.forward,
+            status: Some(status),
+            storing,
+            collapsed: true,
+        };
+        match landed {
+            Landed::Passing => Ok(Round::Alone),
+            Landed::Stored(stored) => {
+                if !self.lookup.selects(&stored.selection, &stored.fields) {
+                    return Ok(Round::Again(Some(stored.selection.vary.clone())));
+                }
+                let status = CacheStatus {
+                    outcome: Outcome::Forwarded(collapsed(Storing::Unknown, stored.status)),
+                    ttl: Some(stored.times.ttl(now)),
+                };
+                self.serve_stored(session, exchange, &stored, status).await
+            }
+            Landed::Filling(fill) => {
+                if !self.lookup.selects(&fill.selection, &fill.fields) {
+                    return Ok(Round::Again(Some(fill.selection.vary.clone())));
+                }
+                let Some(reader) = fill.reader() else {
+                    return Ok(Round::Alone);
+                };
+                if let Some(times) = &fill.times {
+                    exchange.served_age(times);
+                }
+                let status = CacheStatus {
+                    outcome: Outcome::Forwarded(collapsed(Storing::Unknown, fill.status)),
+                    ttl: ttl(fill.times.as_ref(), now),
+                };
+                let source = Source::filling(reader);
+                serve::response(session, exchange, fill.status, &fill.fields, source, status)
+                    .await?;
+                Ok(Round::Answered)
+            }
+            Landed::Failed(failure, shared) => {
+                let failed = Forwarded {
+                    status: None,
+                    ..collapsed(Storing::Unknown, StatusCode::BAD_GATEWAY)
+                };
+                if let Some(round) = self.stale(session, exchange, stock, now).await? {
+                    return Ok(round);
+                }
+                let Some(fill) = shared else {
+                    return self.failed(session, exchange, failure, failed).await;
+                };
+                let Some(reader) = fill.reader() else {
+                    return Ok(Round::Alone);
+                };
+                let status = CacheStatus {
+                    outcome: Outcome::Forwarded(collapsed(Storing::Unknown, fill.status)),
+                    ttl: None,
+                };
+                let source = Source::filling(reader);
+                serve::response(session, exchange, fill.status, &fill.fields, source, status)
+                    .await?;
+                Ok(Round::Answered)
+            }
+        }
+    }
+
+    /// Serves the stale response in place of a failure, where the policy allows it (RFC 5861 §4).
+    async fn stale(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        stock: &Stock,
+        now: SystemTime,
+    ) -> Result<Option<Round>> {
+        let Stock::Selected(stored, _) = stock else {
+            return Ok(None);
+        };
+        let control = &self.lookup.control;
+        let decision = decide_reuse(control, stock.found(), OriginState::Failed, now);
+        match decision {
+            ReuseDecision::ReuseStale { ttl, mode } if stored.content.is_complete() => {
+                let status = CacheStatus::stale_hit(ttl, mode);
+                self.serve_stored(session, exchange, stored, status)
+                    .await
+                    .map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn failed(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        failure: FetchFailure,
+        forwarded: Forwarded,
+    ) -> Result<Round> {
+        exchange.status = Some(CacheStatus {
+            outcome: Outcome::Forwarded(forwarded),
+            ttl: None,
+        });
+        exchange.failure = Some(failure);
+        let status = match failure {
+            FetchFailure::Timeout | FetchFailure::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
+            FetchFailure::Busy | FetchFailure::NoReplica => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        serve::refuse(self.gateway, session, exchange, status).await?;
+        Ok(Round::Answered)
+    }
+}
+
+const fn kept(forwarded: &Forwarded) -> bool {
+    matches!(forwarded.storing, Storing::Stored | Storing::Freshened)
+}

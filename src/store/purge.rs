@@ -1,0 +1,186 @@
+//! Purges in force, and the sweeps that remove the bytes they reach.
+//!
+//! A purge is in force as soon as it is in the journal, whatever the store's size: every lookup asks
+//! it. The sweep that follows makes the journal's entry needless, once no fetch is under way that
+//! began before it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+
+use super::memory::MemoryStore;
+use super::stored::{StoreKey, StoredResponse, Subject};
+use crate::cache::reuse::StoredTimes;
+use crate::purge::{Generation, Journal, Mode, PurgeOutcome, Scope, Target, Verdict, journal};
+
+/// The purges in force.
+#[derive(Debug, Default)]
+pub struct Purges {
+    journal: ArcSwap<Journal>,
+    /// The last purge recorded.
+    current: AtomicU64,
+    /// The last purge whose sweep is done. Held while one purge is carried out.
+    swept: Mutex<Generation>,
+}
+
+impl Purges {
+    /// The last purge so far: what begins now is not concerned by it.
+    pub fn current(&self) -> Generation {
+        Generation(self.current.load(Ordering::Acquire))
+    }
+
+    /// The times of a stored response after all purges; `None` when it must not be served.
+    pub fn times(&self, key: &StoreKey, stored: &StoredResponse) -> Option<StoredTimes> {
+        let journal = self.journal.load();
+        if journal.is_empty() {
+            return Some(stored.times);
+        }
+        let subject = stored.subject.of(key, &stored.tags);
+        match journal.verdict(&subject, stored.generation) {
+            Verdict::Keep => Some(stored.times),
+            Verdict::Stale(since) => Some(stored.times.expire(since)),
+            Verdict::Gone => None,
+        }
+    }
+
+    /// The response as the purges leave it.
+    pub(super) fn apply(
+        &self,
+        key: &StoreKey,
+        stored: &Arc<StoredResponse>,
+    ) -> Option<Arc<StoredResponse>> {
+        let times = self.times(key, stored)?;
+        if times == stored.times {
+            return Some(stored.clone());
+        }
+        let mut expired = StoredResponse::clone(stored);
+        expired.times = times;
+        Some(Arc::new(expired))
+    }
+
+    /// Whether a fetch for `subject` that began at `generation` is as good as one that begins now.
+    /// Its tags are not known yet, so every later purge by tag counts against it.
+    pub fn spare(&self, key: &StoreKey, subject: &Subject, generation: Generation) -> bool {
+        if generation >= self.current() {
+            return true;
+        }
+        let subject = subject.of(key, &[]);
+        let records = self.journal.load().records();
+        let mut later = records
+            .iter()
+            .filter(|record| record.generation > generation);
+        !later.any(|record| {
+            matches!(record.scope.target, Target::Tag(_)) || record.scope.covers(&subject)
+        })
+    }
+
+    /// Drops the entries that nothing can be concerned by any more: swept, and older than every
+    /// fetch under way, of which `oldest` is the first.
+    pub fn forget_before(&self, oldest: Option<Generation>) {
+        if self.journal.load().is_empty() {
+            return;
+        }
+        let swept = self.lock();
+        let upto = oldest.map_or(*swept, |oldest| oldest.min(*swept));
+        self.journal.rcu(|journal| {
+            let mut journal = Journal::clone(journal);
+            journal.forget(upto);
+            journal
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Generation> {
+        self.swept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MemoryStore {
+    /// Puts purges in force; when it returns, no older response can be served any more. What they
+    /// reached is counted.
+    pub fn purge(&self, scopes: &[Scope], mode: Mode, now: SystemTime) -> PurgeOutcome {
+        let mut swept = self.purges.lock();
+        let generation = Generation(self.purges.current().0 + 1);
+        self.purges.journal.rcu(|journal| {
+            let mut journal = Journal::clone(journal);
+            for scope in scopes {
+                journal.record(scope.clone(), mode, generation, now);
+            }
+            journal
+        });
+        self.purges.current.store(generation.0, Ordering::Release);
+        let outcome = self.sweep(scopes, generation);
+        *swept = generation;
+        outcome
+    }
+
+    /// Counts what purges would reach.
+    pub fn preview(&self, scopes: &[Scope]) -> PurgeOutcome {
+        let mut outcome = PurgeOutcome::default();
+        for key in self.reached(scopes) {
+            let Some(resource) = self.find(&key) else {
+                continue;
+            };
+            for stored in resource.variants() {
+                let subject = stored.subject.of(&key, &stored.tags);
+                if self.purges.times(&key, stored).is_some()
+                    && scopes.iter().any(|scope| scope.covers(&subject))
+                {
+                    count(&mut outcome, stored);
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Removes, or makes stale, what the purge `generation` reaches.
+    fn sweep(&self, scopes: &[Scope], generation: Generation) -> PurgeOutcome {
+        let mut outcome = PurgeOutcome::default();
+        for key in self.reached(scopes) {
+            self.change(&key, |resource| {
+                resource.change(|stored| {
+                    if stored.generation >= generation {
+                        return Some(stored.clone());
+                    }
+                    let left = self.purges.apply(&key, stored);
+                    if left.as_ref().is_none_or(|left| left.times != stored.times) {
+                        count(&mut outcome, stored);
+                    }
+                    left
+                });
+            });
+        }
+        outcome
+    }
+
+    /// The keys under which something may be reached: those named, or all.
+    fn reached(&self, scopes: &[Scope]) -> Vec<StoreKey> {
+        let named: Option<Vec<StoreKey>> = scopes
+            .iter()
+            .map(|scope| match &scope.target {
+                Target::Key(key) => Some(StoreKey(Arc::from(&**key))),
+                _ => None,
+            })
+            .collect();
+        named.unwrap_or_else(|| self.resources().map(|(key, _)| key).collect())
+    }
+}
+
+impl Subject {
+    /// For the journal.
+    fn of<'a>(&'a self, key: &'a StoreKey, tags: &'a [Box<str>]) -> journal::Subject<'a> {
+        journal::Subject {
+            zone: &self.zone,
+            host: &self.host,
+            path: &self.path,
+            key: &key.0,
+            tags,
+        }
+    }
+}
+
+fn count(outcome: &mut PurgeOutcome, stored: &StoredResponse) {
+    outcome.objects += 1;
+    outcome.bytes = outcome.bytes.saturating_add(stored.weight());
+}

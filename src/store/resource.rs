@@ -1,0 +1,75 @@
+//! Everything stored under one URI, newest first.
+
+use std::sync::Arc;
+
+use super::stored::{StoredId, StoredResponse};
+
+/// Most responses kept for one URI; the oldest goes first. A client that makes up values for the
+/// fields a response varies by must not fill the store with one page.
+const MOST_VARIANTS: usize = 64;
+
+/// The stored responses of one URI, each for other requests.
+#[derive(Clone, Debug, Default)]
+pub struct Resource {
+    variants: Vec<Arc<StoredResponse>>,
+}
+
+impl Resource {
+    /// The stored responses, newest first: of several that match, RFC 9111 §4.1 wants the most
+    /// recent.
+    pub fn variants(&self) -> &[Arc<StoredResponse>] {
+        &self.variants
+    }
+
+    /// Puts `new` in front, in place of what answers the same requests; at most `largest` bytes
+    /// stay.
+    pub(super) fn put(&mut self, new: Arc<StoredResponse>, largest: u64) {
+        self.variants
+            .retain(|known| known.id != new.id && known.selection != new.selection);
+        self.variants.insert(0, new);
+        self.variants.truncate(MOST_VARIANTS);
+        let mut total = 0_u64;
+        self.variants.retain(|variant| {
+            let weight = variant.weight();
+            let fits = total.saturating_add(weight) <= largest || total == 0;
+            if fits {
+                total = total.saturating_add(weight);
+            }
+            fits
+        });
+    }
+
+    /// Whether the response is still there.
+    pub fn holds(&self, id: StoredId) -> bool {
+        self.variants.iter().any(|known| known.id == id)
+    }
+
+    /// Removes the response; whether it was there.
+    pub(super) fn remove(&mut self, id: StoredId) -> bool {
+        let before = self.variants.len();
+        self.variants.retain(|known| known.id != id);
+        self.variants.len() < before
+    }
+
+    /// Replaces each response by what `change` makes of it; `None` removes it.
+    pub(super) fn change(
+        &mut self,
+        mut change: impl FnMut(&Arc<StoredResponse>) -> Option<Arc<StoredResponse>>,
+    ) {
+        self.variants = self
+            .variants
+            .iter()
+            .filter_map(|variant| change(variant))
+            .collect();
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.variants.is_empty()
+    }
+
+    /// Bytes it accounts for.
+    pub(super) fn weight(&self) -> u64 {
+        self.variants.iter().map(|variant| variant.weight()).sum()
+    }
+}
