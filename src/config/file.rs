@@ -9,7 +9,9 @@ use toml::de::DeTable;
 use super::diagnostics::Diagnostic;
 use super::interpolate::Env;
 use super::pool::read_pool;
+use super::purge::{Purge, read_purge};
 use super::reader::{Located, Reader, Section, StringOrSection};
+use super::secret::read_secret;
 use super::zone::read_rules;
 use super::{Cache, Client, Listener, Log, Pool, Server, TlsFiles};
 use crate::rules::CacheRule;
@@ -26,6 +28,7 @@ pub(super) struct ConfigFile {
     pub(super) server: Server,
     pub(super) client: Client,
     pub(super) cache: Cache,
+    pub(super) purge: Option<Purge>,
     pub(super) log: Log,
     pub(super) pools: Vec<Pool>,
     pub(super) zones: Vec<ZoneFile>,
@@ -37,6 +40,7 @@ pub(super) struct ZoneFile {
     pub(super) hosts: Vec<Located<HostPattern>>,
     pub(super) pool: Option<Located<String>>,
     pub(super) presets: Vec<Located<String>>,
+    pub(super) merge_slashes: bool,
     pub(super) session_cookies: Vec<Located<String>>,
     pub(super) rules: Vec<CacheRule>,
 }
@@ -69,6 +73,7 @@ fn read_document(root: Section<'_>, source: &str) -> ConfigFile {
         server: root.section("server").map(read_server).unwrap_or_default(),
         client: root.section("client").map(read_client).unwrap_or_default(),
         cache: root.section("cache").map(read_cache).unwrap_or_default(),
+        purge: root.section("purge").and_then(read_purge),
         log: root.section("log").map(read_log).unwrap_or_default(),
         pools: root
             .named_sections("pools")
@@ -264,6 +269,7 @@ fn read_cache(section: Section<'_>) -> Cache {
         &mut cache.collapse_timeout,
         section.duration_of("collapse_timeout", SHORTEST),
     );
+    cache.debug_token = read_secret(&section, "debug_token");
     section.finish();
     cache
 }
@@ -291,6 +297,9 @@ fn read_zone(name: Located<String>, section: Section<'_>, source: &str) -> ZoneF
             .collect(),
         pool: section.required_string("pool", "\"app\""),
         presets: section.strings("presets").unwrap_or_default(),
+        merge_slashes: section
+            .boolean("merge_slashes")
+            .is_some_and(|merge| merge.value),
         session_cookies: section.strings("session_cookies").unwrap_or_default(),
         rules: read_rules(&section, source, None),
         name,
