@@ -52,6 +52,8 @@ struct Process {
     store_objects: IntGauge,
     store_bytes: IntGauge,
     store_capacity: IntGauge,
+    purges: IntCounterVec,
+    purged_objects: IntCounter,
     reloads: IntCounterVec,
     reload_success: IntGauge,
     reload_time: Gauge,
@@ -152,10 +154,16 @@ impl Process {
     fn new(to: &Registry) -> Result<Self, prometheus::Error> {
         let time = name("config_last_reload_success_timestamp_seconds");
         let dropped = name("access_log_dropped_total");
+        let purged = name("purged_objects_total");
         Ok(Self {
             store_objects: gauge(to, "store_objects", "Stored responses")?,
             store_bytes: gauge(to, "store_bytes", "Bytes of stored responses")?,
             store_capacity: gauge(to, "store_capacity_bytes", "Bytes the store may hold")?,
+            purges: counters(to, "purges_total", "Purges asked for", &["result"])?,
+            purged_objects: register(
+                to,
+                IntCounter::new(purged, "Stored responses that purges reached")?,
+            )?,
             reloads: counters(
                 to,
                 "config_reloads_total",
@@ -248,6 +256,17 @@ impl Metrics {
     /// Counts a request refused at the edge.
     pub fn refused(&self, reason: &'static str) {
         self.traffic.refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a purge that reached `objects` stored responses.
+    pub fn purged(&self, objects: u64) {
+        self.process.purges.with_label_values(&["success"]).inc();
+        self.process.purged_objects.inc_by(objects);
+    }
+
+    /// Counts a purge that was not carried out.
+    pub fn purge_refused(&self) {
+        self.process.purges.with_label_values(&["refused"]).inc();
     }
 
     /// Counts an access log line that had to be dropped.

@@ -1,6 +1,7 @@
 //! A request arrives: one canonical form, its zone, its settings, and whether it may use the cache.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Uri, Version};
@@ -9,12 +10,17 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::exchange::{Exchange, SiteRequest};
-use crate::cache::eligibility::eligibility;
-use crate::config::Client;
+use crate::cache::eligibility::{RequestDecision, eligibility, post_may_fill};
+use crate::cache::query::keyed_query;
+use crate::cache::settings::KeySettings;
+use crate::config::{Client, Config};
 use crate::fields::cookies::cookies;
 use crate::fields::hop_by_hop::{connection_options, nominated};
 use crate::request::Scheme;
 use crate::zone::{Authority, SessionCookies, canonical_path};
+
+/// Holds the token that lets a client see keys in Cache-Status.
+const SEAWALL_DEBUG: &str = "seawall-debug";
 
 /// Fills `exchange` from the head in `session`.
 ///
@@ -43,7 +49,7 @@ pub(super) fn receive(session: &mut Session, exchange: &mut Exchange) -> Result<
         has_body: unannounced_body || has_body(head),
         upgrade: head.version == Version::HTTP_11 && head.headers.contains_key(UPGRADE),
         settings: site.zone.cache_rules.no_settings(),
-        decision: crate::cache::eligibility::RequestDecision::Lookup,
+        decision: RequestDecision::Lookup,
         site: site.clone(),
         client,
         scheme,
@@ -52,8 +58,42 @@ pub(super) fn receive(session: &mut Session, exchange: &mut Exchange) -> Result<
     };
     request.settings = site.zone.cache_rules.evaluate(&request.view(head));
     request.decision = eligibility(&request.view(head), &request.settings);
-    exchange.request = Some(request);
+    if request.decision == RequestDecision::Lookup
+        || post_may_fill(&request.view(head), &request.settings)
+    {
+        key_query(session.req_header_mut(), &request.settings.key.value)?;
+    }
+    exchange.debug = may_see_keys(&session.req_header().headers, &exchange.runtime.config);
+    exchange.request = Some(Arc::new(request));
     Ok(())
+}
+
+/// What does not count in the key does not reach the origin either: it could change a response that
+/// others get.
+fn key_query(head: &mut RequestHeader, settings: &KeySettings) -> Result<()> {
+    let keyed = keyed_query(head.uri.query(), settings);
+    if keyed.as_deref() == head.uri.query() {
+        return Ok(());
+    }
+    let target = match keyed {
+        Some(query) => format!("{}?{query}", head.uri.path()),
+        None => head.uri.path().to_owned(),
+    };
+    match target.parse::<Uri>() {
+        Ok(uri) => {
+            head.set_uri(uri);
+            Ok(())
+        }
+        Err(_) => refuse(400, "a malformed query"),
+    }
+}
+
+/// Whether the client sent the operators' token.
+fn may_see_keys(headers: &HeaderMap, config: &Config) -> bool {
+    let sent = headers.get(SEAWALL_DEBUG).map(http::HeaderValue::as_bytes);
+    let wanted = config.cache.debug_token.as_ref();
+    sent.zip(wanted)
+        .is_some_and(|(sent, wanted)| wanted.matches(sent))
 }
 
 fn refuse<T>(status: u16, why: &'static str) -> Result<T> {

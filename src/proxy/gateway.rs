@@ -6,51 +6,35 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{StatusCode, Version};
-use pingora_cache::key::HashBinary;
-use pingora_cache::lock::CacheKeyLockImpl;
-use pingora_cache::predictor::Predictor;
-use pingora_cache::{
-    CacheKey, CacheMeta, CacheOptionOverrides, ForcedFreshness, HitHandler, RespCacheable,
-};
+use http::StatusCode;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::{FailToProxy, ProxyHttp, RangeType, Session};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use super::collapse::Collapse;
 use super::exchange::Exchange;
-use super::{answer, arrival, caching, deadline, error_page, forward, record};
+use super::fetching::Landed;
+use super::{answer, arrival, cached, deadline, error_page, forward, passing, record};
 use crate::cache::eligibility::RequestDecision;
-use crate::cache::reuse::{ForwardReason, OriginState, StoredTimes};
 use crate::clock;
-use crate::fields::validators::{Condition, Validators, evaluate};
+use crate::origin::Fetcher;
 use crate::server::Shared;
-
-/// Keys remembered as uncacheable: 16 shards of this many.
-const REMEMBERED_PER_SHARD: usize = 4096;
-/// How often a waiter competes anew after another request's fetch came to nothing.
-const LOCK_RETRIES: usize = 10;
+use crate::store::Flights;
 
 /// The proxy behind all listeners.
 pub(super) struct Gateway {
-    shared: Arc<Shared>,
-    collapse: &'static CacheKeyLockImpl,
-    uncacheable: &'static Predictor<16>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) fetcher: Arc<Fetcher>,
+    pub(super) flights: Arc<Flights<Landed>>,
 }
 
 impl Gateway {
-    /// The one place, with the store, where what Pingora wants static is made so.
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let collapse_timeout = shared.runtime().config.cache.collapse_timeout;
         Self {
-            collapse: Box::leak(Box::new(Collapse::new(collapse_timeout))),
-            uncacheable: Box::leak(Box::new(Predictor::new(
-                REMEMBERED_PER_SHARD,
-                Some(caching::is_passing),
-            ))),
             shared,
+            fetcher: Arc::new(Fetcher::new()),
+            flights: Flights::new(),
         }
     }
 }
@@ -75,117 +59,16 @@ impl ProxyHttp for Gateway {
         arrival::receive(session, exchange)
     }
 
-    fn request_cache_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         let lookup = exchange
             .request
             .as_ref()
             .is_some_and(|request| request.decision == RequestDecision::Lookup);
         if lookup {
-            let mut options = CacheOptionOverrides::default();
-            options.wait_timeout = Some(exchange.runtime.config.cache.collapse_timeout);
-            options.max_lock_retries = Some(LOCK_RETRIES);
-            session.cache.enable(
-                self.shared.store,
-                None,
-                Some(self.uncacheable),
-                Some(self.collapse),
-                Some(options),
-            );
+            cached::answer(self, session, exchange).await?;
+            return Ok(true);
         }
-        Ok(())
-    }
-
-    fn cache_key_callback(&self, session: &Session, exchange: &mut Exchange) -> Result<CacheKey> {
-        match &exchange.request {
-            Some(request) => Ok(caching::pingora_key(request, session.req_header())),
-            None => Error::e_explain(ErrorType::InternalError, "no zone"),
-        }
-    }
-
-    fn cache_vary_filter(
-        &self,
-        meta: &CacheMeta,
-        _: &mut Exchange,
-        request: &RequestHeader,
-    ) -> Option<HashBinary> {
-        caching::variance(meta.headers(), &request.headers)
-    }
-
-    fn cache_miss(&self, session: &mut Session, exchange: &mut Exchange) {
-        let variant = session
-            .cache
-            .maybe_cache_key()
-            .is_some_and(|key| key.get_variance_key().is_some());
-        exchange.forward = if variant {
-            ForwardReason::VaryMiss
-        } else {
-            ForwardReason::UriMiss
-        };
-        session.cache.cache_miss();
-    }
-
-    async fn cache_hit_filter(
-        &self,
-        _: &mut Session,
-        meta: &CacheMeta,
-        _: &mut HitHandler,
-        is_fresh: bool,
-        exchange: &mut Exchange,
-    ) -> Result<Option<ForcedFreshness>> {
-        let Some(times) = meta.extensions().get::<StoredTimes>().copied() else {
-            return Ok(Some(ForcedFreshness::ForceMiss));
-        };
-        exchange.found = Some(times);
-        exchange.forward = ForwardReason::Stale;
-        Ok(caching::forced_freshness(
-            exchange,
-            &times,
-            is_fresh,
-            clock::now(),
-        ))
-    }
-
-    fn should_serve_stale(
-        &self,
-        session: &mut Session,
-        exchange: &mut Exchange,
-        error: Option<&Error>,
-    ) -> bool {
-        let origin = match error {
-            None => OriginState::Unasked,
-            Some(error) if *error.esource() == ErrorSource::Upstream => OriginState::Failed,
-            Some(_) => return false,
-        };
-        let serve = caching::may_serve_stale(exchange, origin, clock::now());
-        if serve && error.is_none() {
-            // The background validation replays this head as HTTP/1. Pingora would write "HTTP/2"
-            // into it, which its own parser refuses, and nothing would ever be validated.
-            session.req_header_mut().set_version(Version::HTTP_11);
-        }
-        serve
-    }
-
-    fn cache_not_modified_filter(
-        &self,
-        session: &Session,
-        head: &ResponseHeader,
-        _: &mut Exchange,
-    ) -> Result<bool> {
-        let request = session.req_header();
-        let stored = Validators::of(&head.headers);
-        Ok(
-            evaluate(&request.method, &request.headers, head.status, &stored)
-                == Condition::NotModified,
-        )
-    }
-
-    fn range_header_filter(
-        &self,
-        session: &mut Session,
-        head: &mut ResponseHeader,
-        _: &mut Exchange,
-    ) -> RangeType {
-        caching::range(session.req_header(), head)
+        passing::prepare(self, session, exchange).await
     }
 
     async fn upstream_peer(
@@ -265,7 +148,7 @@ impl ProxyHttp for Gateway {
         self.shared
             .metrics
             .origin_request(&request.site.pool.config.name);
-        forward::prepare(head, exchange, request)
+        forward::prepare(head, request, &exchange.request_id)
     }
 
     async fn request_body_filter(
@@ -292,7 +175,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         head: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
@@ -319,36 +202,19 @@ impl ProxyHttp for Gateway {
             Some(total) => deadline::extend(exchange.started + total),
             None => deadline::disarm(),
         }
-        if head.status == StatusCode::NOT_MODIFIED {
-            exchange.not_modified = Some(head.headers.clone());
-        }
-        answer::receive(head, exchange);
+        passing::answered(self, session, exchange, head);
+        answer::receive(head);
         Ok(())
-    }
-
-    fn response_cache_filter(
-        &self,
-        session: &Session,
-        head: &ResponseHeader,
-        exchange: &mut Exchange,
-    ) -> Result<RespCacheable> {
-        let busy = self.shared.store.is_busy();
-        Ok(caching::cacheable(
-            session,
-            head,
-            exchange,
-            busy,
-            clock::now(),
-        ))
     }
 
     fn upstream_response_body_filter(
         &self,
         _: &mut Session,
-        _: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         end: bool,
-        _: &mut Exchange,
+        exchange: &mut Exchange,
     ) -> Result<Option<Duration>> {
+        passing::body(&self.shared.store, exchange, body.as_ref(), end);
         if end {
             deadline::disarm();
         }
@@ -357,18 +223,13 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(
         &self,
-        session: &mut Session,
+        _: &mut Session,
         head: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        let now = clock::now();
-        let status = caching::status(session, exchange, now);
+        let status = passing::status(exchange);
         exchange.status = Some(status);
-        if caching::fills_unknown_length(session, head) {
-            // What may turn out too large to keep must not run ahead of this client.
-            session.set_proxy_tasks_enabled(false);
-        }
-        answer::send(head, exchange, &status, now)
+        answer::send(head, exchange, &status, clock::now())
     }
 
     fn error_while_proxy(
@@ -457,7 +318,7 @@ impl Gateway {
         }
     }
 
-    async fn send_error(
+    pub(super) async fn send_error(
         &self,
         session: &mut Session,
         exchange: &mut Exchange,
@@ -466,7 +327,7 @@ impl Gateway {
         let (mut head, body) =
             error_page::page(status, &session.req_header().headers, &exchange.request_id)?;
         let now = clock::now();
-        let told = caching::status(session, exchange, now);
+        let told = exchange.status.unwrap_or_else(|| passing::status(exchange));
         exchange.status = exchange.request.is_some().then_some(told);
         head.insert_header(http::header::DATE, httpdate::fmt_http_date(now))?;
         answer::send(&mut head, exchange, &told, now)?;

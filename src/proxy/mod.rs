@@ -2,20 +2,25 @@
 //! types and the plain values that decisions are made on.
 //!
 //! In the order of a request: [`mod@requests`] counts and times it, [`arrival`] finds its zone and
-//! settings, [`caching`] asks the policy, [`forward`] prepares it for the origin, [`answer`] and
-//! [`error_page`] for the client, [`record`] writes it down. [`gateway`] is the list of hooks.
+//! settings. If it may use the cache, [`cached`] looks it up ([`lookup`]), has it fetched
+//! ([`fetching`]) and serves it ([`serve`]); what goes past the cache is [`passing`]. [`forward`]
+//! prepares requests for the origin, [`answer`] and [`error_page`] responses for the client,
+//! [`record`] writes it all down. [`gateway`] is the list of hooks.
 
 mod answer;
 mod arrival;
-mod caching;
-mod collapse;
+mod cached;
 mod deadline;
 mod error_page;
 mod exchange;
+mod fetching;
 mod forward;
 mod gateway;
+mod lookup;
+mod passing;
 mod record;
 mod requests;
+mod serve;
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ pub use access::{Refusal, authorise, purge_method};
 pub use journal::{Generation, Journal, Mode, Subject, Verdict};
 pub use limiter::Limiter;
 pub use request::{PurgeError, PurgeRequest, PurgeTarget, UrlTarget, parse_json};
-pub use scope::{Scope, ScopeError, Target, scopes};
+pub use scope::{Scope, ScopeError, Target, scopes, url_keys};
 
 /// Carries purges out.
 pub trait Purger: Send + Sync {

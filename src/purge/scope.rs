@@ -103,7 +103,7 @@ pub fn scopes(
         match target {
             PurgeTarget::Url(url) => {
                 let of = zone_of(url.authority.host(), zone, zones)?;
-                keys(url, of)
+                url_keys(url, of)
                     .into_iter()
                     .for_each(|key| push(Target::Key(key)));
             }
@@ -143,7 +143,8 @@ fn zone_of<'z>(
     }
 }
 
-fn keys(url: &UrlTarget, zone: &Zone) -> BTreeSet<Box<[u8]>> {
+/// Every primary key under which a rule of `zone` could have stored `url`, for both schemes.
+pub fn url_keys(url: &UrlTarget, zone: &Zone) -> BTreeSet<Box<[u8]>> {
     let default = KeySettings::default();
     let of_rules = zone
         .cache_rules

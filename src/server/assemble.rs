@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
@@ -91,7 +91,7 @@ fn replace_hangup_default() -> Result<(), String> {
 fn share(config: Config) -> Result<Arc<Shared>, String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     metrics.config_loaded(clock::unix_seconds());
-    let store = MemoryStore::leak(config.cache.memory)?;
+    let store = Arc::new(MemoryStore::new(config.cache.memory)?);
     let access_log =
         AccessLog::to_stdout().map_err(|error| format!("no thread for the access log: {error}"))?;
     let runtime = Runtime::prepare(config, None)?;
@@ -99,6 +99,7 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
         runtime: ArcSwap::from_pointee(runtime),
         metrics,
         store,
+        purge_limiter: Mutex::default(),
         access_log,
         in_flight: InFlight::default(),
     }))

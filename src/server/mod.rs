@@ -2,20 +2,23 @@
 
 mod assemble;
 mod drain;
+mod purging;
 mod reload;
 mod runtime;
 mod signals;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
 pub use assemble::{StartError, serve};
+pub use purging::PurgeRefusal;
 pub use reload::load_config;
 pub use runtime::{Runtime, Site};
 
 use crate::observe::{AccessLog, Metrics};
 use crate::store::MemoryStore;
+use crate::purge::Limiter;
 use drain::InFlight;
 
 /// What every part of the process sees.
@@ -24,7 +27,9 @@ pub struct Shared {
     /// All metrics.
     pub metrics: Metrics,
     /// The store.
-    pub store: &'static MemoryStore,
+    pub store: Arc<MemoryStore>,
+    /// How often purges may come.
+    pub purge_limiter: Mutex<Limiter>,
     /// Where requests are logged.
     pub access_log: AccessLog,
     /// Requests being served.

@@ -1,0 +1,265 @@
+//! What goes past the cache and touches it all the same: unsafe methods invalidate (RFC 9111 §4.4),
+//! the answer to a POST may serve later GETs (RFC 9110 §9.3.3), PURGE removes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::answer;
+use super::exchange::Exchange;
+use super::gateway::Gateway;
+use super::lookup::Lookup;
+use crate::cache::eligibility::{RequestDecision, post_may_fill};
+use crate::cache::invalidation::invalidated;
+use crate::cache::response::{ExchangeTimes, ResponseView};
+use crate::cache::reuse::StoredTimes;
+use crate::cache::status::{CacheStatus, Outcome};
+use crate::cache::storing::{StoreDecision, decide_storing};
+use crate::clock;
+use crate::fields::hop_by_hop::strip_for_storing;
+use crate::fields::request_control::RequestControl;
+use crate::fields::tags::cache_tags;
+use crate::fields::validators::Validators;
+use crate::fields::vary::Vary;
+use crate::purge::{Generation, Mode, Scope, Target, UrlTarget, purge_method, url_keys};
+use crate::server::PurgeRefusal;
+use crate::store::{Body, Content, MemoryStore, Selection, StoreKey, StoredResponse, Subject};
+use crate::zone::Authority;
+
+/// The answer to a POST on its way into the store.
+pub(super) struct Posted {
+    key: StoreKey,
+    generation: Generation,
+    status: StatusCode,
+    fields: HeaderMap,
+    times: StoredTimes,
+    selection: Selection,
+    subject: Arc<Subject>,
+    largest: u64,
+    length: u64,
+    chunks: Vec<Bytes>,
+}
+
+/// Before the request goes to the origin: PURGE is answered here, everything else waits for its turn.
+/// True when it was answered.
+///
+/// # Errors
+/// 503 when the pool is busy for too long.
+pub(super) async fn prepare(
+    gateway: &Gateway,
+    session: &mut Session,
+    exchange: &mut Exchange,
+) -> Result<bool> {
+    if session.req_header().method.as_str() == "PURGE" {
+        purge(gateway, session, exchange).await?;
+        return Ok(true);
+    }
+    let upgrade = exchange
+        .request
+        .as_ref()
+        .is_some_and(|request| request.upgrade);
+    let pool = exchange.pool().filter(|_| !upgrade).cloned();
+    if let Some(pool) = pool {
+        let Some(permit) = pool.permit().await else {
+            return Error::e_explain(ErrorType::HTTPStatus(503), "the pool is busy")
+                .map_err(|error: Box<Error>| error.into_up());
+        };
+        exchange.origin.permit = Some(permit);
+    }
+    Ok(false)
+}
+
+/// What is told of a request that went past the cache.
+pub(super) fn status(exchange: &Exchange) -> CacheStatus {
+    let status = exchange.origin.status;
+    match exchange.request.as_ref().map(|request| request.decision) {
+        Some(RequestDecision::Bypass(reason)) => CacheStatus {
+            outcome: Outcome::Bypassed { reason, status },
+            ttl: None,
+        },
+        _ => CacheStatus::forwarded(exchange.forward),
+    }
+}
+
+/// The origin answered, with a head that has not been cleaned yet.
+pub(super) fn answered(
+    gateway: &Gateway,
+    session: &Session,
+    exchange: &mut Exchange,
+    head: &ResponseHeader,
+) {
+    let Some(request) = exchange.request.clone() else {
+        return;
+    };
+    let store = gateway.shared.store.as_ref();
+    let asked = session.req_header();
+    let now = clock::now();
+    let scopes: Vec<Scope> = invalidated(
+        &asked.method,
+        head.status,
+        &request.view(asked),
+        request.authority.as_str(),
+        &head.headers,
+    )
+    .into_iter()
+    .filter_map(|uri| {
+        Some(UrlTarget {
+            scheme: request.scheme,
+            authority: Authority::parse(&uri.host, request.scheme)?,
+            path: uri.path,
+            query: uri.query,
+        })
+    })
+    .flat_map(|url| url_keys(&url, &request.site.zone))
+    .map(|key| Scope {
+        zone: None,
+        target: Target::Key(key),
+    })
+    .collect();
+    if !scopes.is_empty() {
+        store.purge(&scopes, Mode::Hard, now);
+        store
+            .purges
+            .forget_before(gateway.flights.oldest());
+    }
+    if asked.method == Method::POST
+        && post_may_fill(&request.view(asked), &request.settings)
+        && answer::is_framed(head, &asked.method)
+    {
+        let lookup = Lookup::of(request.clone(), asked.clone());
+        let requested = exchange.origin.requested.map_or(now, |(wall, _)| wall);
+        let times = ExchangeTimes {
+            requested,
+            received: now,
+        };
+        let response = ResponseView {
+            status: head.status,
+            headers: &head.headers,
+        };
+        let decision = decide_storing(
+            &request.view(asked),
+            &RequestControl::default(),
+            &response,
+            &request.settings,
+            &times,
+        );
+        if let StoreDecision::Store(lifetimes) = decision {
+            let mut fields = head.headers.clone();
+            strip_for_storing(&mut fields);
+            exchange.posted = Some(Posted {
+                generation: store.purges.current(),
+                status: head.status,
+                times: StoredTimes::new(&lifetimes, now, Validators::of(&fields).any()),
+                selection: lookup.selection(Vary::of(&fields)),
+                subject: lookup.subject.clone(),
+                largest: request.settings.max_object_size.value,
+                key: lookup.key,
+                fields,
+                length: 0,
+                chunks: Vec::new(),
+            });
+        }
+    }
+}
+
+/// A piece of the answer's body, and whether it is the last.
+pub(super) fn body(store: &MemoryStore, exchange: &mut Exchange, body: Option<&Bytes>, end: bool) {
+    let Some(posted) = &mut exchange.posted else {
+        return;
+    };
+    if let Some(bytes) = body {
+        posted.length += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        posted.chunks.push(bytes.clone());
+    }
+    if posted.length > posted.largest {
+        exchange.posted = None;
+        return;
+    }
+    if let Some(posted) = exchange.posted.take_if(|_| end) {
+        posted.store(store);
+    }
+}
+
+impl Posted {
+    fn store(self, store: &MemoryStore) {
+        let announced = answer::content_length(&self.fields);
+        if announced.is_some_and(|announced| announced != self.length) {
+            return;
+        }
+        let tags = cache_tags(&self.fields).into();
+        let mut fields = self.fields;
+        fields.insert(header::CONTENT_LENGTH, HeaderValue::from(self.length));
+        store.insert(
+            &self.key,
+            StoredResponse {
+                id: store.next_id(),
+                generation: self.generation,
+                status: self.status,
+                fields: Arc::new(fields),
+                times: self.times,
+                selection: self.selection,
+                tags,
+                subject: self.subject,
+                content: Content::Complete(Arc::new(Body::copy_of(&self.chunks))),
+            },
+        );
+    }
+}
+
+/// The PURGE method: the target with all its variants.
+async fn purge(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+    let Some(request) = exchange.request.clone() else {
+        return Ok(());
+    };
+    let asked = session.req_header();
+    let (token, soft) = purge_method(&asked.headers);
+    let url = UrlTarget {
+        scheme: request.scheme,
+        authority: request.authority.clone(),
+        path: asked.uri.path().to_owned(),
+        query: asked.uri.query().map(str::to_owned),
+    };
+    let purged = gateway
+        .shared
+        .purge_url(token, request.client, &request.site.zone, url, soft);
+    gateway
+        .shared
+        .store
+        .purges
+        .forget_before(gateway.flights.oldest());
+    let (status, retry_after, body) = match purged {
+        Ok(outcome) => {
+            let body = serde_json::json!({
+                "success": true, "objects": outcome.objects, "bytes": outcome.bytes,
+            });
+            (200, None, body)
+        }
+        Err(PurgeRefusal {
+            status,
+            retry_after,
+            message,
+        }) => {
+            let body = serde_json::json!({ "success": false, "error": message });
+            (status, retry_after, body)
+        }
+    };
+    let body = format!("{body}\n");
+    let mut head = ResponseHeader::build(status, Some(8))?;
+    head.insert_header(header::CONTENT_TYPE, "application/json")?;
+    head.insert_header(header::CONTENT_LENGTH, body.len().to_string())?;
+    head.insert_header(header::CACHE_CONTROL, "no-store")?;
+    if let Some(wait) = retry_after {
+        head.insert_header(header::RETRY_AFTER, wait.as_secs().max(1).to_string())?;
+    }
+    let told = self::status(exchange);
+    answer::send(&mut head, exchange, &told, clock::now())?;
+    exchange.status = Some(told);
+    session.write_response_header(Box::new(head), false).await?;
+    session
+        .write_response_body(Some(Bytes::from(body)), true)
+        .await
+}
