@@ -21,7 +21,7 @@ use crate::cache::partial;
 use crate::cache::reuse::{ForwardReason, OriginState, ReuseDecision, StaleMode, decide_reuse};
 use crate::cache::status::{CacheStatus, Forwarded, Outcome, Storing};
 use crate::clock;
-use crate::fields::range;
+use crate::fields::range::RangeSpec;
 use crate::fields::validators::{RangeCondition, Validators, evaluate_if_range};
 use crate::fields::vary::Vary;
 use crate::origin::FetchFailure;
@@ -103,7 +103,7 @@ impl Request<'_> {
                 self.serve_stored(session, exchange, stored, status).await
             }
             (ReuseDecision::GatewayTimeout, _) => {
-                exchange.status = Some(CacheStatus::only_if_cached());
+                exchange.status = Some(CacheStatus::gateway_timeout());
                 serve::refuse(self.gateway, session, exchange, StatusCode::GATEWAY_TIMEOUT).await?;
                 Ok(Round::Answered)
             }
@@ -130,13 +130,9 @@ impl Request<'_> {
 
     /// The client's Range, if it is one range of bytes.
     fn single_range(&self) -> Option<HeaderValue> {
-        let fields = &self.lookup.head.headers;
-        let mut lines = fields.get_all(header::RANGE).iter();
-        let (Some(line), None) = (lines.next(), lines.next()) else {
-            return None;
-        };
-        let single = self.lookup.head.method == Method::GET && range::is_single(line.as_bytes());
-        single.then(|| line.clone())
+        let head = &self.lookup.head;
+        let single = head.method == Method::GET && RangeSpec::of(&head.headers).is_some();
+        head.headers.get(header::RANGE).filter(|_| single).cloned()
     }
 
     /// Part of the response is stored: it may be enough, or worth completing.
@@ -174,7 +170,9 @@ impl Request<'_> {
         let validators = Validators::of(&stored.fields);
         let applies =
             evaluate_if_range(&self.lookup.head.headers, &validators) == RangeCondition::Apply;
-        match partial::answer(&parts, complete, wanted.as_bytes()) {
+        let spec = RangeSpec::of(&self.lookup.head.headers);
+        let held = spec.and_then(|spec| partial::answer(&parts, complete, &spec));
+        match held {
             Some(range) if applies => {
                 let status = CacheStatus::hit(ttl);
                 exchange.served_age(&stored.times);
@@ -387,7 +385,13 @@ impl Request<'_> {
             collapsed: false,
         };
         match arrived.result {
-            ArrivedResult::Failed(failure) => self.failed(session, exchange, failure, forwarded).await,
+            ArrivedResult::Failed(failure) => {
+                let told = CacheStatus {
+                    outcome: Outcome::Forwarded(forwarded),
+                    ttl: None,
+                };
+                self.failed(session, exchange, failure, told).await
+            }
             ArrivedResult::Stored(stored) => {
                 let status = CacheStatus {
                     ttl: kept(&forwarded).then(|| stored.times.ttl(now)),
@@ -428,26 +432,20 @@ impl Request<'_> {
         landed: Landed,
     ) -> Result<Round> {
         let now = clock::now();
-        let collapsed = |storing, status| Forwarded {
-            reason: exchange.forward,
-            status: Some(status),
-            storing,
-            collapsed: true,
-        };
+        let reason = exchange.forward;
+        let collapsed =
+            |status, ttl| CacheStatus::collapsed(reason, status, Storing::Unknown, ttl);
         match landed {
             Landed::Passing => Ok(Round::Alone),
             Landed::Stored(stored) => {
-                if !self.lookup.selects(&stored.selection, &stored.fields) {
+                if !self.lookup.selects(&stored.selection) {
                     return Ok(Round::Again(Some(stored.selection.vary.clone())));
                 }
-                let status = CacheStatus {
-                    outcome: Outcome::Forwarded(collapsed(Storing::Unknown, stored.status)),
-                    ttl: Some(stored.times.ttl(now)),
-                };
+                let status = collapsed(Some(stored.status), Some(stored.times.ttl(now)));
                 self.serve_stored(session, exchange, &stored, status).await
             }
             Landed::Filling(fill) => {
-                if !self.lookup.selects(&fill.selection, &fill.fields) {
+                if !self.lookup.selects(&fill.selection) {
                     return Ok(Round::Again(Some(fill.selection.vary.clone())));
                 }
                 let Some(reader) = fill.reader() else {
@@ -456,33 +454,24 @@ impl Request<'_> {
                 if let Some(times) = &fill.times {
                     exchange.served_age(times);
                 }
-                let status = CacheStatus {
-                    outcome: Outcome::Forwarded(collapsed(Storing::Unknown, fill.status)),
-                    ttl: ttl(fill.times.as_ref(), now),
-                };
+                let status = collapsed(Some(fill.status), ttl(fill.times.as_ref(), now));
                 let source = Source::filling(reader);
                 serve::response(session, exchange, fill.status, &fill.fields, source, status)
                     .await?;
                 Ok(Round::Answered)
             }
             Landed::Failed(failure, shared) => {
-                let failed = Forwarded {
-                    status: None,
-                    ..collapsed(Storing::Unknown, StatusCode::BAD_GATEWAY)
-                };
                 if let Some(round) = self.stale(session, exchange, stock, now).await? {
                     return Ok(round);
                 }
                 let Some(fill) = shared else {
-                    return self.failed(session, exchange, failure, failed).await;
+                    let told = collapsed(None, None);
+                    return self.failed(session, exchange, failure, told).await;
                 };
                 let Some(reader) = fill.reader() else {
                     return Ok(Round::Alone);
                 };
-                let status = CacheStatus {
-                    outcome: Outcome::Forwarded(collapsed(Storing::Unknown, fill.status)),
-                    ttl: None,
-                };
+                let status = collapsed(Some(fill.status), None);
                 let source = Source::filling(reader);
                 serve::response(session, exchange, fill.status, &fill.fields, source, status)
                     .await?;
@@ -520,12 +509,9 @@ impl Request<'_> {
         session: &mut Session,
         exchange: &mut Exchange,
         failure: FetchFailure,
-        forwarded: Forwarded,
+        told: CacheStatus,
     ) -> Result<Round> {
-        exchange.status = Some(CacheStatus {
-            outcome: Outcome::Forwarded(forwarded),
-            ttl: None,
-        });
+        exchange.status = Some(told);
         exchange.failure = Some(failure);
         let status = match failure {
             FetchFailure::Timeout | FetchFailure::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,

@@ -13,9 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::answer;
 use super::forward;
 use super::lookup::Lookup;
-use crate::cache::freshen::{HeadUpdate, freshen, head_update, selected_by};
+use crate::cache::freshen::{HeadUpdate, head_update, selected_by, update};
 use crate::cache::freshness::Lifetimes;
-use crate::cache::partial::{Missing, may_combine};
+use crate::cache::partial::{Missing, if_range, may_combine};
 use crate::cache::response::{ExchangeTimes, ResponseView};
 use crate::cache::reuse::{Found, OriginState, ReuseDecision, StoredTimes, decide_reuse};
 use crate::cache::status::Storing;
@@ -155,7 +155,7 @@ impl Fetch {
                     self.not_modified(received, &report).await
                 }
                 (StatusCode::PARTIAL_CONTENT, Purpose::Complete(missing)) => {
-                    let missing = missing.clone();
+                    let missing = *missing;
                     self.completed(received, &missing, &report).await
                 }
                 _ => {
@@ -207,20 +207,10 @@ impl Fetch {
             }
             Purpose::Complete(missing) => {
                 make_validating(&mut fields, &[]);
-                let range = HeaderValue::try_from(missing.to_string());
-                if let Ok(range) = range {
-                    fields.insert(header::RANGE, range);
-                }
-                let etag = self
-                    .candidates
-                    .first()
-                    .filter(|stored| {
-                        let etag = Validators::of(&stored.fields).etag;
-                        etag.is_some_and(|etag| !etag.weak)
-                    })
-                    .and_then(|stored| stored.fields.get(header::ETAG));
-                if let Some(etag) = etag {
-                    fields.insert(header::IF_RANGE, etag.clone());
+                fields.insert(header::RANGE, missing.to_value());
+                let stored = self.candidates.first();
+                if let Some(condition) = stored.and_then(|stored| if_range(&stored.fields)) {
+                    fields.insert(header::IF_RANGE, condition.clone());
                 }
             }
         }
@@ -357,7 +347,7 @@ impl Fetch {
         let store = &self.shared.store;
         let key = &self.lookup.key;
         let mut fields = HeaderMap::clone(&stored.fields);
-        freshen(&mut fields, not_modified);
+        update(&mut fields, not_modified);
         let decision = self.decide(stored.status, &fields, times);
         let mut freshened = StoredResponse::clone(stored);
         freshened.generation = self.generation;
@@ -369,10 +359,10 @@ impl Fetch {
         match decision {
             StoreDecision::Store(_) => {
                 store.replace(key, freshened.clone());
-                if !self.lookup.selects(&stored.selection, &stored.fields) {
+                if !self.lookup.selects(&stored.selection) {
                     // The origin chose this variant for a request that no stored one answered.
                     freshened.id = store.next_id();
-                    freshened.selection = self.lookup.selection(Vary::of(&freshened.fields));
+                    freshened.selection = self.lookup.selection(&freshened.fields);
                     store.insert(key, freshened.clone());
                 }
                 (freshened, Storing::Freshened)
@@ -401,7 +391,7 @@ impl Fetch {
             return true;
         };
         let range = ContentRange::of(&head.headers);
-        let fits = range.as_ref().is_some_and(|range| range.first == missing.first())
+        let fits = range.as_ref().is_some_and(|range| range.first == missing.first)
             && may_combine(&stored.fields, &head.headers);
         if !fits {
             return true;
@@ -424,7 +414,7 @@ impl Fetch {
         }
         self.fetcher.release(body).await;
         let part = Part {
-            first: missing.first(),
+            first: missing.first,
             body: Arc::new(Body::copy_of(&chunks)),
         };
         let content = stored
@@ -463,7 +453,7 @@ impl Fetch {
         } = received;
         let now = times.received;
         let status = head.status;
-        if *self.lookup.head.method == Method::HEAD {
+        if self.lookup.head.method == Method::HEAD {
             self.update_from_head(&head, &times, now);
         }
         let hidden = is_failure(status) && self.may_hide_failure(now);
@@ -498,7 +488,7 @@ impl Fetch {
             status,
             Arc::new(head.headers.clone()),
             stored_times,
-            self.lookup.selection(Vary::of(&head.headers)),
+            self.lookup.selection(&head.headers),
             keep,
             self.shared.store.filling(),
         ));
@@ -527,19 +517,18 @@ impl Fetch {
                 self.lead = None;
             }
         }
-        self.pump(fill, head.headers, body, stored_times).await;
+        self.pump(fill, body, stored_times).await;
     }
 
     /// Reads the body into `fill`, and stores it when it is whole.
     async fn pump(
         &mut self,
         fill: Arc<Fill>,
-        fields: HeaderMap,
         mut body: AnswerBody,
         times: Option<StoredTimes>,
     ) {
-        let announced = answer::content_length(&fields);
-        let bodiless = *self.lookup.head.method == Method::HEAD
+        let announced = answer::content_length(&fill.fields);
+        let bodiless = self.lookup.head.method == Method::HEAD
             || matches!(fill.status.as_u16(), 204 | 304);
         loop {
             match body.read().await {
@@ -563,13 +552,14 @@ impl Fetch {
             return;
         };
         if let Some(times) = times
-            && *self.lookup.head.method != Method::HEAD
+            && self.lookup.head.method != Method::HEAD
         {
-            self.store(&fill, fields, Body::copy_of(&chunks), times);
+            self.store(&fill, Body::copy_of(&chunks), times);
         }
     }
 
-    fn store(&self, fill: &Fill, mut fields: HeaderMap, body: Body, times: StoredTimes) {
+    fn store(&self, fill: &Fill, body: Body, times: StoredTimes) {
+        let mut fields = HeaderMap::clone(&fill.fields);
         let store = &self.shared.store;
         let tags = cache_tags(&fields).into();
         strip_for_storing(&mut fields);
@@ -626,7 +616,7 @@ impl Fetch {
         };
         let known = self.candidates.iter().find(|stored| {
             !stored.content.is_complete()
-                && stored.selection == self.lookup.selection(stored.selection.vary.clone())
+                && self.lookup.selects(&stored.selection)
                 && may_combine(&stored.fields, fields)
         });
         let known = known.map_or(&nothing, |stored| &stored.content);
@@ -675,7 +665,7 @@ impl Fetch {
                 let replaces = matches!(self.purpose, Purpose::Whole)
                     && !status.is_server_error()
                     && *reason != NoStoreReason::StoreBusy
-                    && *self.lookup.head.method == Method::GET
+                    && self.lookup.head.method == Method::GET
                     && Vary::of(fields) != Vary::Any;
                 if let Some(stored) = self.candidates.first()
                     && replaces

@@ -4,16 +4,16 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue};
 use pingora_http::RequestHeader;
 
 use super::exchange::SiteRequest;
 use crate::cache::key::{CacheKey, write_extras};
 use crate::cache::reuse::{Found, StoredTimes};
-use crate::cache::settings::{LanguageKey, RequestCacheControl, VarySettings};
+use crate::cache::settings::{RequestCacheControl, VarySettings};
 use crate::fields::accept_language;
 use crate::fields::request_control::RequestControl;
-use crate::fields::vary::Vary;
+use crate::fields::vary::{Vary, content_language};
 use crate::store::{FlightKey, MemoryStore, Selection, StoreKey, StoredResponse, Subject};
 
 /// A request as the store sees it.
@@ -42,11 +42,10 @@ pub(super) enum Stock {
 impl Lookup {
     pub(super) fn of(site: Arc<SiteRequest>, head: RequestHeader) -> Self {
         let view = site.view(&head);
-        let key = CacheKey {
-            // The port counts: it is forwarded, and pages hold absolute links.
-            host: site.authority.as_str(),
-            ..CacheKey::of(&site.site.zone.name, &view)
-        };
+        // The port counts: it is forwarded, and pages hold absolute links. The query was brought
+        // into the form that counts when the request arrived.
+        let zone = &site.site.zone.name;
+        let key = CacheKey::of(zone, site.authority.as_str(), &view, view.query);
         let key = StoreKey(key.encode().into());
         let mut extras = Vec::new();
         write_extras(&view, &site.settings.key.value, &mut extras);
@@ -73,74 +72,45 @@ impl Lookup {
         &self.site.settings.vary.value
     }
 
-    /// The requests that a response to this one, varying by `vary`, answers.
-    pub(super) fn selection(&self, vary: Vary) -> Selection {
-        let key = self.selecting_key(&vary);
-        let by_language = self.without_language(&vary).map(|vary| {
-            let key = self.selecting_key(&vary);
-            (vary, key)
-        });
+    /// The requests that a response with these fields to this one answers.
+    pub(super) fn selection(&self, response: &HeaderMap) -> Selection {
+        let vary = Vary::of(response);
+        let by_language =
+            content_language(response).and_then(|language| self.language_key(&vary, language));
         Selection {
-            vary,
-            key,
+            key: self.selecting_key(&vary),
             by_language,
+            vary,
         }
     }
 
-    /// A response varying by nothing matches with an empty key; `Vary: *` matches never.
+    /// What rules add to the key, and the fields that the response varies by.
     fn selecting_key(&self, vary: &Vary) -> Arc<[u8]> {
         let mut key = self.extras.clone();
-        key.push(b'|');
         if !vary.write_selecting_key(&self.head.headers, self.vary_settings(), &mut key) {
+            // `Vary: *` is never stored; should it be, no request would have this key.
             key.push(b'*');
         }
         key.into()
     }
 
-    /// `vary` without Accept-Language, when the zone lets Content-Language decide about it.
-    fn without_language(&self, vary: &Vary) -> Option<Vary> {
-        let Vary::Fields(names) = vary else {
-            return None;
-        };
-        let normalizes = self.vary_settings().accept_language == LanguageKey::Normalize;
-        if !normalizes || !names.contains(&header::ACCEPT_LANGUAGE) {
-            return None;
-        }
-        let rest: Vec<_> = names
-            .iter()
-            .filter(|name| **name != header::ACCEPT_LANGUAGE)
-            .cloned()
-            .collect();
-        Some(if rest.is_empty() {
-            Vary::None
-        } else {
-            Vary::Fields(rest)
-        })
+    fn language_key(&self, vary: &Vary, language: &[u8]) -> Option<Arc<[u8]>> {
+        let key = vary.language_key(&self.head.headers, language, self.vary_settings())?;
+        Some([&*self.extras, &*key].concat().into())
     }
 
-    /// Whether a response stored for `selection` answers this request (RFC 9111 §4.1).
-    pub(super) fn selects(&self, selection: &Selection, fields: &HeaderMap) -> bool {
-        if selection.vary == Vary::Any {
-            return false;
-        }
-        *self.selecting_key(&selection.vary) == *selection.key
-            || self.selects_by_language(selection, fields)
-    }
-
-    /// RFC 9111 §4.1: a cache may select by what it knows of negotiation; here, that the response
-    /// is in the one language the client likes best.
-    fn selects_by_language(&self, selection: &Selection, fields: &HeaderMap) -> bool {
-        let Some((vary, key)) = &selection.by_language else {
-            return false;
+    /// Whether a response stored for `selection` answers this request (RFC 9111 §4.1): by the fields
+    /// it varies by, or because it is in the language that the client likes best.
+    pub(super) fn selects(&self, selection: &Selection) -> bool {
+        let by_language = || {
+            let stored = selection.by_language.as_ref()?;
+            let wanted = accept_language::first_choice(&self.head.headers)?;
+            let key = self.language_key(&selection.vary, &wanted)?;
+            Some(key == *stored)
         };
-        let stored = fields
-            .get(header::CONTENT_LANGUAGE)
-            .map(HeaderValue::as_bytes);
-        let wanted = accept_language::first_choice(&self.head.headers);
-        wanted
-            .zip(stored)
-            .is_some_and(|(wanted, stored)| wanted.eq_ignore_ascii_case(stored))
-            && *self.selecting_key(vary) == **key
+        selection.vary != Vary::Any
+            && (self.selecting_key(&selection.vary) == selection.key
+                || by_language().unwrap_or_default())
     }
 
     /// What the store holds for this request.
@@ -153,7 +123,7 @@ impl Lookup {
             let Some(times) = store.purges.times(&self.key, stored) else {
                 continue;
             };
-            if self.selects(&stored.selection, &stored.fields) {
+            if self.selects(&stored.selection) {
                 return Stock::Selected(stored.clone(), times);
             }
             others.push(stored.clone());

@@ -24,7 +24,6 @@ use crate::fields::hop_by_hop::strip_for_storing;
 use crate::fields::request_control::RequestControl;
 use crate::fields::tags::cache_tags;
 use crate::fields::validators::Validators;
-use crate::fields::vary::Vary;
 use crate::purge::{Generation, Mode, Scope, Target, UrlTarget, purge_method, url_keys};
 use crate::server::PurgeRefusal;
 use crate::store::{Body, Content, MemoryStore, Selection, StoreKey, StoredResponse, Subject};
@@ -102,14 +101,13 @@ pub(super) fn answered(
         &asked.method,
         head.status,
         &request.view(asked),
-        request.authority.as_str(),
         &head.headers,
     )
     .into_iter()
     .filter_map(|uri| {
         Some(UrlTarget {
-            scheme: request.scheme,
-            authority: Authority::parse(&uri.host, request.scheme)?,
+            scheme: uri.scheme,
+            authority: Authority::parse(&uri.host, uri.scheme)?,
             path: uri.path,
             query: uri.query,
         })
@@ -154,7 +152,7 @@ pub(super) fn answered(
                 generation: store.purges.current(),
                 status: head.status,
                 times: StoredTimes::new(&lifetimes, now, Validators::of(&fields).any()),
-                selection: lookup.selection(Vary::of(&fields)),
+                selection: lookup.selection(&fields),
                 subject: lookup.subject.clone(),
                 largest: request.settings.max_object_size.value,
                 key: lookup.key,
@@ -225,7 +223,7 @@ async fn purge(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange
     };
     let purged = gateway
         .shared
-        .purge_url(token, request.client, &request.site.zone, url, soft);
+        .purge_url(token, request.client, &request.site.zone, &url, soft);
     gateway
         .shared
         .store

@@ -15,7 +15,7 @@ mod stored;
 
 pub use body::Body;
 pub use fill::{Fill, FillError, FillReader, Keep};
-pub use flight::{Boarding, Flight, FlightKey, Flights, Landing};
+pub use flight::{Boarding, Flight, FlightKey, Flights, Landing, Lead};
 pub use memory::{MemoryStore, StoreStatistics};
 pub use purge::Purges;
 pub use resource::Resource;

@@ -65,9 +65,8 @@ pub struct Selection {
     pub vary: Vary,
     /// What those fields, and what rules add to the key, were in its own request.
     pub key: Arc<[u8]>,
-    /// Where Accept-Language may be settled by Content-Language: the other fields it varies by, and
-    /// what those were.
-    pub by_language: Option<(Vary, Arc<[u8]>)>,
+    /// The same with its Content-Language in place of Accept-Language, where that may select it.
+    pub by_language: Option<Arc<[u8]>>,
 }
 
 /// A stored body.
