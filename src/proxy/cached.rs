@@ -35,6 +35,8 @@ enum Round {
     Answered,
     /// Look again; responses under this key are now known to vary by this.
     Again(Option<Vary>),
+    /// Look again: the fetch that was followed failed.
+    AfterFailure,
     /// Do not wait for anybody any more.
     Alone,
 }
@@ -57,11 +59,13 @@ pub(super) async fn answer(
         gateway,
         lookup,
         vary: None,
+        failed: false,
     };
     for _ in 0..MOST_ROUNDS {
         match request.round(session, exchange).await? {
             Round::Answered => return Ok(()),
             Round::Again(vary) => request.vary = vary.or(request.vary),
+            Round::AfterFailure => request.failed = true,
             Round::Alone => break,
         }
     }
@@ -73,6 +77,8 @@ struct Request<'g> {
     lookup: Arc<Lookup>,
     /// What responses under the key vary by, as a fetch showed.
     vary: Option<Vary>,
+    /// Whether a fetch that it followed has failed.
+    failed: bool,
 }
 
 impl Request<'_> {
@@ -463,6 +469,10 @@ impl Request<'_> {
             Landed::Failed(failure, shared) => {
                 if let Some(round) = self.stale(session, exchange, stock, now).await? {
                     return Ok(round);
+                }
+                if !self.failed && failure != FetchFailure::Timeout {
+                    // One of those who waited tries once more, for all of them.
+                    return Ok(Round::AfterFailure);
                 }
                 let Some(fill) = shared else {
                     let told = collapsed(None, None);

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::sync::{mpsc, oneshot};
@@ -241,13 +242,24 @@ impl Fetch {
 
     /// No answer: those who wait fall back on what is stored, or fail alike.
     fn fail(&mut self, failure: FetchFailure, report: FetchReport) {
-        self.land(Landed::Failed(failure, None));
+        self.land(Landed::Failed(failure, None), clock::now());
         self.tell(ArrivedResult::Failed(failure), Storing::Unknown, None, None, report);
     }
 
-    fn land(&self, landed: Landed) {
+    /// Tells those who follow. Only what is fresh may be followed from now on: later requests begin
+    /// anew.
+    fn land(&mut self, landed: Landed, now: SystemTime) {
+        let fresh = match &landed {
+            Landed::Filling(fill) => fill
+                .times
+                .is_some_and(|times| times.is_fresh(now) && !times.validate_always),
+            _ => false,
+        };
         if let Some(lead) = &self.lead {
             lead.land(landed);
+        }
+        if !fresh {
+            self.lead = None;
         }
     }
 
@@ -326,7 +338,7 @@ impl Fetch {
             Storing::Freshened => Landed::Stored(stored.clone()),
             _ => Landed::Passing,
         };
-        self.land(landed);
+        self.land(landed, times.received);
         self.tell(
             ArrivedResult::Stored(stored),
             storing,
@@ -429,12 +441,14 @@ impl Fetch {
             let whole = Arc::new(whole);
             self.freshened(&whole, &head.headers, &times)
         };
-        self.land(match storing {
-            Storing::Freshened => Landed::Stored(Arc::new(whole.clone())),
+        let whole = Arc::new(whole);
+        let landed = match storing {
+            Storing::Freshened => Landed::Stored(whole.clone()),
             _ => Landed::Passing,
-        });
+        };
+        self.land(landed, times.received);
         self.tell(
-            ArrivedResult::Stored(Arc::new(whole)),
+            ArrivedResult::Stored(whole),
             storing,
             Some(StatusCode::PARTIAL_CONTENT),
             Some(times.requested),
@@ -492,14 +506,21 @@ impl Fetch {
             keep,
             self.shared.store.filling(),
         ));
+        if let Some(times) = stored_times
+            && self.expected_length(&fill) == Some(0)
+        {
+            self.store(&fill, &[], times);
+            self.lead = None;
+        }
         let reader = self.arrived.as_ref().and_then(|_| fill.reader());
-        self.land(match &decision {
+        let landed = match &decision {
             _ if is_failure(status) && (hidden || shared) => {
                 Landed::Failed(FetchFailure::Closed, shared.then(|| fill.clone()))
             }
             StoreDecision::Store(_) => Landed::Filling(fill.clone()),
             StoreDecision::DoNotStore(_) => Landed::Passing,
-        });
+        };
+        self.land(landed, now);
         let storing = match decision {
             StoreDecision::Store(_) => Storing::Stored,
             StoreDecision::DoNotStore(reason) => Storing::NotStored(reason),
@@ -511,54 +532,62 @@ impl Fetch {
             // A background validation whose answer is not to be kept: its body is nobody's.
             return;
         }
-        if !matches!(storing, Storing::Stored) {
-            // Nobody may follow what is not stored.
-            if !shared {
-                self.lead = None;
-            }
-        }
         self.pump(fill, body, stored_times).await;
     }
 
-    /// Reads the body into `fill`, and stores it when it is whole.
-    async fn pump(
-        &mut self,
-        fill: Arc<Fill>,
-        mut body: AnswerBody,
-        times: Option<StoredTimes>,
-    ) {
-        let announced = answer::content_length(&fill.fields);
-        let bodiless = self.lookup.head.method == Method::HEAD
-            || matches!(fill.status.as_u16(), 204 | 304);
+    /// Reads the body into `fill`, and stores it when it is whole: before the last of it is passed
+    /// on, so that who has read it all finds it stored.
+    async fn pump(&mut self, fill: Arc<Fill>, mut body: AnswerBody, times: Option<StoredTimes>) {
+        let expected = self.expected_length(&fill);
+        let mut unstored = times.filter(|_| expected != Some(0));
         loop {
-            match body.read().await {
-                Ok(Some(chunk)) => {
-                    if fill.write(chunk).await.is_err() {
-                        return fill.abort();
-                    }
-                }
+            let chunk = match body.read().await {
+                Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
                 Err(failure) => {
                     tracing::debug!(%failure, "a response was cut short");
                     return fill.abort();
                 }
+            };
+            let length = fill
+                .written()
+                .saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+            if expected == Some(length)
+                && let Some(times) = unstored.take()
+                && let Some(mut whole) = fill.whole()
+            {
+                whole.push(chunk.clone());
+                self.store(&fill, &whole, times);
+                self.lead = None;
+            }
+            if fill.write(chunk).await.is_err() {
+                return fill.abort();
             }
         }
-        self.fetcher.release(body).await;
-        if announced.is_some_and(|announced| !bodiless && announced != fill.written()) {
+        if expected.is_some_and(|expected| expected != fill.written()) {
             return fill.abort();
         }
-        let Some(chunks) = fill.complete() else {
-            return;
-        };
-        if let Some(times) = times
-            && self.lookup.head.method != Method::HEAD
-        {
-            self.store(&fill, Body::copy_of(&chunks), times);
+        if let (Some(times), Some(whole)) = (unstored, fill.whole()) {
+            self.store(&fill, &whole, times);
+        }
+        self.lead = None;
+        fill.complete();
+        self.fetcher.release(body).await;
+    }
+
+    /// How long the body will be, if that is known.
+    fn expected_length(&self, fill: &Fill) -> Option<u64> {
+        let bodiless = self.lookup.head.method == Method::HEAD
+            || matches!(fill.status.as_u16(), 204 | 304);
+        if bodiless {
+            Some(0)
+        } else {
+            answer::content_length(&fill.fields)
         }
     }
 
-    fn store(&self, fill: &Fill, body: Body, times: StoredTimes) {
+    fn store(&self, fill: &Fill, body: &[Bytes], times: StoredTimes) {
+        let body = Body::copy_of(body);
         let mut fields = HeaderMap::clone(&fill.fields);
         let store = &self.shared.store;
         let tags = cache_tags(&fields).into();

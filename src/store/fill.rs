@@ -192,15 +192,16 @@ impl Fill {
         }
     }
 
-    /// Marks the end. The whole body, when it was kept.
-    pub fn complete(&self) -> Option<Vec<Bytes>> {
-        let chunks = {
-            let mut state = self.lock();
-            state.end = Some(End::Complete);
-            (state.keep != Keep::Window).then(|| state.chunks.clone())
-        };
+    /// The whole body so far, when it was kept.
+    pub fn whole(&self) -> Option<Vec<Bytes>> {
+        let state = self.lock();
+        (state.keep != Keep::Window).then(|| state.chunks.clone())
+    }
+
+    /// Marks the end.
+    pub fn complete(&self) {
+        self.lock().end = Some(End::Complete);
         self.changed.notify_waiters();
-        chunks
     }
 
     /// Marks the response as failed, unless it is complete.

@@ -173,7 +173,7 @@ async fn a_page_that_becomes_cacheable_is_cached() {
 }
 
 #[tokio::test]
-async fn other_methods_pass_through_and_leave_the_stored_page_alone() {
+async fn other_methods_pass_through_and_invalidate_the_stored_page() {
     let origin = Origin::start(|request| {
         Reply::fresh(format!(
             "{} {}",
@@ -182,15 +182,16 @@ async fn other_methods_pass_through_and_leave_the_stored_page_alone() {
         ))
     });
     let seawall = Seawall::before(&origin).await;
-    assert_eq!(seawall.get("/form", &[]).await.cache(), "MISS");
 
-    for method in ["POST", "PUT", "PATCH", "DELETE"] {
+    for method in ["POST", "PUT", "PATCH", "DELETE", "UNHEARD-OF"] {
+        assert_eq!(seawall.get("/form", &[]).await.cache(), "MISS");
+        assert_eq!(seawall.get("/form", &[]).await.cache(), "HIT");
         let response = seawall.send(method, "/form", &[], "a=1").await;
         assert_eq!(response.text(), format!("{method} a=1"));
         assert_eq!(response.cache(), "DYNAMIC");
     }
     let page = seawall.get("/form", &[]).await;
-    assert_eq!((page.text(), page.cache()), ("GET ", "HIT"));
+    assert_eq!((page.text(), page.cache()), ("GET ", "MISS"));
 }
 
 #[tokio::test]
