@@ -326,7 +326,7 @@ mod tests {
         let many = format!(r#"{{"tags": [{}"a"]}}"#, r#""a","#.repeat(100));
         for (json, why) in [
             ("", "not a purge request: EOF"),
-            ("[]", "not a purge request"),
+            ("7", "not a purge request"),
             ("{}", "nothing to purge"),
             (r#"{"tags": []}"#, "nothing to purge"),
             (r#"{"purge_everything": false}"#, "nothing to purge"),
