@@ -6,12 +6,15 @@
 pub mod diagnostics;
 mod file;
 mod interpolate;
+mod key;
+mod listen;
 mod pool;
 mod presets;
 mod purge;
 mod reader;
 mod resolve;
 mod secret;
+mod ttl;
 mod units;
 mod zone;
 

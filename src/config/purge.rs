@@ -21,8 +21,9 @@ pub struct Purge {
 
 /// Reads the section; `None` when it has no usable token.
 pub(super) fn read_purge(section: Section<'_>) -> Option<Purge> {
-    section.required_string("token", "\"${SEAWALL_PURGE_TOKEN}\"");
-    let token = read_secret(&section, "token");
+    let token = section
+        .required_string("token", "\"${SEAWALL_PURGE_TOKEN}\"")
+        .and_then(|text| read_secret(&section, "token", text));
     let allow = match section.strings("allow") {
         Some(networks) => networks
             .into_iter()

@@ -4,7 +4,7 @@ use std::fmt;
 
 use subtle::ConstantTimeEq;
 
-use super::reader::Section;
+use super::reader::{Located, Section};
 
 /// Shorter ones can be guessed.
 const SHORTEST: usize = 16;
@@ -36,9 +36,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Reads a token; faults do not repeat it.
-pub(super) fn read_secret(section: &Section<'_>, key: &'static str) -> Option<Secret> {
-    let text = section.string(key)?;
+/// Takes `text`, the value of `key`, for a token; faults do not repeat it.
+pub(super) fn read_secret(
+    section: &Section<'_>,
+    key: &str,
+    text: Located<String>,
+) -> Option<Secret> {
     let why = if text.value.len() < SHORTEST {
         format!("`{key}` must have at least {SHORTEST} characters")
     } else if !text.value.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -47,7 +50,8 @@ pub(super) fn read_secret(section: &Section<'_>, key: &'static str) -> Option<Se
         return Some(Secret::new(text.value));
     };
     let help = "`openssl rand -hex 32` makes a good one".to_owned();
-    section.reader.fault(text.span, why, Some(help));
+    // The place of the value would show it.
+    section.reader.fault(section.span.clone(), why, Some(help));
     None
 }
 
