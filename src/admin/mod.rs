@@ -4,7 +4,7 @@
 pub(crate) mod audit;
 mod purge;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::{Response, StatusCode, header};
@@ -13,20 +13,11 @@ use pingora_core::protocols::http::ServerSession;
 use serde::Serialize;
 
 use crate::origin::ReplicaReport;
-use crate::purge::{Limiter, PurgeOutcome, PurgeRequest, Purger};
 use crate::server::{Runtime, Shared};
 
 /// Answers operators.
 pub struct Admin {
     shared: Arc<Shared>,
-    limiter: Mutex<Limiter>,
-}
-
-/// Stands in for the store, which does not purge yet.
-impl Purger for Shared {
-    fn purge(&self, _zone: Option<&str>, _request: &PurgeRequest) -> PurgeOutcome {
-        PurgeOutcome::default()
-    }
 }
 
 #[derive(Serialize)]
@@ -47,10 +38,7 @@ struct PoolReadiness<'a> {
 impl Admin {
     /// An admin interface to `shared`.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            limiter: Mutex::default(),
-        }
+        Self { shared }
     }
 
     fn metrics(&self) -> Response<Vec<u8>> {
@@ -81,7 +69,13 @@ impl ServeHttp for Admin {
             let runtime = self.shared.runtime();
             if request.method == http::Method::POST {
                 let purger = self.shared.clone();
-                return purge::answer(session, route, &runtime.config, &self.limiter, purger).await;
+                let limiter = &self.shared.purge_limiter;
+                let response =
+                    purge::answer(session, route, &runtime.config, limiter, purger).await;
+                if !response.status().is_success() {
+                    self.shared.metrics.purge_refused();
+                }
+                return response;
             }
             return if reads {
                 purge::usage(&runtime.config)

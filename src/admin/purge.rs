@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use pingora_core::protocols::http::ServerSession;
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::purge::access::token;
 use crate::purge::{
-    Limiter, PurgeOutcome, PurgeRequest, Purger, Refusal, ScopeError, authorise, parse_json, scopes,
+    Limiter, PurgeOutcome, PurgeRequest, Purger, Refusal, ScopeError, admit, parse_json, scopes,
 };
 
 const LARGEST_BODY: usize = 256 << 10;
@@ -80,7 +80,8 @@ struct Outcome {
 struct Failure {
     status: StatusCode,
     message: String,
-    retry_after: Option<Duration>,
+    /// In seconds.
+    retry_after: Option<u64>,
 }
 
 impl Failure {
@@ -96,7 +97,10 @@ impl Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN);
-        Self::new(status, refusal)
+        Self {
+            retry_after: refusal.retry_after(),
+            ..Self::new(status, refusal)
+        }
     }
 }
 
@@ -131,7 +135,13 @@ async fn attempt(
     purger: Arc<dyn Purger>,
 ) -> Result<(PurgeRequest, PurgeOutcome), Failure> {
     let headers = &session.req_header().headers;
-    admit(headers, client, config, limiter, clock::uptime())?;
+    admit(
+        config.purge.as_ref(),
+        &mut limiter.lock().unwrap_or_else(PoisonError::into_inner),
+        token(headers),
+        client,
+        clock::uptime(),
+    )?;
     let body = read_body(session).await?;
     let request = understand(&body, route, config)?;
     let zone = route.zone.map(str::to_owned);
@@ -143,26 +153,6 @@ async fn attempt(
     carried_out
         .await
         .map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error))
-}
-
-/// Who may purge now.
-fn admit(
-    headers: &HeaderMap,
-    client: IpAddr,
-    config: &Config,
-    limiter: &Mutex<Limiter>,
-    now: Duration,
-) -> Result<(), Failure> {
-    let purge = config.purge.as_ref().ok_or(Refusal::Off)?;
-    authorise(purge, token(headers), client)?;
-    let mut limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
-    limiter.take(purge.rate, now).map_err(|wait| Failure {
-        retry_after: Some(wait),
-        ..Failure::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            format!("more than {} purges a minute", purge.rate),
-        )
-    })
 }
 
 fn understand(body: &[u8], route: Route<'_>, config: &Config) -> Result<PurgeRequest, Failure> {
@@ -249,8 +239,7 @@ fn failed(failure: &Failure) -> Response<Vec<u8>> {
             HeaderValue::from_static("Bearer realm=\"purge\""),
         );
     }
-    if let Some(wait) = failure.retry_after {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    if let Some(seconds) = failure.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
@@ -280,8 +269,6 @@ mod tests {
     use super::*;
     use crate::config::parse;
 
-    const TOKEN: &str = "Bearer 0123456789abcdef";
-
     fn config(purge: &str) -> Config {
         let source = format!(
             "listen = \"[::]:1\"\npools.app.servers = \"http://127.0.0.1:2\"\n\
@@ -294,43 +281,9 @@ mod tests {
         config("[purge]\ntoken = \"0123456789abcdef\"\nrate = 2")
     }
 
-    fn status(config: &Config, token: Option<&'static str>, client: &str) -> Option<u16> {
-        let mut headers = HeaderMap::new();
-        if let Some(token) = token {
-            headers.insert(header::AUTHORIZATION, HeaderValue::from_static(token));
-        }
-        let limiter = Mutex::default();
-        admit(
-            &headers,
-            client.parse().unwrap(),
-            config,
-            &limiter,
-            Duration::ZERO,
-        )
-        .err()
-        .map(|failure| failure.status.as_u16())
-    }
-
-    #[test]
-    fn purges_need_configuration_address_and_token() {
-        let here = "127.0.0.1";
-        assert_eq!(status(&on(), Some(TOKEN), here), None);
-        assert_eq!(status(&config(""), Some(TOKEN), here), Some(403));
-        assert_eq!(status(&on(), Some(TOKEN), "10.0.0.1"), Some(403));
-        assert_eq!(status(&on(), None, here), Some(401));
-        assert_eq!(status(&on(), Some("Bearer no"), here), Some(401));
-    }
-
     #[test]
     fn purges_beyond_the_rate_are_told_when_to_come_again() {
-        let config = on();
-        let limiter = Mutex::default();
-        let mut headers = HeaderMap::new();
-        headers.insert(header::AUTHORIZATION, HeaderValue::from_static(TOKEN));
-        let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let admit = || admit(&headers, client, &config, &limiter, Duration::ZERO);
-        assert!(admit().is_ok() && admit().is_ok());
-        let response = failed(&admit().unwrap_err());
+        let response = failed(&Refusal::TooMany(Duration::from_millis(29_500)).into());
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(response.headers()[header::RETRY_AFTER], "30");
     }

@@ -90,7 +90,12 @@ pub(super) fn content_length(fields: &HeaderMap) -> Option<u64> {
 /// The fields of a 304 made from a response: RFC 9110 §15.4.5 leaves out what describes the content.
 pub(super) fn not_modified(fields: &HeaderMap) -> HeaderMap {
     let mut fields = fields.clone();
-    for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_RANGE] {
+    for name in [
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        CONTENT_ENCODING,
+        CONTENT_RANGE,
+    ] {
         fields.remove(name);
     }
     fields
@@ -136,7 +141,8 @@ pub(super) fn send(
             // not new when it came would lose its age (RFC 9111 §5.1).
             let age = current_age(head, exchange, now).as_secs();
             // RFC 9111 §5.1: Age says that the origin was not asked for this request.
-            let asked = matches!(status.outcome, Outcome::Forwarded(forwarded) if !forwarded.collapsed);
+            let asked =
+                matches!(status.outcome, Outcome::Forwarded(forwarded) if !forwarded.collapsed);
             let told = exchange.times.is_some() && !asked;
             if lookup && (told || age > 0 || head.headers.contains_key(AGE)) {
                 head.insert_header(AGE, age.to_string())?;

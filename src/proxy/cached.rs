@@ -88,7 +88,9 @@ impl Request<'_> {
         if let Stock::Selected(stored, _) = &stock
             && !stored.content.is_complete()
         {
-            return self.from_parts(session, exchange, stored, &stock, now).await;
+            return self
+                .from_parts(session, exchange, stored, &stock, now)
+                .await;
         }
         let decision = decide_reuse(
             &self.lookup.control,
@@ -235,8 +237,8 @@ impl Request<'_> {
         exchange.forward = reason;
         // RFC 9110 §13.1.1: these are for the origin to judge.
         let fields = &self.lookup.head.headers;
-        let for_origin =
-            fields.contains_key(header::IF_MATCH) || fields.contains_key(header::IF_UNMODIFIED_SINCE);
+        let for_origin = fields.contains_key(header::IF_MATCH)
+            || fields.contains_key(header::IF_UNMODIFIED_SINCE);
         if self.lookup.head.method == Method::HEAD || for_origin || self.lookup.control.no_store {
             return Ok(Round::Alone);
         }
@@ -439,8 +441,7 @@ impl Request<'_> {
     ) -> Result<Round> {
         let now = clock::now();
         let reason = exchange.forward;
-        let collapsed =
-            |status, ttl| CacheStatus::collapsed(reason, status, Storing::Unknown, ttl);
+        let collapsed = |status, ttl| CacheStatus::collapsed(reason, status, Storing::Unknown, ttl);
         match landed {
             Landed::Passing => Ok(Round::Alone),
             Landed::Stored(stored) => {

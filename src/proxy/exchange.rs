@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderValue, StatusCode, Version};
 use pingora_http::RequestHeader;
 
+use super::passing::Posted;
 use crate::cache::eligibility::RequestDecision;
 use crate::cache::key::short_hash;
 use crate::cache::reuse::{ForwardReason, StoredTimes};
@@ -15,7 +16,6 @@ use crate::cache::status::CacheStatus;
 use crate::origin::{FetchFailure, FetchReport, OriginPool, Permit, Replica};
 use crate::request::{RequestView, Scheme};
 use crate::server::{Runtime, Site};
-use super::passing::Posted;
 use crate::store::StoreKey;
 use crate::zone::Authority;
 

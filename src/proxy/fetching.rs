@@ -118,7 +118,9 @@ impl Observer for Watcher<'_> {
     }
 
     fn failed(&mut self, failure: FetchFailure) {
-        self.shared.metrics.origin_failure(self.pool, failure.kind());
+        self.shared
+            .metrics
+            .origin_failure(self.pool, failure.kind());
     }
 
     fn interim(&mut self, head: &ResponseHeader) {
@@ -243,7 +245,13 @@ impl Fetch {
     /// No answer: those who wait fall back on what is stored, or fail alike.
     fn fail(&mut self, failure: FetchFailure, report: FetchReport) {
         self.land(Landed::Failed(failure, None), clock::now());
-        self.tell(ArrivedResult::Failed(failure), Storing::Unknown, None, None, report);
+        self.tell(
+            ArrivedResult::Failed(failure),
+            Storing::Unknown,
+            None,
+            None,
+            report,
+        );
     }
 
     /// Tells those who follow. Only what is fresh may be followed from now on: later requests begin
@@ -403,7 +411,9 @@ impl Fetch {
             return true;
         };
         let range = ContentRange::of(&head.headers);
-        let fits = range.as_ref().is_some_and(|range| range.first == missing.first)
+        let fits = range
+            .as_ref()
+            .is_some_and(|range| range.first == missing.first)
             && may_combine(&stored.fields, &head.headers);
         if !fits {
             return true;
@@ -577,8 +587,8 @@ impl Fetch {
 
     /// How long the body will be, if that is known.
     fn expected_length(&self, fill: &Fill) -> Option<u64> {
-        let bodiless = self.lookup.head.method == Method::HEAD
-            || matches!(fill.status.as_u16(), 204 | 304);
+        let bodiless =
+            self.lookup.head.method == Method::HEAD || matches!(fill.status.as_u16(), 204 | 304);
         if bodiless {
             Some(0)
         } else {
@@ -628,12 +638,7 @@ impl Fetch {
     }
 
     /// A 206 becomes part of what is stored, where that is the same representation (RFC 9111 §3.4).
-    fn with_part(
-        &self,
-        fields: &mut HeaderMap,
-        range: &ContentRange,
-        body: Arc<Body>,
-    ) -> Content {
+    fn with_part(&self, fields: &mut HeaderMap, range: &ContentRange, body: Arc<Body>) -> Content {
         fields.remove(header::CONTENT_RANGE);
         let part = Part {
             first: range.first,
@@ -658,7 +663,13 @@ impl Fetch {
             return;
         };
         let length = stored.content.complete_length().unwrap_or_default();
-        match head_update(stored.status, &stored.fields, length, head.status, &head.headers) {
+        match head_update(
+            stored.status,
+            &stored.fields,
+            length,
+            head.status,
+            &head.headers,
+        ) {
             HeadUpdate::Freshens => {
                 self.freshened(stored, &head.headers, times);
             }

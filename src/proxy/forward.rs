@@ -7,8 +7,8 @@ use pingora_error::Result;
 use pingora_http::RequestHeader;
 
 use super::exchange::SiteRequest;
-use crate::cache::eligibility::RequestDecision;
 use crate::cache::device::device;
+use crate::cache::eligibility::RequestDecision;
 use crate::cache::settings::LanguageKey;
 use crate::fields::accept_encoding::AcceptedCodings;
 use crate::fields::accept_language;

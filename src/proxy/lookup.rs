@@ -138,9 +138,7 @@ impl Lookup {
     /// What fetches of this request are collapsed by. `vary` is what responses under this key are
     /// known to vary by, `range` the Range that is forwarded.
     pub(super) fn flight(&self, vary: Option<&Vary>, range: Option<&HeaderValue>) -> FlightKey {
-        let mut selecting = self
-            .selecting_key(vary.unwrap_or(&Vary::None))
-            .to_vec();
+        let mut selecting = self.selecting_key(vary.unwrap_or(&Vary::None)).to_vec();
         if let Some(range) = range {
             selecting.push(b'=');
             selecting.extend_from_slice(range.as_bytes());

@@ -25,7 +25,6 @@ use crate::fields::request_control::RequestControl;
 use crate::fields::tags::cache_tags;
 use crate::fields::validators::Validators;
 use crate::purge::{Generation, Mode, Scope, Target, UrlTarget, purge_method, url_keys};
-use crate::server::PurgeRefusal;
 use crate::store::{Body, Content, MemoryStore, Selection, StoreKey, StoredResponse, Subject};
 use crate::zone::Authority;
 
@@ -120,9 +119,7 @@ pub(super) fn answered(
     .collect();
     if !scopes.is_empty() {
         store.purge(&scopes, Mode::Hard, now);
-        store
-            .purges
-            .forget_before(gateway.flights.oldest());
+        store.purges.forget_before(gateway.flights.oldest());
     }
     if asked.method == Method::POST
         && post_may_fill(&request.view(asked), &request.settings)
@@ -236,13 +233,9 @@ async fn purge(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange
             });
             (200, None, body)
         }
-        Err(PurgeRefusal {
-            status,
-            retry_after,
-            message,
-        }) => {
-            let body = serde_json::json!({ "success": false, "error": message });
-            (status, retry_after, body)
+        Err(refusal) => {
+            let body = serde_json::json!({ "success": false, "error": refusal.to_string() });
+            (refusal.status(), refusal.retry_after(), body)
         }
     };
     let body = format!("{body}\n");
@@ -251,7 +244,7 @@ async fn purge(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange
     head.insert_header(header::CONTENT_LENGTH, body.len().to_string())?;
     head.insert_header(header::CACHE_CONTROL, "no-store")?;
     if let Some(wait) = retry_after {
-        head.insert_header(header::RETRY_AFTER, wait.as_secs().max(1).to_string())?;
+        head.insert_header(header::RETRY_AFTER, wait.to_string())?;
     }
     let told = self::status(exchange);
     answer::send(&mut head, exchange, &told, clock::now())?;

@@ -108,7 +108,15 @@ pub(super) async fn response(
     let validators = Validators::of(fields);
     if evaluate(&head.method, &head.headers, status, &validators) == Condition::NotModified {
         let fields = answer::not_modified(fields);
-        return write(session, exchange, StatusCode::NOT_MODIFIED, fields, told, Body::None).await;
+        return write(
+            session,
+            exchange,
+            StatusCode::NOT_MODIFIED,
+            fields,
+            told,
+            Body::None,
+        )
+        .await;
     }
     let outcome = match source.length() {
         Some(length) if status == StatusCode::OK => {
@@ -124,7 +132,11 @@ pub(super) async fn response(
             write(session, exchange, status, fields, told, body).await
         }
         RangeOutcome::Unsatisfiable => {
-            insert(&mut fields, header::CONTENT_RANGE, format!("bytes */{total}"));
+            insert(
+                &mut fields,
+                header::CONTENT_RANGE,
+                format!("bytes */{total}"),
+            );
             insert(&mut fields, header::CONTENT_LENGTH, "0");
             let status = StatusCode::RANGE_NOT_SATISFIABLE;
             write(session, exchange, status, fields, told, Body::None).await
@@ -160,7 +172,11 @@ async fn one_range(
     range: Range<u64>,
     told: CacheStatus,
 ) -> Result<()> {
-    insert(&mut fields, header::CONTENT_RANGE, content_range(&range, source.length()));
+    insert(
+        &mut fields,
+        header::CONTENT_RANGE,
+        content_range(&range, source.length()),
+    );
     insert(
         &mut fields,
         header::CONTENT_LENGTH,

@@ -1,10 +1,12 @@
 //! Who may purge: an address from the list, with the token.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use super::limiter::Limiter;
 use crate::config::Purge;
 
 /// Why a purge is refused.
@@ -22,6 +24,9 @@ pub enum Refusal {
     /// The token is another.
     #[error("the token is wrong")]
     WrongToken,
+    /// The rate is exceeded; the next one may come after this time.
+    #[error("more purges than `rate` allows a minute")]
+    TooMany(Duration),
 }
 
 impl Refusal {
@@ -30,8 +35,33 @@ impl Refusal {
         match self {
             Self::Off | Self::Address => 403,
             Self::NoToken | Self::WrongToken => 401,
+            Self::TooMany(_) => 429,
         }
     }
+
+    /// Whole seconds after which to try again.
+    pub fn retry_after(self) -> Option<u64> {
+        match self {
+            Self::TooMany(wait) => Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
+            _ => None,
+        }
+    }
+}
+
+/// Whether `client`, which sent `token`, may purge now, at the monotonic time `now`.
+///
+/// # Errors
+/// Why not.
+pub fn admit(
+    config: Option<&Purge>,
+    limiter: &mut Limiter,
+    token: Option<&[u8]>,
+    client: IpAddr,
+    now: Duration,
+) -> Result<(), Refusal> {
+    let config = config.ok_or(Refusal::Off)?;
+    authorise(config, token, client)?;
+    limiter.take(config.rate, now).map_err(Refusal::TooMany)
 }
 
 /// Whether `client`, which sent `token`, may purge.

@@ -10,7 +10,7 @@ pub mod limiter;
 pub mod request;
 pub mod scope;
 
-pub use access::{Refusal, authorise, purge_method};
+pub use access::{Refusal, admit, purge_method};
 pub use journal::{Generation, Journal, Mode, Subject, Verdict};
 pub use limiter::Limiter;
 pub use request::{PurgeError, PurgeRequest, PurgeTarget, UrlTarget, parse_json};

@@ -12,13 +12,12 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 
 pub use assemble::{StartError, serve};
-pub use purging::PurgeRefusal;
 pub use reload::load_config;
 pub use runtime::{Runtime, Site};
 
 use crate::observe::{AccessLog, Metrics};
-use crate::store::MemoryStore;
 use crate::purge::Limiter;
+use crate::store::MemoryStore;
 use drain::InFlight;
 
 /// What every part of the process sees.

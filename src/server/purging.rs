@@ -2,63 +2,16 @@
 
 use std::net::IpAddr;
 use std::sync::PoisonError;
-use std::time::Duration;
 
 use super::Shared;
+use crate::admin::audit;
 use crate::clock;
 use crate::config::Zone;
 use crate::purge::{
-    Mode, PurgeOutcome, PurgeRequest, Purger, Refusal, Scope, Target, UrlTarget, authorise, scopes,
-    url_keys,
+    Mode, PurgeOutcome, PurgeRequest, PurgeTarget, Purger, Refusal, UrlTarget, admit, scopes,
 };
 
-/// Why a purge is not carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PurgeRefusal {
-    /// The status that says so.
-    pub status: u16,
-    /// When to try again.
-    pub retry_after: Option<Duration>,
-    /// For the client.
-    pub message: String,
-}
-
 impl Shared {
-    /// Checks that `client`, which sent `token`, may purge now; `what` goes into the audit log when
-    /// not.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn may_purge(
-        &self,
-        token: Option<&[u8]>,
-        client: IpAddr,
-        what: &str,
-    ) -> Result<(), PurgeRefusal> {
-        let runtime = self.runtime();
-        let refused = |status, retry_after, message: String| {
-            tracing::warn!(target: "audit", %client, what, reason = message, "purge refused");
-            self.metrics.purge_refused();
-            Err(PurgeRefusal {
-                status,
-                retry_after,
-                message,
-            })
-        };
-        let Some(config) = &runtime.config.purge else {
-            return refused(Refusal::Off.status(), None, Refusal::Off.to_string());
-        };
-        if let Err(refusal) = authorise(config, token, client) {
-            return refused(refusal.status(), None, refusal.to_string());
-        }
-        let mut limiter = self.purge_limiter.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = limiter.take(config.rate, clock::uptime());
-        match taken {
-            Ok(()) => Ok(()),
-            Err(wait) => refused(429, Some(wait), "too many purges".to_owned()),
-        }
-    }
-
     /// Purges one URL with all its variants, for the PURGE method.
     ///
     /// # Errors
@@ -70,22 +23,31 @@ impl Shared {
         zone: &Zone,
         url: &UrlTarget,
         soft: bool,
-    ) -> Result<PurgeOutcome, PurgeRefusal> {
-        let what = format!("{}{}", url.authority.as_str(), url.path);
-        self.may_purge(token, client, &what)?;
-        let scopes: Vec<Scope> = url_keys(url, zone)
-            .into_iter()
-            .map(|key| Scope {
-                zone: None,
-                target: Target::Key(key),
-            })
-            .collect();
-        let outcome = self.store.purge(&scopes, mode(soft), clock::now());
-        self.metrics.purged(outcome.objects);
-        tracing::info!(
-            target: "audit", %client, what, soft, objects = outcome.objects, bytes = outcome.bytes,
-            "purged"
-        );
+    ) -> Result<PurgeOutcome, Refusal> {
+        let request = PurgeRequest {
+            targets: vec![PurgeTarget::Url(url.clone())],
+            soft,
+            dry_run: false,
+        };
+        let runtime = self.runtime();
+        let admitted = {
+            let limiter = self.purge_limiter.lock();
+            let mut limiter = limiter.unwrap_or_else(PoisonError::into_inner);
+            let config = runtime.config.purge.as_ref();
+            admit(config, &mut limiter, token, client, clock::uptime())
+        };
+        if let Err(refusal) = admitted {
+            self.metrics.purge_refused();
+            audit::refused(
+                client,
+                Some(&zone.name),
+                refusal.status(),
+                &refusal.to_string(),
+            );
+            return Err(refusal);
+        }
+        let outcome = self.purge(Some(&zone.name), &request);
+        audit::purged(client, Some(&zone.name), &request, outcome);
         Ok(outcome)
     }
 }

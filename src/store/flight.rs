@@ -152,7 +152,9 @@ impl<L: Clone> Lead<L> {
 
     /// Tells the followers, present and future, how it went.
     pub fn land(&self, landing: L) {
-        self.flight.landing.send_replace(Some(Landing::Landed(landing)));
+        self.flight
+            .landing
+            .send_replace(Some(Landing::Landed(landing)));
     }
 }
 
