@@ -49,7 +49,7 @@ HERDS = ["cold", "private", "private again", "closed", "503"]
 
 async def main():
     raise_open_files_limit()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
     origin = Origin()
     async with contextlib.AsyncExitStack() as stack:
         server = await asyncio.start_server(origin.connection, "127.0.0.1", 0, backlog=4096)
@@ -99,7 +99,7 @@ class Origin:
         self.requests = self.outstanding = self.most = 0
 
     async def connection(self, reader, writer):
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 path = head.split(b" ", 2)[1].decode()
@@ -207,4 +207,7 @@ def raise_open_files_limit():
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    try:
+        sys.exit(asyncio.run(main()))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit(130)
