@@ -7,16 +7,17 @@ use http::{
     header::{AGE, CACHE_CONTROL, EXPIRES, PRAGMA, SET_COOKIE},
 };
 
+use super::control::is_restricted_anywhere;
 use super::settings::BrowserTtl;
-use crate::fields::cache_control::CacheControl;
 
 /// How the response's age is shown to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAge {
     /// Send Age and the origin's Date: the client's lifetime began at the origin.
     Continue,
-    /// Send no Age and a Date of now: the lifetime given here begins now. Otherwise an object
-    /// that is older at the edge than the browser TTL would never be fresh in any browser.
+    /// Send a Date of now, and an Age of 0 with what comes from the store (RFC 9111 §5.1): the
+    /// lifetime given here begins now. Otherwise an object that is older at the edge than the
+    /// browser TTL would never be fresh in any browser.
     Restart,
 }
 
@@ -25,7 +26,9 @@ pub enum ClientAge {
 /// An override applies to successful responses, 304, 301 and 308 only, so that no error or
 /// temporary redirect becomes long-lived or immutable; and never to a response that is
 /// `no-store`, `private` or sets a cookie, which it would make public. A bypass applies to every
-/// response. Rewriting removes Expires and Pragma, which would contradict it.
+/// response. Rewriting removes Expires and Pragma, which would contradict it. An Age among
+/// `headers` becomes 0 where the lifetime restarts; one is not added, as what the origin has just
+/// sent has none.
 pub fn apply_browser_ttl(
     headers: &mut HeaderMap,
     ttl: BrowserTtl,
@@ -38,7 +41,9 @@ pub fn apply_browser_ttl(
         }
         BrowserTtl::Override { ttl, immutable } if may_override(headers, status) => {
             replace_cache_control(headers, public_for(ttl, immutable));
-            headers.remove(AGE);
+            if headers.contains_key(AGE) {
+                headers.insert(AGE, HeaderValue::from_static("0"));
+            }
             ClientAge::Restart
         }
         BrowserTtl::Override { .. } | BrowserTtl::RespectOrigin => ClientAge::Continue,
@@ -46,10 +51,8 @@ pub fn apply_browser_ttl(
 }
 
 fn may_override(headers: &HeaderMap, status: StatusCode) -> bool {
-    let control = CacheControl::of(headers);
     (status.is_success() || matches!(status.as_u16(), 301 | 304 | 308))
-        && !control.no_store
-        && !control.private
+        && !is_restricted_anywhere(headers)
         && !headers.contains_key(SET_COOKIE)
 }
 
@@ -96,7 +99,10 @@ mod tests {
         ];
         for status in [200, 203, 206, 301, 304, 308] {
             let (headers, age) = apply(YEAR, status, &origin);
-            let expected = map(&[("cache-control", "public, max-age=31536000, immutable")]);
+            let expected = map(&[
+                ("cache-control", "public, max-age=31536000, immutable"),
+                ("age", "0"),
+            ]);
             assert_eq!(headers, expected, "{status}");
             assert_eq!(age, ClientAge::Restart);
         }
@@ -122,6 +128,7 @@ mod tests {
         for field in [
             ("cache-control", "private, max-age=5"),
             ("cache-control", "no-store"),
+            ("cdn-cache-control", "private"),
             ("set-cookie", "a=b"),
         ] {
             assert_eq!(apply(YEAR, 200, &[field]).0, map(&[field]));

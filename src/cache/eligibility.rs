@@ -72,6 +72,20 @@ pub fn eligibility(request: &RequestView<'_>, settings: &CacheSettings) -> Reque
     bypass_reason(request, settings).map_or(RequestDecision::Lookup, RequestDecision::Bypass)
 }
 
+/// Whether the answer to a POST may be stored for later GETs (RFC 9110 §9.3.3), as far as the
+/// request goes: the settings allow it, and a GET like it could be looked up. The POST itself
+/// always goes to the origin.
+pub fn post_may_fill(request: &RequestView<'_>, settings: &CacheSettings) -> bool {
+    let as_get = RequestView {
+        method: &Method::GET,
+        has_body: false,
+        ..*request
+    };
+    *request.method == Method::POST
+        && settings.cache_post.value
+        && bypass_reason(&as_get, settings).is_none()
+}
+
 fn bypass_reason(request: &RequestView<'_>, settings: &CacheSettings) -> Option<BypassReason> {
     if !matches!(*request.method, Method::GET | Method::HEAD) {
         return Some(BypassReason::Method);
@@ -133,6 +147,34 @@ mod tests {
             };
             assert_eq!(eligibility(&request, &settings()), expected, "{method}");
         }
+    }
+
+    #[test]
+    fn rfc9110_9_3_3_a_post_may_fill_the_cache_where_a_rule_says_so() {
+        let headers = HeaderMap::new();
+        let post = RequestView {
+            method: &Method::POST,
+            has_body: true,
+            ..get("/", &headers)
+        };
+        assert!(!post_may_fill(&post, &settings()));
+        let mut allowing = settings();
+        allowing.cache_post = by_rule(true);
+        assert!(post_may_fill(&post, &allowing));
+        assert_eq!(
+            eligibility(&post, &allowing),
+            RequestDecision::Bypass(BypassReason::Method)
+        );
+        let session = RequestView {
+            session_cookie: true,
+            ..post
+        };
+        assert!(!post_may_fill(&session, &allowing));
+        let put = RequestView {
+            method: &Method::PUT,
+            ..post
+        };
+        assert!(!post_may_fill(&put, &allowing));
     }
 
     #[test]

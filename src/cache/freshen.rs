@@ -1,8 +1,9 @@
-//! Freshening a stored response with a 304 (RFC 9111 §3.2 and §4.3.4).
+//! Freshening stored responses with a 304 (RFC 9111 §3.2 and §4.3.4) or the answer to a HEAD
+//! (§4.3.5).
 
 use http::{
-    HeaderMap,
-    header::{AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG},
+    HeaderMap, HeaderName, StatusCode,
+    header::{AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, LAST_MODIFIED},
 };
 
 use crate::fields::{hop_by_hop, validators::Validators};
@@ -17,19 +18,31 @@ pub enum Freshening {
     OtherRepresentation,
 }
 
-/// Updates the fields of a stored response from a 304, all lines of each replaced.
-///
-/// Not taken over: what is never stored (hop-by-hop, proxy authentication, cookies), and
-/// Content-Length, Content-Encoding and Content-Range, which describe the bytes already stored. A
-/// stored entity tag stays too: it matched, and a weak one must not become strong.
-/// Age and Date always come from the 304: what it leaves out is as of now.
+/// Updates the fields of the one stored response that was offered, from a 304.
 pub fn freshen(stored: &mut HeaderMap, not_modified: &HeaderMap) -> Freshening {
     if !selects(stored, not_modified) {
         return Freshening::OtherRepresentation;
     }
-    let mut update = not_modified.clone();
+    update(stored, not_modified);
+    Freshening::Freshened
+}
+
+/// Updates the fields of a stored response, all lines of each replaced (RFC 9111 §3.2).
+///
+/// Not taken over: what is never stored (hop-by-hop, proxy authentication, cookies), and the
+/// fields that describe the bytes already stored. A stored entity tag stays too: it matched, and a
+/// weak one must not become strong. Age and Date always come from the update: what it leaves out
+/// is as of now.
+pub fn update(stored: &mut HeaderMap, from: &HeaderMap) {
+    let mut update = from.clone();
     hop_by_hop::strip_for_storing(&mut update);
-    for name in [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE] {
+    for name in [
+        CONTENT_ENCODING,
+        CONTENT_LENGTH,
+        CONTENT_RANGE,
+        CONTENT_DIGEST,
+        CONTENT_MD5,
+    ] {
         update.remove(name);
     }
     if stored.contains_key(ETAG) {
@@ -44,7 +57,87 @@ pub fn freshen(stored: &mut HeaderMap, not_modified: &HeaderMap) -> Freshening {
             stored.append(name, value.clone());
         }
     }
-    Freshening::Freshened
+}
+
+/// RFC 9530 §2.
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+
+/// Which of several stored responses a 304 is about (RFC 9111 §4.3.4), by their positions: all
+/// with the strong validator that it names, or the latest that its weak one fits. One that names
+/// nothing is about the stored response only when there is no other.
+pub fn selected_by(not_modified: &HeaderMap, stored: &[&HeaderMap]) -> Vec<usize> {
+    if let [one] = stored {
+        return if selects(one, not_modified) {
+            vec![0]
+        } else {
+            Vec::new()
+        };
+    }
+    let new = Validators::of(not_modified);
+    let fits = |old: &Validators<'_>| match (new.etag, old.etag) {
+        (Some(new), Some(old)) => new.matches_weakly(&old),
+        (Some(_), None) => false,
+        (None, _) => new.last_modified.is_some() && new.last_modified == old.last_modified,
+    };
+    let fitting = stored
+        .iter()
+        .enumerate()
+        .map(|(position, headers)| (position, Validators::of(headers)))
+        .filter(|(_, old)| fits(old));
+    let strong =
+        new.has_strong_etag() || (new.etag.is_none() && new.strong_last_modified().is_some());
+    if strong {
+        fitting.map(|(position, _)| position).collect()
+    } else {
+        let latest = fitting.max_by_key(|(position, old)| (old.date, *position));
+        latest.map(|(position, _)| position).into_iter().collect()
+    }
+}
+
+/// What the answer to a HEAD makes of a stored response to GET (RFC 9111 §4.3.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadUpdate {
+    /// It describes the stored response: update its fields from it, and decide about storing anew.
+    Freshens,
+    /// The representation has changed: the stored response is stale from now on.
+    Outdates,
+    /// It is not a 200, and says nothing about it.
+    Nothing,
+}
+
+/// Compares the answer to a HEAD with a stored response of `stored_length` bytes: every validator
+/// and the length that the answer names must be the stored ones.
+pub fn head_update(
+    stored_status: StatusCode,
+    stored: &HeaderMap,
+    stored_length: u64,
+    head_status: StatusCode,
+    head: &HeaderMap,
+) -> HeadUpdate {
+    if head_status != StatusCode::OK {
+        return HeadUpdate::Nothing;
+    }
+    let same = |name: &HeaderName| {
+        !head.contains_key(name) || head.get_all(name).iter().eq(stored.get_all(name).iter())
+    };
+    let same_length = head.get_all(CONTENT_LENGTH).iter().all(|length| {
+        let length = length
+            .to_str()
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
+        length == Some(stored_length)
+    });
+    let described = stored_status == StatusCode::OK
+        && same(&ETAG)
+        && same(&LAST_MODIFIED)
+        && same(&CONTENT_ENCODING)
+        && same_length;
+    if described {
+        HeadUpdate::Freshens
+    } else {
+        HeadUpdate::Outdates
+    }
 }
 
 /// RFC 9111 §4.3.4, for the one response that was offered: its entity tag must be the one that
@@ -168,5 +261,63 @@ mod tests {
             );
             assert_eq!(headers, map(stored), "nor does a weak tag become strong");
         }
+    }
+
+    #[test]
+    fn rfc9111_4_3_4_a_304_selects_among_several_stored_responses() {
+        let (old, new) = (http_date(-60), http_date(0));
+        let (old, new) = (old.as_str(), new.as_str());
+        let stored = [
+            map(&[("etag", "\"a\""), ("date", new)]),
+            map(&[("etag", "W/\"a\""), ("date", old)]),
+            map(&[("etag", "\"b\""), ("last-modified", old), ("date", old)]),
+            map(&[("last-modified", old), ("date", new)]),
+        ];
+        let stored: Vec<_> = stored.iter().collect();
+        let table: [(&[(&'static str, &str)], &[usize]); 7] = [
+            (&[("etag", "\"a\"")], &[0, 1]),
+            (&[("etag", "W/\"a\"")], &[0]),
+            (&[("etag", "\"c\"")], &[]),
+            (&[("etag", "\"c\""), ("last-modified", old)], &[]),
+            (&[("last-modified", old), ("date", new)], &[2, 3]),
+            (&[("last-modified", old)], &[3]),
+            (&[], &[]),
+        ];
+        for (fields, expected) in table {
+            assert_eq!(selected_by(&map(fields), &stored), expected, "{fields:?}");
+        }
+        assert_eq!(selected_by(&map(&[]), &[&map(&[("etag", "\"a\"")])]), [0]);
+        assert!(selected_by(&map(&[("etag", "\"b\"")]), &[&map(&[("etag", "\"a\"")])]).is_empty());
+        assert!(selected_by(&map(&[]), &[]).is_empty());
+    }
+
+    #[test]
+    fn rfc9111_4_3_5_the_answer_to_a_head_freshens_or_outdates() {
+        use HeadUpdate::{Freshens, Nothing, Outdates};
+        let stored = map(&[("etag", "\"a\""), ("x", "1"), ("date", &http_date(0))]);
+        let (earlier, later) = (http_date(-1), http_date(1));
+        let table: [(u16, &[(&'static str, &str)], HeadUpdate); 10] = [
+            (200, &[], Freshens),
+            (
+                200,
+                &[("etag", "\"a\""), ("content-length", "10")],
+                Freshens,
+            ),
+            (200, &[("date", &later), ("x", "2")], Freshens),
+            (200, &[("etag", "\"b\"")], Outdates),
+            (200, &[("etag", "W/\"a\"")], Outdates),
+            (200, &[("last-modified", &earlier)], Outdates),
+            (200, &[("content-length", "11")], Outdates),
+            (200, &[("content-length", "x")], Outdates),
+            (410, &[], Nothing),
+            (304, &[], Nothing),
+        ];
+        for (status, fields, expected) in table {
+            let status = StatusCode::from_u16(status).unwrap();
+            let got = head_update(StatusCode::OK, &stored, 10, status, &map(fields));
+            assert_eq!(got, expected, "{status} {fields:?}");
+        }
+        let (ok, missing) = (StatusCode::OK, StatusCode::NOT_FOUND);
+        assert_eq!(head_update(missing, &stored, 10, ok, &map(&[])), Outdates);
     }
 }

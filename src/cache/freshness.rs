@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header::LAST_MODIFIED};
 
+use super::control::ControlSource;
 use super::response::{ExchangeTimes, ResponseView, since};
-use super::settings::{CacheSettings, EdgeTtl, EdgeTtlMode, RuleId, Setting, TtlValue};
+use super::settings::{CacheSettings, EdgeTtl, EdgeTtlMode, Heuristic, RuleId, Setting, TtlValue};
 use crate::fields::{
     age,
     cache_control::CacheControl,
@@ -32,15 +33,18 @@ pub struct Lifetimes {
     pub stale_if_error: Duration,
     /// Validate before each reuse, fresh or not (RFC 9111 §5.2.2.4).
     pub validate_always: bool,
+    /// Stale it is not served, whatever the client accepts (RFC 9111 §4.2.4).
+    pub stale_forbidden: bool,
 }
 
 impl Lifetimes {
     /// How long it is fresh from its arrival on. An origin's lifetime began at the origin, so
     /// what has passed of it counts; an operator's lifetime begins here, whatever the age.
     pub fn fresh_for(&self) -> Duration {
-        match self.source {
-            FreshnessSource::StatusRule(_) | FreshnessSource::DefaultRule(_) => self.freshness,
-            _ => self.freshness.saturating_sub(self.initial_age),
+        if self.source.is_granted() {
+            self.freshness
+        } else {
+            self.freshness.saturating_sub(self.initial_age)
         }
     }
 
@@ -63,6 +67,10 @@ pub enum FreshnessSource {
     MaxAge,
     /// Expires (RFC 9111 §5.3).
     Expires,
+    /// `s-maxage` or `max-age` of a targeted field (RFC 9213).
+    Targeted,
+    /// The time since the last modification (RFC 9111 §4.2.2).
+    Heuristic,
     /// `no-cache` without a lifetime: stored, never fresh (RFC 9111 §5.2.2.4).
     NoCache,
     /// The edge TTL for this status, and the rule that set it.
@@ -72,12 +80,27 @@ pub enum FreshnessSource {
 }
 
 impl FreshnessSource {
+    /// Whether the origin itself stated the lifetime (RFC 9111 §4.2.1).
+    pub const fn is_explicit(self) -> bool {
+        matches!(
+            self,
+            Self::SMaxage | Self::MaxAge | Self::Expires | Self::Targeted
+        )
+    }
+
+    /// Whether an operator gave the lifetime.
+    pub const fn is_granted(self) -> bool {
+        matches!(self, Self::StatusRule(_) | Self::DefaultRule(_))
+    }
+
     /// The source as a kebab-case token.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SMaxage => "s-maxage",
             Self::MaxAge => "max-age",
             Self::Expires => "expires",
+            Self::Targeted => "targeted",
+            Self::Heuristic => "heuristic",
             Self::NoCache => "no-cache",
             Self::StatusRule(_) => "status-ttl",
             Self::DefaultRule(_) => "edge-ttl",
@@ -94,15 +117,17 @@ pub enum NoLifetime {
     RefusedForStatus(Option<RuleId>),
 }
 
-/// The lifetimes of a response that nothing else forbids to store.
+/// The lifetimes of a response that nothing else forbids to store. `control` and `stated` are what
+/// [`control_of`](super::control::control_of) says.
 ///
 /// `RespectOrigin`: the origin's lifetime, else the TTL for the status, else the default for
-/// successful statuses. `OverrideOrigin`: the settings only; the origin's lifetimes, `no-cache`
-/// and Expires do not count. `BypassByDefault`: the origin's lifetime or none. In every mode a
-/// status whose TTL is `NoStore` is refused.
+/// successful statuses, else a heuristic one. `OverrideOrigin`: the settings only; the origin's
+/// lifetimes, `no-cache` and Expires do not count. `BypassByDefault`: the origin's lifetime or
+/// none. In every mode a status whose TTL is `NoStore` is refused.
 pub fn lifetimes(
     response: &ResponseView<'_>,
     control: &CacheControl,
+    stated: ControlSource,
     settings: &CacheSettings,
     times: &ExchangeTimes,
 ) -> Result<Lifetimes, NoLifetime> {
@@ -111,18 +136,26 @@ pub fn lifetimes(
     if granted == Some(Granted::Refused) {
         return Err(NoLifetime::RefusedForStatus(edge.rule));
     }
-    let origin = || given_by_origin(response, control, times);
+    let origin = || given_by_origin(response, control, stated, times);
     let granted = || granted.and_then(Granted::lifetime);
+    let heuristic = || guessed(response, control, edge.value.heuristic?, times);
     let (freshness, source) = match edge.value.mode {
-        EdgeTtlMode::RespectOrigin => origin().or_else(granted),
+        EdgeTtlMode::RespectOrigin => origin().or_else(granted).or_else(heuristic),
         EdgeTtlMode::OverrideOrigin => granted(),
         EdgeTtlMode::BypassByDefault => origin(),
     }
     .ok_or(NoLifetime::NotGiven)?;
-    let validate_always = match source {
+    // A failure is short-lived unless a rule says otherwise.
+    let freshness = if response.status.is_server_error() && !source.is_granted() {
+        freshness.min(LONGEST_ERROR_FRESHNESS)
+    } else {
+        freshness
+    };
+    let validate_always = if source.is_granted() {
         // A TTL of zero means "store, but validate before each reuse".
-        FreshnessSource::StatusRule(_) | FreshnessSource::DefaultRule(_) => freshness.is_zero(),
-        _ => control.no_cache,
+        freshness.is_zero()
+    } else {
+        control.no_cache
     };
     // A stale error helps no one: stale serving exists to hide it.
     let never_stale = validate_always || response.status.is_server_error();
@@ -138,6 +171,7 @@ pub fn lifetimes(
         stale_while_revalidate,
         stale_if_error,
         validate_always,
+        stale_forbidden: never_stale || forbids_stale(control, settings),
     })
 }
 
@@ -155,6 +189,9 @@ pub fn initial_age(headers: &HeaderMap, times: &ExchangeTimes) -> Duration {
 fn stale_windows(control: &CacheControl, settings: &CacheSettings) -> (Duration, Duration) {
     let Setting { value, rule } = settings.serve_stale;
     let mode = settings.edge_ttl.value.mode;
+    if control.s_maxage.is_some() && value.with_s_maxage == Some(false) {
+        return (Duration::ZERO, Duration::ZERO);
+    }
     let window = |ruled, given| stale_window(Setting { value: ruled, rule }, given, control, mode);
     (
         window(value.while_revalidating, control.stale_while_revalidate),
@@ -167,7 +204,7 @@ fn stale_windows(control: &CacheControl, settings: &CacheSettings) -> (Duration,
 /// `must-revalidate` and `proxy-revalidate` forbid both (RFC 9111 §4.2.4), except where a rule
 /// that overrides the origin's lifetimes gives a window as well. `s-maxage` implies
 /// `proxy-revalidate` (§5.2.2.10), but a window that the origin or a rule states beside it is
-/// meant, so only a built-in window yields to it.
+/// meant, so only a built-in window yields to it, unless the settings take it by the letter.
 fn stale_window(
     ruled: Setting<Option<Duration>>,
     given: Option<Duration>,
@@ -183,6 +220,14 @@ fn stale_window(
         return by_rule.or(given).unwrap_or_default();
     }
     ruled.value.or(given).unwrap_or_default()
+}
+
+/// Whether the origin forbids to serve the response stale to a client that would accept it
+/// (RFC 9111 §4.2.4). `s-maxage` does (§5.2.2.10), except where a rule says that it does not.
+fn forbids_stale(control: &CacheControl, settings: &CacheSettings) -> bool {
+    let by_s_maxage =
+        control.s_maxage.is_some() && settings.serve_stale.value.with_s_maxage != Some(true);
+    control.must_revalidate || control.proxy_revalidate || by_s_maxage
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -226,15 +271,24 @@ const fn is_successful(code: u16) -> bool {
     matches!(code, 200 | 203 | 204 | 300 | 301 | 308)
 }
 
-/// RFC 9111 §4.2.1, for a shared cache: s-maxage, else max-age, else Expires less Date.
+/// RFC 9111 §4.2.1, for a shared cache: s-maxage, else max-age, else Expires less Date. Where the
+/// directives are of a targeted field, Expires does not count (RFC 9213 §2.2).
 fn given_by_origin(
     response: &ResponseView<'_>,
     control: &CacheControl,
+    stated: ControlSource,
     times: &ExchangeTimes,
 ) -> Option<(Duration, FreshnessSource)> {
-    let s_maxage = || Some((control.s_maxage?, FreshnessSource::SMaxage));
-    let max_age = || Some((control.max_age?, FreshnessSource::MaxAge));
+    let source = |source| match stated {
+        ControlSource::CacheControl => source,
+        ControlSource::Targeted => FreshnessSource::Targeted,
+    };
+    let s_maxage = || Some((control.s_maxage?, source(FreshnessSource::SMaxage)));
+    let max_age = || Some((control.max_age?, source(FreshnessSource::MaxAge)));
     let expires = || {
+        if stated == ControlSource::Targeted {
+            return None;
+        }
         let lifetime = match date::expires(response.headers)? {
             Expiry::AlreadyExpired => Duration::ZERO,
             Expiry::At(expires) => {
@@ -250,14 +304,37 @@ fn given_by_origin(
             .no_cache
             .then_some((Duration::ZERO, FreshnessSource::NoCache))
     };
-    let (freshness, source) = s_maxage()
+    s_maxage()
         .or_else(max_age)
         .or_else(expires)
-        .or_else(no_cache)?;
-    if response.status.is_server_error() {
-        return Some((freshness.min(LONGEST_ERROR_FRESHNESS), source));
+        .or_else(no_cache)
+}
+
+/// RFC 9111 §4.2.2: a share of the time between the last modification and the response itself, for
+/// the statuses that RFC 9110 §15.1 calls heuristically cacheable and for what is `public`.
+fn guessed(
+    response: &ResponseView<'_>,
+    control: &CacheControl,
+    heuristic: Heuristic,
+    times: &ExchangeTimes,
+) -> Option<(Duration, FreshnessSource)> {
+    if !control.public && !is_heuristically_cacheable(response.status.as_u16()) {
+        return None;
     }
-    Some((freshness, source))
+    let modified = date::single(response.headers, &LAST_MODIFIED)?;
+    let generated = date::date(response.headers).unwrap_or(times.received);
+    let share = since(generated, modified)
+        .saturating_mul(u32::from(heuristic.percent))
+        .checked_div(100)?;
+    let freshness = Duration::from_secs(share.min(heuristic.longest).as_secs());
+    Some((freshness, FreshnessSource::Heuristic))
+}
+
+const fn is_heuristically_cacheable(code: u16) -> bool {
+    matches!(
+        code,
+        200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501
+    )
 }
 
 #[cfg(test)]

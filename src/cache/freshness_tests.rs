@@ -1,5 +1,6 @@
 //! Tables for `freshness`, by section of RFC 9111 and by mode of the edge TTL.
 
+use super::super::control::control_of;
 use super::super::fixtures::{at, by_rule, http_date, map, seconds, settings, with_ttl};
 use super::super::settings::StaleWindows;
 use super::*;
@@ -25,7 +26,8 @@ fn decide(
         status: StatusCode::from_u16(status).unwrap(),
         headers: &headers,
     };
-    lifetimes(&response, &CacheControl::of(&headers), settings, &now())
+    let (control, stated) = control_of(&headers);
+    lifetimes(&response, &control, stated, settings, &now())
 }
 
 fn given(

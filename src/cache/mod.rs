@@ -1,20 +1,26 @@
 //! Cache policy (RFC 9111): what may be looked up, reused, stored, freshened, and why.
 //!
 //! In the order of a request: [`eligibility`], [`key`], [`reuse`]; the origin answers; [`storing`]
-//! with [`freshness`], or [`freshen`] for a 304; [`browser`] and [`status`] on the way out. All are
-//! total functions over plain values; times are passed in, and every decision carries its reason.
+//! with [`control`] and [`freshness`], [`freshen`] for a 304 or the answer to a HEAD, [`partial`]
+//! for a 206, [`invalidation`] after an unsafe request; [`browser`] and [`status`] on the way out.
+//! All are total functions over plain values; times are passed in, and every decision carries its
+//! reason.
 
 pub mod browser;
 mod content_type;
+pub mod control;
 pub mod eligibility;
 pub mod freshen;
 pub mod freshness;
+pub mod invalidation;
 pub mod key;
+pub mod partial;
 pub mod response;
 pub mod reuse;
 pub mod settings;
 pub mod status;
 pub mod storing;
+pub mod target;
 
 #[cfg(test)]
 mod fixtures;

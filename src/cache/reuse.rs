@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::eligibility::{BypassReason, RequestDecision};
+use super::eligibility::BypassReason;
 use super::freshness::Lifetimes;
 use super::response::since;
+use crate::fields::request_control::{MaxStale, RequestControl};
 
 /// The times kept with a stored response, from which its freshness at any later time follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,9 @@ pub struct StoredTimes {
     pub stale_if_error: Duration,
     /// Validate before each reuse, fresh or not.
     pub validate_always: bool,
+    /// Stale it is not served, whatever the client accepts (RFC 9111 §4.2.4); the windows above,
+    /// where they are not zero, hold all the same.
+    pub stale_forbidden: bool,
     /// Whether it has a validator.
     pub validatable: bool,
 }
@@ -35,7 +39,17 @@ impl StoredTimes {
             stale_while_revalidate: lifetimes.stale_while_revalidate,
             stale_if_error: lifetimes.stale_if_error,
             validate_always: lifetimes.validate_always,
+            stale_forbidden: lifetimes.stale_forbidden,
             validatable,
+        }
+    }
+
+    /// The times after a soft purge at `now`: stale from then on, and the stale windows begin
+    /// then. What was stale already stays as stale as it was.
+    pub fn expire(&self, now: SystemTime) -> Self {
+        Self {
+            fresh_until: self.fresh_until.min(now),
+            ..*self
         }
     }
 
@@ -97,6 +111,8 @@ pub enum StaleMode {
     WhileRevalidating,
     /// The origin failed (RFC 5861 §4).
     IfError,
+    /// The client said that it accepts it (RFC 9111 §5.2.1.2).
+    ClientAccepts,
 }
 
 impl StaleMode {
@@ -105,6 +121,7 @@ impl StaleMode {
         match self {
             Self::WhileRevalidating => "stale-while-revalidate",
             Self::IfError => "stale-if-error",
+            Self::ClientAccepts => "max-stale",
         }
     }
 }
@@ -170,55 +187,106 @@ pub enum ReuseDecision {
         /// Why that is allowed.
         mode: StaleMode,
     },
-    /// Ask the origin whether the stored response is still good.
-    Validate,
+    /// Ask the origin whether the stored response is still good, because it is stale or because
+    /// the request wants it so.
+    Validate(ForwardReason),
     /// Ask the origin for a response. When it has failed already: answer with that failure.
     Forward(ForwardReason),
+    /// Answer 504: the request wants nothing from the origin, and nothing stored may be reused
+    /// (RFC 9111 §5.2.1.7).
+    GatewayTimeout,
 }
 
-/// Decides whether the stored response is reused (RFC 9111 §4).
+/// Decides whether the stored response is reused (RFC 9111 §4). `control` is what the request
+/// asks; `default()` where the zone does not heed that.
 ///
 /// Called a second time with [`OriginState::Failed`], it says whether the stored response hides
-/// the failure; both stale windows count then, as either shows that stale is good enough.
+/// the failure; both stale windows count then, as either shows that stale is good enough, and of
+/// the request's wishes only `no-cache` (RFC 5861 §4: "regardless of other freshness
+/// information").
 pub fn decide_reuse(
-    request: RequestDecision,
+    control: &RequestControl,
     found: Found<'_>,
     origin: OriginState,
     now: SystemTime,
 ) -> ReuseDecision {
-    if let RequestDecision::Bypass(reason) = request {
-        return ReuseDecision::Forward(reason.into());
-    }
-    match found {
+    let decision = match found {
         Found::Nothing => ReuseDecision::Forward(ForwardReason::UriMiss),
         Found::OtherVariant => ReuseDecision::Forward(ForwardReason::VaryMiss),
         Found::Part => ReuseDecision::Forward(ForwardReason::Partial),
-        Found::Complete(stored) => decide_complete(stored, origin, now),
+        Found::Complete(stored) => decide_complete(control, stored, origin, now),
+    };
+    match decision {
+        ReuseDecision::Validate(_) | ReuseDecision::Forward(_) if control.only_if_cached => {
+            ReuseDecision::GatewayTimeout
+        }
+        decision => decision,
     }
 }
 
-fn decide_complete(stored: &StoredTimes, origin: OriginState, now: SystemTime) -> ReuseDecision {
+fn decide_complete(
+    control: &RequestControl,
+    stored: &StoredTimes,
+    origin: OriginState,
+    now: SystemTime,
+) -> ReuseDecision {
     let ttl = stored.ttl(now);
-    if !stored.validate_always {
-        if stored.is_fresh(now) {
+    let fresh = stored.is_fresh(now);
+    let wanted = match origin {
+        OriginState::Unasked => accepts(control, stored, now),
+        OriginState::Failed => !control.no_cache,
+    };
+    if wanted && !stored.validate_always {
+        if fresh {
             return ReuseDecision::Reuse { ttl };
         }
-        let (window, mode) = match origin {
-            OriginState::Unasked => (stored.stale_while_revalidate, StaleMode::WhileRevalidating),
-            OriginState::Failed => (
-                stored.stale_if_error.max(stored.stale_while_revalidate),
-                StaleMode::IfError,
-            ),
-        };
-        if stored.is_stale_within(window, now) {
+        if let Some(mode) = stale_mode(control, stored, origin, now) {
             return ReuseDecision::ReuseStale { ttl, mode };
         }
     }
-    if stored.validatable && origin == OriginState::Unasked {
-        ReuseDecision::Validate
+    let reason = if fresh && !stored.validate_always {
+        ForwardReason::Request
     } else {
-        ReuseDecision::Forward(ForwardReason::Stale)
+        ForwardReason::Stale
+    };
+    if stored.validatable && origin == OriginState::Unasked {
+        ReuseDecision::Validate(reason)
+    } else {
+        ReuseDecision::Forward(reason)
     }
+}
+
+/// Whether the request has nothing against the stored response, its staleness aside.
+fn accepts(control: &RequestControl, stored: &StoredTimes, now: SystemTime) -> bool {
+    let remaining = since(stored.fresh_until, now);
+    // RFC 9111 §5.2.1.1, §5.2.1.3, §5.2.1.4.
+    let young = control.max_age.is_none_or(|most| stored.age(now) <= most);
+    let lasting = control.min_fresh.is_none_or(|least| remaining >= least);
+    !control.no_cache && young && lasting
+}
+
+/// Why the stored response, which is stale, may be served all the same.
+fn stale_mode(
+    control: &RequestControl,
+    stored: &StoredTimes,
+    origin: OriginState,
+    now: SystemTime,
+) -> Option<StaleMode> {
+    let (window, mode) = match origin {
+        OriginState::Unasked => (stored.stale_while_revalidate, StaleMode::WhileRevalidating),
+        OriginState::Failed => (
+            stored.stale_if_error.max(stored.stale_while_revalidate),
+            StaleMode::IfError,
+        ),
+    };
+    if stored.is_stale_within(window, now) {
+        return Some(mode);
+    }
+    let accepted = match control.max_stale? {
+        MaxStale::Any => true,
+        MaxStale::UpTo(most) => since(now, stored.fresh_until) <= most,
+    };
+    (accepted && !stored.stale_forbidden).then_some(StaleMode::ClientAccepts)
 }
 
 /// `time` and a span, or `time` itself where the sum cannot be represented.

@@ -38,6 +38,9 @@ pub enum Outcome {
     },
     /// Through the cache, to the origin.
     Forwarded(Forwarded),
+    /// 504: the request wanted nothing from the origin, and nothing stored could be reused
+    /// (RFC 9111 §5.2.1.7).
+    GatewayTimeout,
 }
 
 /// A request that went forward through the cache.
@@ -107,12 +110,39 @@ impl CacheStatus {
         }
     }
 
+    /// Answered from what another request is fetching (RFC 9211 §2.6): without its wait it would
+    /// have gone forward for `reason`.
+    pub const fn collapsed(
+        reason: ForwardReason,
+        status: Option<StatusCode>,
+        storing: Storing,
+        ttl: Option<i64>,
+    ) -> Self {
+        Self {
+            outcome: Outcome::Forwarded(Forwarded {
+                reason,
+                status,
+                storing,
+                collapsed: true,
+            }),
+            ttl,
+        }
+    }
+
+    /// Answered with a 504, because the request wanted only what is stored.
+    pub const fn gateway_timeout() -> Self {
+        Self {
+            outcome: Outcome::GatewayTimeout,
+            ttl: None,
+        }
+    }
+
     /// The short word for it.
     pub const fn x_cache(&self) -> XCache {
         match self.outcome {
             Outcome::Hit => XCache::Hit,
             Outcome::StaleHit(StaleMode::WhileRevalidating) => XCache::Updating,
-            Outcome::StaleHit(StaleMode::IfError) => XCache::Stale,
+            Outcome::StaleHit(StaleMode::IfError | StaleMode::ClientAccepts) => XCache::Stale,
             Outcome::Bypassed { reason, .. } => match reason {
                 BypassReason::Rule(_)
                 | BypassReason::AmbiguousPath
@@ -129,6 +159,7 @@ impl CacheStatus {
                 (_, ForwardReason::Stale) => XCache::Expired,
                 _ => XCache::Miss,
             },
+            Outcome::GatewayTimeout => XCache::Miss,
         }
     }
 
@@ -147,6 +178,7 @@ impl CacheStatus {
                 storing: Storing::NotStored(reason),
                 ..
             }) => Some((reason.as_str(), reason.rule())),
+            Outcome::GatewayTimeout => Some(("only-if-cached", None)),
             Outcome::Hit | Outcome::Forwarded(_) => None,
         }
     }
@@ -160,6 +192,8 @@ impl fmt::Display for CacheStatus {
         f.write_str(CACHE_NAME)?;
         match self.outcome {
             Outcome::Hit | Outcome::StaleHit(_) => f.write_str("; hit")?,
+            // RFC 9211 §2.1, §2.2: neither from the store nor forwarded.
+            Outcome::GatewayTimeout => {}
             Outcome::Bypassed { reason, status } => {
                 write_forward(f, ForwardReason::from(reason), status)?;
             }
@@ -269,7 +303,7 @@ mod tests {
 
     #[test]
     fn rfc9211_2_field_and_word_for_every_outcome() {
-        use ForwardReason::{Stale, UriMiss, VaryMiss};
+        use ForwardReason::{Partial, Request, Stale, UriMiss, VaryMiss};
         use Storing::{Freshened, NotStored, Stored, Unknown};
         let table = [
             (CacheStatus::hit(30), "hit; ttl=30", "HIT"),
@@ -312,6 +346,26 @@ mod tests {
                 forwarded(Stale, 200, Stored, Some(60)),
                 "fwd=stale; fwd-status=200; stored; ttl=60",
                 "EXPIRED",
+            ),
+            (
+                CacheStatus::stale_hit(-5, StaleMode::ClientAccepts),
+                "hit; ttl=-5; detail=max-stale",
+                "STALE",
+            ),
+            (
+                forwarded(Request, 304, Freshened, Some(60)),
+                "fwd=request; fwd-status=304; stored; ttl=60",
+                "REVALIDATED",
+            ),
+            (
+                forwarded(Partial, 206, Stored, Some(60)),
+                "fwd=partial; fwd-status=206; stored; ttl=60",
+                "MISS",
+            ),
+            (
+                CacheStatus::gateway_timeout(),
+                "detail=only-if-cached",
+                "MISS",
             ),
             (forwarded(Stale, 0, Unknown, None), "fwd=stale", "EXPIRED"),
             (CacheStatus::forwarded(UriMiss), "fwd=uri-miss", "MISS"),
@@ -373,10 +427,12 @@ mod tests {
 
     #[test]
     fn a_collapsed_request_says_so() {
-        let mut status = forwarded(ForwardReason::UriMiss, 200, Storing::Stored, Some(60));
-        if let Outcome::Forwarded(forwarded) = &mut status.outcome {
-            forwarded.collapsed = true;
-        }
+        let status = CacheStatus::collapsed(
+            ForwardReason::UriMiss,
+            Some(StatusCode::OK),
+            Storing::Stored,
+            Some(60),
+        );
         let expected = "Seawall; fwd=uri-miss; fwd-status=200; stored; collapsed; ttl=60";
         assert_eq!(status.to_string(), expected);
     }

@@ -6,11 +6,17 @@ use http::{
 };
 
 use super::content_type;
-use super::eligibility::{BypassReason, RequestDecision, eligibility};
+use super::control::{control_of, is_restricted_anywhere};
+use super::eligibility::{BypassReason, RequestDecision, eligibility, post_may_fill};
 use super::freshness::{Lifetimes, NoLifetime, lifetimes};
+use super::partial;
 use super::response::{ExchangeTimes, ResponseView};
 use super::settings::{CacheSettings, RuleId};
-use crate::fields::{cache_control::CacheControl, validators::Validators, vary::Vary};
+use super::target::content_location_is_target;
+use crate::fields::{
+    cache_control::CacheControl, request_control::RequestControl, validators::Validators,
+    vary::Vary,
+};
 use crate::request::RequestView;
 
 const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
@@ -30,12 +36,18 @@ pub enum StoreDecision {
 pub enum NoStoreReason {
     /// The request bypassed the cache.
     Bypassed(BypassReason),
+    /// The request said `no-store` (RFC 9111 §5.2.1.5).
+    RequestNoStore,
     /// It answers a HEAD, so there is no body to store.
     Method,
-    /// 206: part of a representation (RFC 9111 §3.3).
+    /// It answers a POST, and is not what a GET would get (RFC 9110 §9.3.3).
+    NotRepresentation,
+    /// 206 with several ranges, or without saying which one it carries (RFC 9110 §15.3.7).
     PartialContent,
     /// 1xx or 304: no response of its own (RFC 9111 §3).
     Status,
+    /// `must-understand`, and the status is not understood (RFC 9111 §5.2.2.3).
+    NotUnderstood,
     /// The origin blames the request for something the key does not hold; the next request with
     /// this key may be blameless.
     OriginRejected,
@@ -73,9 +85,12 @@ impl NoStoreReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Bypassed(reason) => reason.as_str(),
+            Self::RequestNoStore => "request-no-store",
             Self::Method => "response-to-head",
+            Self::NotRepresentation => "response-to-post",
             Self::PartialContent => "partial-content",
             Self::Status => "status",
+            Self::NotUnderstood => "status-not-understood",
             Self::OriginRejected => "origin-rejected",
             Self::NoStore => "no-store",
             Self::Private => "private",
@@ -104,66 +119,144 @@ impl NoStoreReason {
 }
 
 /// Decides whether to store `response` to `request`, which is the request as sent to the origin:
-/// its method is GET also where a HEAD was turned into one to fill the cache.
+/// its method is GET also where a HEAD was turned into one to fill the cache. `asked` is what the
+/// client's own directives say; `default()` where the zone does not heed them.
 ///
-/// The same function decides about a freshened response: give it the stored status and the fields
-/// after [`freshen`](super::freshen::freshen), with the times of the validation.
+/// A 206 is decided about like any response; it is stored as the part that it is. The same
+/// function decides about a freshened response: give it the stored status and the fields after
+/// [`freshen`](super::freshen::freshen), with the times of the validation.
 pub fn decide_storing(
     request: &RequestView<'_>,
+    asked: &RequestControl,
     response: &ResponseView<'_>,
     settings: &CacheSettings,
     times: &ExchangeTimes,
 ) -> StoreDecision {
-    match storable_for(request, response, settings, times) {
+    match storable_for(request, asked, response, settings, times) {
         Ok(lifetimes) => StoreDecision::Store(lifetimes),
         Err(reason) => StoreDecision::DoNotStore(reason),
     }
 }
 
+/// Whether a failure that is not stored may all the same be given to the requests that waited for
+/// this very answer. Their selecting fields must be equal where it has a Vary.
+pub fn shares_failure(response: &ResponseView<'_>) -> bool {
+    response.status.is_server_error()
+        && !is_restricted_anywhere(response.headers)
+        && !sets_cookie(response)
+        && Vary::of(response.headers) != Vary::Any
+}
+
 fn storable_for(
     request: &RequestView<'_>,
+    asked: &RequestControl,
     response: &ResponseView<'_>,
     settings: &CacheSettings,
     times: &ExchangeTimes,
 ) -> Result<Lifetimes, NoStoreReason> {
-    let control = CacheControl::of(response.headers);
-    check_request(request, settings)?;
-    check_status(response.status)?;
+    let (control, stated) = control_of(response.headers);
+    check_request(request, asked, settings)?;
+    check_status(response, &control, settings)?;
     check_origin_consent(request, response, &control, settings)?;
     check_content(request, response, settings)?;
     let lifetimes =
-        lifetimes(response, &control, settings, times).map_err(|missing| match missing {
-            NoLifetime::NotGiven => NoStoreReason::NoExplicitFreshness,
-            NoLifetime::RefusedForStatus(rule) => NoStoreReason::RuleNoStore(rule),
-        })?;
+        lifetimes(response, &control, stated, settings, times).map_err(
+            |missing| match missing {
+                NoLifetime::NotGiven => NoStoreReason::NoExplicitFreshness,
+                NoLifetime::RefusedForStatus(rule) => NoStoreReason::RuleNoStore(rule),
+            },
+        )?;
+    if *request.method == Method::POST {
+        check_representation(request, response, &lifetimes)?;
+    }
     check_reusable(response, &lifetimes)?;
     Ok(lifetimes)
 }
 
-fn check_request(request: &RequestView<'_>, settings: &CacheSettings) -> Result<(), NoStoreReason> {
+fn check_request(
+    request: &RequestView<'_>,
+    asked: &RequestControl,
+    settings: &CacheSettings,
+) -> Result<(), NoStoreReason> {
     match eligibility(request, settings) {
-        RequestDecision::Bypass(reason) => Err(NoStoreReason::Bypassed(reason)),
-        RequestDecision::Lookup if *request.method != Method::GET => Err(NoStoreReason::Method),
-        RequestDecision::Lookup => Ok(()),
+        RequestDecision::Bypass(BypassReason::Method) if post_may_fill(request, settings) => {}
+        RequestDecision::Bypass(reason) => return Err(NoStoreReason::Bypassed(reason)),
+        RequestDecision::Lookup if *request.method != Method::GET => {
+            return Err(NoStoreReason::Method);
+        }
+        RequestDecision::Lookup => {}
     }
+    if asked.no_store {
+        return Err(NoStoreReason::RequestNoStore);
+    }
+    Ok(())
 }
 
-fn check_status(status: StatusCode) -> Result<(), NoStoreReason> {
-    match status.as_u16() {
+/// RFC 9111 §3: the status is final, and understood where that matters.
+fn check_status(
+    response: &ResponseView<'_>,
+    control: &CacheControl,
+    settings: &CacheSettings,
+) -> Result<(), NoStoreReason> {
+    match response.status.as_u16() {
         ..=199 | 304 | 600.. => Err(NoStoreReason::Status),
-        206 => Err(NoStoreReason::PartialContent),
-        code if blames_request(code) => Err(NoStoreReason::OriginRejected),
+        206 if partial::part_of(response).is_none() => Err(NoStoreReason::PartialContent),
+        code if blames_message(code) => Err(NoStoreReason::OriginRejected),
+        code if blames_request(code) && !settings.cache_client_errors.value => {
+            Err(NoStoreReason::OriginRejected)
+        }
+        code if control.must_understand && !is_understood(code) => {
+            Err(NoStoreReason::NotUnderstood)
+        }
         _ => Ok(()),
     }
 }
 
-/// Statuses that judge the request's form, fields, credentials or timing rather than its target.
-/// An attacker who provokes one must not have it served to others, lifetime or not.
-const fn blames_request(code: u16) -> bool {
+/// Statuses that judge the message, its connection or its conditions. An attacker who provokes one
+/// must not have it served to others, lifetime or not.
+const fn blames_message(code: u16) -> bool {
     matches!(
         code,
-        400 | 405 | 407 | 408 | 411..=417 | 421 | 425 | 426 | 428 | 431 | 501 | 505
+        407 | 408 | 411 | 412 | 413 | 415 | 416 | 417 | 421 | 425 | 426 | 428 | 431 | 505
     )
+}
+
+/// Statuses that judge the request, rightly of its target (a method that no one may use there, a
+/// target too long) or of fields that the key does not hold. An operator may take the former view.
+const fn blames_request(code: u16) -> bool {
+    matches!(code, 400 | 405 | 414 | 501)
+}
+
+/// The statuses of RFC 9110 (and 451, RFC 7725) whose caching this module knows: what it asks of
+/// 206 is met, and nothing is asked of the others.
+const fn is_understood(code: u16) -> bool {
+    matches!(
+        code,
+        200..=206 | 300..=303 | 307 | 308 | 400..=406 | 409 | 410 | 414 | 422 | 451 | 500..=504
+    )
+}
+
+/// RFC 9110 §9.3.3: the answer to a POST serves later GETs when it says for how long itself and is
+/// a representation of the target.
+fn check_representation(
+    request: &RequestView<'_>,
+    response: &ResponseView<'_>,
+    lifetimes: &Lifetimes,
+) -> Result<(), NoStoreReason> {
+    if !lifetimes.source.is_explicit() {
+        return Err(NoStoreReason::NoExplicitFreshness);
+    }
+    let representation =
+        response.status == StatusCode::OK && content_location_is_target(request, response.headers);
+    if representation {
+        Ok(())
+    } else {
+        Err(NoStoreReason::NotRepresentation)
+    }
+}
+
+fn sets_cookie(response: &ResponseView<'_>) -> bool {
+    response.headers.contains_key(SET_COOKIE) || response.headers.contains_key(SET_COOKIE2)
 }
 
 fn check_origin_consent(
@@ -172,15 +265,15 @@ fn check_origin_consent(
     control: &CacheControl,
     settings: &CacheSettings,
 ) -> Result<(), NoStoreReason> {
-    let sets_cookie =
-        response.headers.contains_key(SET_COOKIE) || response.headers.contains_key(SET_COOKIE2);
     // RFC 9111 §3.5: one of these lets a shared cache store what Authorization protects.
     let shared = control.public || control.s_maxage.is_some() || control.must_revalidate;
-    if control.no_store {
+    // RFC 9111 §5.2.2.3: a cache that understands the status goes by what its other directives say.
+    let overridden = control.must_understand && is_understood(response.status.as_u16());
+    if control.no_store && !overridden {
         Err(NoStoreReason::NoStore)
     } else if control.private {
         Err(NoStoreReason::Private)
-    } else if sets_cookie && !settings.strip_set_cookie.value {
+    } else if sets_cookie(response) && !settings.strip_set_cookie.value {
         Err(NoStoreReason::SetCookie)
     } else if request.headers.contains_key(AUTHORIZATION) && !shared {
         Err(NoStoreReason::Authorization)

@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{CACHE_CONTROL, SET_COOKIE},
+};
 
-use super::syntax;
+use super::{hop_by_hop, syntax, targeted};
 
 /// Cache-Control's directives, all lines combined.
 ///
 /// Every doubt is read as the more restrictive: of repeated directives the shorter time holds
 /// (RFC 9111 §4.2.1), an argument that is not a number of seconds counts as 0, and the qualified
-/// forms `private="…"` and `no-cache="…"` count as unqualified (§5.2.2.7 and §5.2.2.4 allow it).
+/// form `private="…"` counts as unqualified (§5.2.2.7 allows it). The qualified `no-cache="…"`
+/// counts as unqualified where it names no fields, or such as the response cannot do without.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(
     clippy::struct_excessive_bools,
@@ -62,32 +66,76 @@ impl CacheControl {
         parsed
     }
 
-    fn add(&mut self, directive: &[u8]) {
-        let (name, argument) = split_argument(directive);
-        let known = NAMES
-            .iter()
-            .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
-        let Some((_, directive)) = known else {
-            return;
-        };
-        match directive {
-            Directive::NoStore => self.no_store = true,
-            Directive::NoCache => self.no_cache = true,
-            Directive::Private => self.private = true,
-            Directive::Public => self.public = true,
-            Directive::MustRevalidate => self.must_revalidate = true,
-            Directive::ProxyRevalidate => self.proxy_revalidate = true,
-            Directive::MustUnderstand => self.must_understand = true,
-            Directive::NoTransform => self.no_transform = true,
-            Directive::Immutable => self.immutable = true,
-            Directive::MaxAge => shorten(&mut self.max_age, argument),
-            Directive::SMaxage => shorten(&mut self.s_maxage, argument),
-            Directive::StaleWhileRevalidate => {
-                shorten(&mut self.stale_while_revalidate, argument);
+    fn add(&mut self, member: &[u8]) {
+        let (name, argument) = syntax::directive(member);
+        match self.slot(name) {
+            Some(Slot::Flag(flag)) => *flag = true,
+            Some(Slot::Qualified(flag)) => *flag |= argument.and_then(field_names).is_none(),
+            Some(Slot::Time(time)) => {
+                let given = syntax::delta_seconds(argument.unwrap_or_default());
+                let given = given.unwrap_or_default();
+                *time = Some(time.map_or(given, |known| known.min(given)));
             }
-            Directive::StaleIfError => shorten(&mut self.stale_if_error, argument),
+            None => {}
         }
     }
+
+    /// What the directive `name` sets; `None` for an extension.
+    pub(super) fn slot(&mut self, name: &[u8]) -> Option<Slot<'_>> {
+        let (_, directive) = NAMES
+            .iter()
+            .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))?;
+        Some(match directive {
+            Directive::NoStore => Slot::Flag(&mut self.no_store),
+            Directive::NoCache => Slot::Qualified(&mut self.no_cache),
+            Directive::Private => Slot::Flag(&mut self.private),
+            Directive::Public => Slot::Flag(&mut self.public),
+            Directive::MustRevalidate => Slot::Flag(&mut self.must_revalidate),
+            Directive::ProxyRevalidate => Slot::Flag(&mut self.proxy_revalidate),
+            Directive::MustUnderstand => Slot::Flag(&mut self.must_understand),
+            Directive::NoTransform => Slot::Flag(&mut self.no_transform),
+            Directive::Immutable => Slot::Flag(&mut self.immutable),
+            Directive::MaxAge => Slot::Time(&mut self.max_age),
+            Directive::SMaxage => Slot::Time(&mut self.s_maxage),
+            Directive::StaleWhileRevalidate => Slot::Time(&mut self.stale_while_revalidate),
+            Directive::StaleIfError => Slot::Time(&mut self.stale_if_error),
+        })
+    }
+}
+
+/// Where a directive's meaning is kept, by the kind of its argument.
+pub(super) enum Slot<'a> {
+    /// Set by its name alone.
+    Flag(&'a mut bool),
+    /// Set by its name, unless an argument restricts it to some fields.
+    Qualified(&'a mut bool),
+    /// A number of seconds.
+    Time(&'a mut Option<Duration>),
+}
+
+/// The fields that a qualified `no-cache="…"` keeps from being reused without validation
+/// (RFC 9111 §5.2.2.4), in Cache-Control or a targeted field: the rest may be stored without them.
+pub(super) fn no_cache_fields(headers: &HeaderMap) -> Vec<HeaderName> {
+    let [own, shared] = targeted::TARGETS;
+    [CACHE_CONTROL, own, shared]
+        .iter()
+        .flat_map(|name| headers.get_all(name))
+        .flat_map(|line| syntax::members(line.as_bytes()))
+        .map(syntax::directive)
+        .filter(|(name, _)| name.eq_ignore_ascii_case(b"no-cache"))
+        .filter_map(|(_, argument)| field_names(argument?))
+        .flatten()
+        .collect()
+}
+
+/// The names in the argument of a qualified directive. `None` when one is no field name, or names
+/// a field without which the rest of the response would mean something else.
+pub(super) fn field_names(argument: &[u8]) -> Option<Vec<HeaderName>> {
+    let names: Vec<_> = syntax::members(argument)
+        .map(|name| HeaderName::from_bytes(name).ok())
+        .collect::<Option<_>>()?;
+    let essential = |name: &HeaderName| hop_by_hop::is_essential(name) && *name != SET_COOKIE;
+    (!names.is_empty() && !names.iter().any(essential)).then_some(names)
 }
 
 #[derive(Clone, Copy)]
@@ -122,32 +170,6 @@ const NAMES: [(&str, Directive); 13] = [
     ("must-understand", Directive::MustUnderstand),
     ("no-transform", Directive::NoTransform),
 ];
-
-/// Name and argument. The grammar has no whitespace around `=`: an argument written so is empty,
-/// hence invalid, while the name still counts.
-fn split_argument(directive: &[u8]) -> (&[u8], &[u8]) {
-    let (name, argument) = syntax::split_once(directive, b'=');
-    let trimmed = syntax::trim_ows(name);
-    let argument = if trimmed.len() == name.len() {
-        argument.unwrap_or_default()
-    } else {
-        b""
-    };
-    (trimmed, argument)
-}
-
-fn shorten(time: &mut Option<Duration>, argument: &[u8]) {
-    let given = syntax::delta_seconds(unquote(argument)).unwrap_or_default();
-    *time = Some(time.map_or(given, |known| known.min(given)));
-}
-
-/// RFC 9111 §5.2: both argument forms, token and quoted-string, are to be accepted.
-fn unquote(argument: &[u8]) -> &[u8] {
-    match argument {
-        [b'"', inner @ .., b'"'] => inner,
-        other => other,
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -244,10 +266,35 @@ mod tests {
     }
 
     #[test]
-    fn qualified_private_and_no_cache_count_as_unqualified() {
-        let parsed = parse(&[r#"private="x-user, x-cart", no-cache="set-cookie""#]);
-        assert!(parsed.private && parsed.no_cache);
+    fn rfc9111_5_2_2_7_qualified_private_counts_as_unqualified() {
+        assert!(parse(&[r#"private="x-user, x-cart""#]).private);
         assert!(parse(&["private = \"x\""]).private);
+    }
+
+    #[test]
+    fn rfc9111_5_2_2_4_qualified_no_cache_concerns_the_fields_it_names() {
+        for (line, unqualified) in [
+            ("no-cache=\"set-cookie, x-user\"", false),
+            ("no-cache=x-user", false),
+            ("no-cache=\"x-user\", no-cache", true),
+            ("no-cache=\"\"", true),
+            ("no-cache=", true),
+            ("no-cache=\"a b\"", true),
+            ("no-cache = \"x-user\"", true),
+            ("no-cache=\"x-user, content-type\"", true),
+            ("no-cache=\"x-user", true),
+        ] {
+            assert_eq!(parse(&[line]).no_cache, unqualified, "{line}");
+        }
+        let mut headers = HeaderMap::new();
+        for line in [
+            "no-cache=\"A, b\", max-age=5",
+            "no-cache=etag",
+            "No-Cache=c",
+        ] {
+            headers.append(CACHE_CONTROL, HeaderValue::from_str(line).unwrap());
+        }
+        assert_eq!(no_cache_fields(&headers), ["a", "b", "c"]);
     }
 
     proptest! {

@@ -7,13 +7,13 @@ use http::{
     HeaderMap, HeaderName,
     header::{
         AGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
-        CONTENT_RANGE, CONTENT_TYPE, COOKIE, DATE, ETAG, EXPIRES, HOST, LAST_MODIFIED,
+        CONTENT_RANGE, CONTENT_TYPE, COOKIE, DATE, ETAG, EXPIRES, HOST, LAST_MODIFIED, LOCATION,
         PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
         UPGRADE, VARY,
     },
 };
 
-use super::syntax;
+use super::{cache_control, syntax};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -44,9 +44,13 @@ pub fn strip_for_forwarding(headers: &mut HeaderMap) {
 }
 
 /// Removes what must not be stored with a response: everything hop-by-hop, what belongs to this
-/// proxy's own authentication (RFC 9111 §3.1), and cookies, which belong to one client.
+/// proxy's own authentication (RFC 9111 §3.1), cookies, which belong to one client, and what
+/// `no-cache="…"` names (§5.2.2.4).
 pub fn strip_for_storing(headers: &mut HeaderMap) {
     strip_for_forwarding(headers);
+    for name in cache_control::no_cache_fields(headers) {
+        headers.remove(name);
+    }
     for name in [
         PROXY_AUTHENTICATE,
         PROXY_AUTHORIZATION,
@@ -86,7 +90,8 @@ pub fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-fn is_essential(name: &HeaderName) -> bool {
+/// Fields that frame a message, name its target, identify its sender or govern caching.
+pub(super) fn is_essential(name: &HeaderName) -> bool {
     [
         AGE,
         AUTHORIZATION,
@@ -101,6 +106,7 @@ fn is_essential(name: &HeaderName) -> bool {
         EXPIRES,
         HOST,
         LAST_MODIFIED,
+        LOCATION,
         SET_COOKIE,
         VARY,
     ]

@@ -1,16 +1,22 @@
 //! What HTTP header fields mean: total parsers over the `http` crate's types.
 //!
-//! Each module owns one field or one family of fields. Nothing here knows a setting, a rule or a
-//! clock; malformed input always has a defined, safe reading.
+//! Each module owns one field or one family of fields. Nothing here knows a rule or a clock, and but
+//! for how [`vary`] tells languages apart no setting; malformed input always has a defined, safe
+//! reading.
 
 pub mod accept;
 pub mod accept_encoding;
+pub mod accept_language;
 pub mod age;
 pub mod cache_control;
+pub mod content_range;
 pub mod cookies;
 pub mod date;
 pub mod hop_by_hop;
 pub mod range;
+pub mod request_control;
 mod syntax;
+pub mod tags;
+pub mod targeted;
 pub mod validators;
 pub mod vary;

@@ -48,16 +48,12 @@ pub fn select(
 /// more than two overlap, or there are more than [`MOST_RANGES`], the whole is sent instead
 /// (RFC 9110 §14.2 on denial of service).
 pub fn parse(value: &[u8], length: u64) -> RangeOutcome {
-    let (unit, set) = syntax::split_once(value, b'=');
-    let Some(set) = set else {
+    let Some(set) = byte_ranges(value) else {
         return RangeOutcome::Full;
     };
-    if !syntax::trim_ows(unit).eq_ignore_ascii_case(b"bytes") {
-        return RangeOutcome::Full;
-    }
-    let specs: Option<Vec<Spec>> = syntax::members(set)
+    let specs: Option<Vec<RangeSpec>> = syntax::members(set)
         .take(MOST_RANGES + 1)
-        .map(Spec::parse)
+        .map(RangeSpec::parse)
         .collect();
     match specs {
         Some(specs) if (1..=MOST_RANGES).contains(&specs.len()) => resolve(&specs, length),
@@ -65,13 +61,40 @@ pub fn parse(value: &[u8], length: u64) -> RangeOutcome {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Spec {
-    From { first: u64, last: Option<u64> },
+/// The range set of a value in bytes.
+fn byte_ranges(value: &[u8]) -> Option<&[u8]> {
+    let (unit, set) = syntax::split_once(value, b'=');
+    set.filter(|_| syntax::trim_ows(unit).eq_ignore_ascii_case(b"bytes"))
+}
+
+/// One range as it is asked for, whatever there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeSpec {
+    /// From a position to another, or to the end.
+    From {
+        /// Position of the first byte.
+        first: u64,
+        /// Position of the last byte, not before the first; `None` for the end.
+        last: Option<u64>,
+    },
+    /// The last so many bytes.
     Suffix(u64),
 }
 
-impl Spec {
+impl RangeSpec {
+    /// The range of a request that asks for exactly one, in bytes; else `None`.
+    pub fn of(request: &HeaderMap) -> Option<Self> {
+        let mut lines = request.get_all(RANGE).iter();
+        let (Some(line), None) = (lines.next(), lines.next()) else {
+            return None;
+        };
+        let mut specs = syntax::members(byte_ranges(line.as_bytes())?);
+        match (specs.next(), specs.next()) {
+            (Some(one), None) => Self::parse(one),
+            _ => None,
+        }
+    }
+
     fn parse(member: &[u8]) -> Option<Self> {
         let (first, last) = syntax::split_once(member, b'-');
         match (first, last?) {
@@ -91,8 +114,8 @@ impl Spec {
         }
     }
 
-    /// The bytes it names; `None` when it is unsatisfiable.
-    fn resolve(self, length: u64) -> Option<Range<u64>> {
+    /// The bytes it names of a representation of `length` bytes; `None` when there are none.
+    pub fn resolve(self, length: u64) -> Option<Range<u64>> {
         let range = match self {
             Self::From { first, last } => {
                 first..last.map_or(length, |last| last.saturating_add(1).min(length))
@@ -103,10 +126,10 @@ impl Spec {
     }
 }
 
-fn resolve(specs: &[Spec], length: u64) -> RangeOutcome {
+fn resolve(specs: &[RangeSpec], length: u64) -> RangeOutcome {
     // RFC 9110 §14.1.1: a suffix longer than the representation names all of it, and an empty
     // whole cannot be a 206, as Content-Range has no form for it.
-    let all_of_nothing = |spec: &Spec| matches!(spec, Spec::Suffix(1..));
+    let all_of_nothing = |spec: &RangeSpec| matches!(spec, RangeSpec::Suffix(1..));
     if length == 0 && specs.iter().any(all_of_nothing) {
         return RangeOutcome::Full;
     }
@@ -230,6 +253,22 @@ mod tests {
         assert_eq!(parse(b"bytes=-5", 0), Full);
         assert_eq!(parse(b"bytes=-0", 0), Unsatisfiable);
         assert_eq!(parse(b"bytes=0-", 0), Unsatisfiable);
+    }
+
+    #[test]
+    fn a_single_range_is_read_without_knowing_the_length() {
+        let read = |value: &'static str| {
+            let mut request = HeaderMap::new();
+            request.insert(RANGE, HeaderValue::from_static(value));
+            RangeSpec::of(&request)
+        };
+        let from = |first, last| Some(RangeSpec::From { first, last });
+        assert_eq!(read("bytes=5-"), from(5, None));
+        assert_eq!(read("Bytes=5-9,"), from(5, Some(9)));
+        assert_eq!(read("bytes=-5"), Some(RangeSpec::Suffix(5)));
+        for value in ["bytes=0-1,3-4", "bytes=9-5", "items=0-1", "bytes=", ""] {
+            assert_eq!(read(value), None, "{value}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// RFC 9111 §1.2.2: the value that stands for every larger number of seconds.
-const LARGEST_DELTA: u64 = 1 << 31;
+pub(super) const LARGEST_DELTA: u64 = 1 << 31;
 
 /// Members of a comma-separated list, without surrounding OWS and without empty members
 /// (RFC 9110 §5.6.1). Commas inside quoted strings do not separate. From a quote that never
@@ -33,6 +33,20 @@ pub(super) fn trim_ows(bytes: &[u8]) -> &[u8] {
 pub(super) fn split_once(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
     let mut parts = bytes.splitn(2, |byte| *byte == separator);
     (parts.next().unwrap_or_default(), parts.next())
+}
+
+/// Name and argument of a Cache-Control directive, the argument as token or quoted-string
+/// (RFC 9111 §5.2). The grammar has no whitespace around `=`: an argument behind some is empty,
+/// hence invalid, while the name still counts.
+pub(super) fn directive(member: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let (name, argument) = split_once(member, b'=');
+    let trimmed = trim_ows(name);
+    let argument = argument.map(|argument| match argument {
+        _ if trimmed.len() != name.len() => b"",
+        [b'"', inner @ .., b'"'] => inner,
+        other => other,
+    });
+    (trimmed, argument)
 }
 
 /// delta-seconds: digits only, larger numbers read as 2^31 seconds (RFC 9111 §1.2.2).

@@ -83,9 +83,27 @@ impl<'a> Validators<'a> {
         self.etag.is_some() || self.last_modified.is_some()
     }
 
+    /// Whether both have the same strong validator (RFC 9110 §8.8.3.2 and §8.8.2.2): entity tags
+    /// where either has one, else modification dates.
+    pub fn matches_strongly(&self, other: &Self) -> bool {
+        match (self.etag, other.etag) {
+            (Some(one), Some(other)) => one.matches_strongly(&other),
+            (None, None) => {
+                let modified = self.strong_last_modified();
+                modified.is_some() && modified == other.strong_last_modified()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether there is an entity tag that is strong.
+    pub fn has_strong_etag(&self) -> bool {
+        self.etag.is_some_and(|etag| !etag.weak)
+    }
+
     /// The modification date when it is a strong validator: at least one second older than the
     /// response itself (RFC 9110 §8.8.2.2).
-    fn strong_last_modified(&self) -> Option<SystemTime> {
+    pub fn strong_last_modified(&self) -> Option<SystemTime> {
         let modified = self.last_modified?;
         let margin = self.date?.duration_since(modified).ok()?;
         (margin >= Duration::from_secs(1)).then_some(modified)
@@ -150,10 +168,11 @@ pub fn evaluate_if_range(request: &HeaderMap, stored: &Validators<'_>) -> RangeC
     }
 }
 
-/// Makes `request` ask the origin whether `stored` is still good (RFC 9111 §4.3.1): every
-/// precondition and range of the client is replaced by the stored validators, as the origin wrote
-/// them. False when there are none; the request is then unconditional.
-pub fn make_validating(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
+/// Makes `request` ask the origin which of the `stored` responses is still good (RFC 9111 §4.3.1):
+/// every precondition and range of the client is replaced by their validators, as the origin wrote
+/// them: all their entity tags, and the first response's modification date. False when there are
+/// none; the request is then unconditional.
+pub fn make_validating(request: &mut HeaderMap, stored: &[&HeaderMap]) -> bool {
     for name in [
         IF_MATCH,
         IF_NONE_MATCH,
@@ -164,17 +183,32 @@ pub fn make_validating(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
     ] {
         request.remove(name);
     }
-    let validators = Validators::of(stored);
-    let etag = stored.get(ETAG).filter(|_| validators.etag.is_some());
-    let modified = stored
-        .get(LAST_MODIFIED)
-        .filter(|_| validators.last_modified.is_some());
-    for (name, value) in [(IF_NONE_MATCH, etag), (IF_MODIFIED_SINCE, modified)] {
+    let mut tags: Vec<&HeaderValue> = Vec::with_capacity(stored.len());
+    for response in stored {
+        let etag = response
+            .get(ETAG)
+            .filter(|_| Validators::of(response).etag.is_some());
+        tags.extend(etag.filter(|etag| !tags.contains(etag)));
+    }
+    let etags = match tags.as_slice() {
+        [] => None,
+        [one] => Some((*one).clone()),
+        several => {
+            let lines: Vec<_> = several.iter().map(|tag| tag.as_bytes()).collect();
+            HeaderValue::from_bytes(&lines.join(&b", "[..])).ok()
+        }
+    };
+    let modified = stored.first().and_then(|first| {
+        let valid = Validators::of(first).last_modified.is_some();
+        first.get(LAST_MODIFIED).filter(|_| valid).cloned()
+    });
+    let any = etags.is_some() || modified.is_some();
+    for (name, value) in [(IF_NONE_MATCH, etags), (IF_MODIFIED_SINCE, modified)] {
         if let Some(value) = value {
-            request.insert(name, value.clone());
+            request.insert(name, value);
         }
     }
-    validators.any()
+    any
 }
 
 fn matches_any(request: &HeaderMap, stored: &Validators<'_>) -> bool {

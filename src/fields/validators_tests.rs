@@ -175,15 +175,52 @@ fn rfc9111_4_3_1_validation_replaces_the_clients_conditions() {
         ("accept", "*/*"),
     ]);
     let stored = map(&[("etag", "W/\"a\""), ("last-modified", MODIFIED)]);
-    assert!(make_validating(&mut request, &stored));
+    assert!(make_validating(&mut request, &[&stored]));
     let expected = map(&[
         ("accept", "*/*"),
         ("if-none-match", "W/\"a\""),
         ("if-modified-since", MODIFIED),
     ]);
     assert_eq!(request, expected);
-    assert!(!make_validating(&mut request, &map(&[("etag", "bare")])));
+    assert!(!make_validating(&mut request, &[&map(&[("etag", "bare")])]));
     assert_eq!(request, map(&[("accept", "*/*")]));
+    assert!(!make_validating(&mut request, &[]));
+}
+
+#[test]
+fn rfc9111_4_3_1_every_stored_variant_is_offered_by_its_entity_tag() {
+    let stored = [
+        map(&[("etag", "\"a\""), ("last-modified", MODIFIED)]),
+        map(&[("last-modified", LATER)]),
+        map(&[("etag", "W/\"b\"")]),
+        map(&[("etag", "\"a\"")]),
+    ];
+    let mut request = HeaderMap::new();
+    let stored: Vec<_> = stored.iter().collect();
+    assert!(make_validating(&mut request, &stored));
+    let expected = map(&[
+        ("if-none-match", "\"a\", W/\"b\""),
+        ("if-modified-since", MODIFIED),
+    ]);
+    assert_eq!(request, expected);
+}
+
+#[test]
+fn rfc9110_8_8_a_strong_validator_is_shared() {
+    let strong = [("last-modified", OLD), ("date", LATER)];
+    let table = [
+        (&[("etag", "\"a\"")][..], &[("etag", "\"a\"")][..], true),
+        (&[("etag", "W/\"a\"")], &[("etag", "W/\"a\"")], false),
+        (&strong, &strong, true),
+        (&strong, &[("etag", "\"a\"")], false),
+        (&[("last-modified", OLD)], &[("last-modified", OLD)], false),
+        (&[], &[], false),
+    ];
+    for (one, other, expected) in table {
+        let (one, other) = (map(one), map(other));
+        let matches = Validators::of(&one).matches_strongly(&Validators::of(&other));
+        assert_eq!(matches, expected, "{one:?} {other:?}");
+    }
 }
 
 #[test]

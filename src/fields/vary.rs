@@ -2,10 +2,11 @@
 
 use http::{
     HeaderMap, HeaderName,
-    header::{self, VARY},
+    header::{self, ACCEPT_LANGUAGE, VARY},
 };
 
-use super::{accept_encoding::AcceptedCodings, syntax};
+use super::{accept_encoding::AcceptedCodings, accept_language, syntax};
+use crate::cache::settings::{LanguageKey, VarySettings};
 
 /// Which request fields select among the responses stored under one key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,51 +43,123 @@ impl Vary {
 
     /// The selecting key of a request; `None` when nothing can match. Two requests select the
     /// same stored response when their keys are equal bytes.
-    pub fn selecting_key(&self, request: &HeaderMap) -> Option<Vec<u8>> {
+    pub fn selecting_key(&self, request: &HeaderMap, settings: &VarySettings) -> Option<Vec<u8>> {
         let mut key = Vec::new();
-        self.write_selecting_key(request, &mut key).then_some(key)
+        self.write_selecting_key(request, settings, &mut key)
+            .then_some(key)
     }
 
     /// Appends the selecting key to `out`; false, and nothing appended, when nothing can match.
-    pub fn write_selecting_key(&self, request: &HeaderMap, out: &mut Vec<u8>) -> bool {
+    pub fn write_selecting_key(
+        &self,
+        request: &HeaderMap,
+        settings: &VarySettings,
+        out: &mut Vec<u8>,
+    ) -> bool {
         match self {
             Self::None => true,
             Self::Any => false,
             Self::Fields(names) => {
                 for name in names {
-                    write_field(name, request, out);
+                    write_field(name, request, settings, out);
                 }
                 true
             }
         }
+    }
+
+    /// The selecting key with a language in the place of Accept-Language. That of a stored
+    /// response, made from the request it answered and from [`content_language`], equals that of
+    /// a later request, made with its
+    /// [`first_choice`](super::accept_language::first_choice), when the response is in the language
+    /// that the client wants most. `None` where the settings do not select in this way or the
+    /// response does not vary by language.
+    pub fn language_key(
+        &self,
+        request: &HeaderMap,
+        language: &[u8],
+        settings: &VarySettings,
+    ) -> Option<Vec<u8>> {
+        let Self::Fields(names) = self else {
+            return None;
+        };
+        if settings.accept_language != LanguageKey::Normalize || !names.contains(&ACCEPT_LANGUAGE) {
+            return None;
+        }
+        let mut key = Vec::new();
+        for name in names {
+            if *name == ACCEPT_LANGUAGE {
+                write_framed(name, Some(&language.to_ascii_lowercase()), &mut key);
+            } else {
+                write_field(name, request, settings, &mut key);
+            }
+        }
+        Some(key)
+    }
+}
+
+/// The one language of a response, as it is written; `None` for several or none.
+pub fn content_language(response: &HeaderMap) -> Option<&[u8]> {
+    let mut languages = response
+        .get_all(header::CONTENT_LANGUAGE)
+        .iter()
+        .flat_map(|line| syntax::members(line.as_bytes()));
+    match (languages.next(), languages.next()) {
+        (Some(one), None) => Some(one),
+        _ => None,
     }
 }
 
 const ABSENT: u8 = 0;
 const PRESENT: u8 = 1;
 
-/// One field as: length and bytes of its name, then `ABSENT`, or `PRESENT` with length and bytes
-/// of its normalised value. Lengths are eight bytes, so fields cannot run into one another.
-fn write_field(name: &HeaderName, request: &HeaderMap, out: &mut Vec<u8>) {
-    out.extend_from_slice(&framed_length(name.as_str().len()));
-    out.extend_from_slice(name.as_str().as_bytes());
-    if !request.contains_key(name) {
-        out.push(ABSENT);
+/// One field with its normalised value.
+fn write_field(name: &HeaderName, request: &HeaderMap, settings: &VarySettings, out: &mut Vec<u8>) {
+    if *name == ACCEPT_LANGUAGE
+        && let LanguageKey::Languages(languages) = &settings.accept_language
+    {
+        // The best of the languages stands for the field, absent or not.
+        let best = accept_language::best_of(request, languages);
+        write_framed(name, Some(best.as_bytes()), out);
         return;
     }
-    out.push(PRESENT);
+    if !request.contains_key(name) {
+        write_framed(name, None, out);
+        return;
+    }
     let mut value = Vec::new();
-    write_value(name, request, &mut value);
-    out.extend_from_slice(&framed_length(value.len()));
-    out.extend_from_slice(&value);
+    write_value(name, request, settings, &mut value);
+    write_framed(name, Some(&value), out);
+}
+
+/// One field as: length and bytes of its name, then `ABSENT`, or `PRESENT` with length and bytes
+/// of its value. Lengths are eight bytes, so fields cannot run into one another.
+fn write_framed(name: &HeaderName, value: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.extend_from_slice(&framed_length(name.as_str().len()));
+    out.extend_from_slice(name.as_str().as_bytes());
+    match value {
+        None => out.push(ABSENT),
+        Some(value) => {
+            out.push(PRESENT);
+            out.extend_from_slice(&framed_length(value.len()));
+            out.extend_from_slice(value);
+        }
+    }
 }
 
 fn framed_length(length: usize) -> [u8; 8] {
     (length as u64).to_be_bytes()
 }
 
-fn write_value(name: &HeaderName, request: &HeaderMap, value: &mut Vec<u8>) {
-    if *name == header::ACCEPT_ENCODING {
+fn write_value(
+    name: &HeaderName,
+    request: &HeaderMap,
+    settings: &VarySettings,
+    value: &mut Vec<u8>,
+) {
+    if *name == ACCEPT_LANGUAGE && settings.accept_language == LanguageKey::Normalize {
+        accept_language::write_normalized(request, value);
+    } else if *name == header::ACCEPT_ENCODING {
         if let Some(codings) = AcceptedCodings::of(request) {
             codings.write(value);
         }
@@ -156,8 +229,18 @@ mod tests {
             .collect::<Vec<_>>()))
     }
 
+    fn selecting_key(vary: &Vary, request: &[(&'static str, &str)]) -> Option<Vec<u8>> {
+        vary.selecting_key(&map(request), &VarySettings::default())
+    }
+
     fn key(line: &str, request: &[(&'static str, &str)]) -> Option<Vec<u8>> {
-        vary(&[line]).selecting_key(&map(request))
+        selecting_key(&vary(&[line]), request)
+    }
+
+    fn normalize() -> VarySettings {
+        VarySettings {
+            accept_language: LanguageKey::Normalize,
+        }
     }
 
     #[test]
@@ -191,7 +274,10 @@ mod tests {
             &["\"foo\""],
         ] {
             assert_eq!(vary(lines), Vary::Any, "{lines:?}");
-            assert_eq!(vary(lines).selecting_key(&HeaderMap::new()), None);
+            assert_eq!(
+                vary(lines).selecting_key(&HeaderMap::new(), &VarySettings::default()),
+                None
+            );
         }
     }
 
@@ -244,14 +330,74 @@ mod tests {
         );
     }
 
+    #[test]
+    fn accept_language_selects_as_the_settings_say() {
+        let vary = vary(&["accept-language"]);
+        let languages = VarySettings {
+            accept_language: LanguageKey::Languages(vec!["en".into(), "de".into()]),
+        };
+        let equal = |settings: &VarySettings, one: &str, other: &str| {
+            let key = |value: &str| match value {
+                "" => vary.selecting_key(&HeaderMap::new(), settings),
+                value => vary.selecting_key(&map(&[("accept-language", value)]), settings),
+            };
+            key(one) == key(other)
+        };
+        let pass = VarySettings::default();
+        for (one, other, passed, normalized, best) in [
+            ("en, de", " en ,   de", true, true, true),
+            ("en, de", "de, en", false, true, true),
+            ("en, de", "eN, De", false, true, true),
+            ("de;q=0.5, en", "fr, en;q=0.1", false, false, true),
+            ("de", "en", false, false, false),
+            ("", "fr", false, false, true),
+        ] {
+            assert_eq!(equal(&pass, one, other), passed, "{one} {other}");
+            assert_eq!(equal(&normalize(), one, other), normalized, "{one} {other}");
+            assert_eq!(equal(&languages, one, other), best, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_response_in_the_language_wanted_most_is_selected() {
+        let vary = vary(&["accept-language, foo"]);
+        let stored = map(&[("content-language", "De")]);
+        let language = content_language(&stored).unwrap();
+        let answered = map(&[("accept-language", "en, de"), ("foo", "1")]);
+        let key = vary.language_key(&answered, language, &normalize());
+        assert!(key.is_some());
+        for (accept, foo, selected) in [
+            ("fr;q=0.5, de;q=1.0", "1", true),
+            ("fr;q=0.5, de;q=1.0", "2", false),
+            ("fr, de;q=0.5", "1", false),
+        ] {
+            let request = map(&[("accept-language", accept), ("foo", foo)]);
+            let wanted = accept_language::first_choice(&request).unwrap();
+            let same = vary.language_key(&request, &wanted, &normalize()) == key;
+            assert_eq!(same, selected, "{accept} {foo}");
+        }
+        assert_eq!(
+            vary.language_key(&answered, b"de", &VarySettings::default()),
+            None
+        );
+        assert_eq!(
+            Vary::None.language_key(&answered, b"de", &normalize()),
+            None
+        );
+        assert_eq!(
+            content_language(&map(&[("content-language", "de, en")])),
+            None
+        );
+    }
+
     proptest! {
         #[test]
         fn values_never_run_into_the_next_field(
             a in "[ -~]{0,12}", b in "[ -~]{0,12}", c in "[ -~]{0,12}", d in "[ -~]{0,12}",
         ) {
             let vary = vary(&["cookie, referer"]);
-            let one = vary.selecting_key(&map(&[("cookie", &a), ("referer", &b)]));
-            let other = vary.selecting_key(&map(&[("cookie", &c), ("referer", &d)]));
+            let one = selecting_key(&vary, &[("cookie", &a), ("referer", &b)]);
+            let other = selecting_key(&vary, &[("cookie", &c), ("referer", &d)]);
             prop_assert_eq!(one == other, (a, b) == (c, d));
         }
 
@@ -262,7 +408,9 @@ mod tests {
                 response.insert(VARY, value.clone());
                 let mut request = HeaderMap::new();
                 request.insert("foo", value);
-                let _ = Vary::of(&response).selecting_key(&request);
+                for settings in [VarySettings::default(), normalize()] {
+                    let _ = Vary::of(&response).selecting_key(&request, &settings);
+                }
             }
         }
     }

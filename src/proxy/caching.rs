@@ -21,6 +21,7 @@ use crate::cache::status::{CacheStatus, Outcome, Storing};
 use crate::cache::storing::{NoStoreReason, StoreDecision, decide_storing};
 use crate::fields::hop_by_hop::strip_for_storing;
 use crate::fields::range::{RangeOutcome, select};
+use crate::fields::request_control::RequestControl;
 use crate::fields::validators::Validators;
 use crate::fields::vary::Vary;
 use crate::store::LargestObject;
@@ -54,7 +55,8 @@ pub(super) fn variance(stored: &HeaderMap, request: &HeaderMap) -> Option<HashBi
     }
     // `Vary: *` is never stored; an own digest keeps it from matching all the same.
     Some(hash_key(
-        vary.selecting_key(request).unwrap_or_else(|| b"*".to_vec()),
+        vary.selecting_key(request, &crate::cache::settings::VarySettings::default())
+            .unwrap_or_else(|| b"*".to_vec()),
     ))
 }
 
@@ -71,7 +73,7 @@ pub(super) fn forced_freshness(
         (ReuseDecision::ReuseStale { .. }, true) => Some(ForcedFreshness::ForceExpiredServeStale {
             expired_at: Some(times.fresh_until),
         }),
-        (ReuseDecision::Validate | ReuseDecision::Forward(_), true) => {
+        (ReuseDecision::Validate(_) | ReuseDecision::Forward(_), true) => {
             Some(ForcedFreshness::ForceExpired)
         }
         _ => None,
@@ -94,11 +96,13 @@ fn reuse(
     origin: OriginState,
     now: SystemTime,
 ) -> ReuseDecision {
-    let decision = exchange
-        .request
-        .as_ref()
-        .map_or(RequestDecision::Lookup, |request| request.decision);
-    decide_reuse(decision, Found::Complete(times), origin, now)
+    match exchange.request.as_ref().map(|request| request.decision) {
+        Some(RequestDecision::Bypass(reason)) => ReuseDecision::Forward(reason.into()),
+        _ => {
+            let found = Found::Complete(times);
+            decide_reuse(&RequestControl::default(), found, origin, now)
+        }
+    }
 }
 
 /// Decides about storing the origin's answer, or the stored response that a 304 freshens.
@@ -125,6 +129,9 @@ pub(super) fn cacheable(
         }
     }
     let decision = match decide(session, &head, exchange, now) {
+        StoreDecision::Store(_) if head.status == StatusCode::PARTIAL_CONTENT => {
+            StoreDecision::DoNotStore(NoStoreReason::PartialContent)
+        }
         StoreDecision::Store(_) if busy => StoreDecision::DoNotStore(NoStoreReason::StoreBusy),
         // Pingora serves what is stored after any 304; at least it is not renewed by this one.
         StoreDecision::Store(_) if other_representation => {
@@ -183,6 +190,7 @@ fn decide(
         .map_or(exchange.arrived, |(wall, _)| wall);
     decide_storing(
         &view,
+        &RequestControl::default(),
         &response,
         &request.settings,
         &ExchangeTimes {
