@@ -17,6 +17,7 @@
 //! | [`cache`] | core | eligibility, key, reuse, storing, freshening, status |
 //! | [`store`] | shell | stored responses and fills in progress |
 //! | [`origin`] | core + shell | pools, selection, health, discovery |
+//! | [`purge`] | core | what is purged, by whom, and what of the store it reaches |
 //! | [`observe`] | shell | metrics and logs |
 //! | [`admin`] | shell | the operators' listener |
 
@@ -30,6 +31,7 @@ pub mod fields;
 pub mod observe;
 pub mod origin;
 pub mod proxy;
+pub mod purge;
 pub mod request;
 pub mod rules;
 pub mod server;

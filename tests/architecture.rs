@@ -18,6 +18,7 @@ const CORE: &[&str] = &[
     "cache",
     "config",
     "fields",
+    "purge",
     "request",
     "rules",
     "zone",

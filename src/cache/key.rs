@@ -1,5 +1,10 @@
-//! The primary key under which responses are stored (RFC 9111 §2).
+//! The primary key under which responses are stored (RFC 9111 §2), and what rules add to it.
 
+use http::HeaderMap;
+
+use super::device::{Device, device};
+use super::settings::KeySettings;
+use crate::fields::cookies::cookies;
 use crate::request::{RequestView, Scheme};
 
 /// What identifies a resource in the store. Two requests share stored responses exactly when
@@ -12,7 +17,8 @@ pub struct CacheKey<'a> {
     pub zone: &'a str,
     /// Scheme of the listener.
     pub scheme: Scheme,
-    /// Canonical host.
+    /// Canonical host, and the port unless it is the scheme's default: it is forwarded, and pages
+    /// hold absolute links.
     pub host: &'a str,
     /// Path as forwarded.
     pub path: &'a str,
@@ -21,14 +27,20 @@ pub struct CacheKey<'a> {
 }
 
 impl<'a> CacheKey<'a> {
-    /// The key of a request in `zone`.
-    pub const fn of(zone: &'a str, request: &RequestView<'a>) -> Self {
+    /// The key of a request in `zone` to `authority`, whose query counts as `query`: what
+    /// [`keyed_query`](super::query::keyed_query) made of it.
+    pub const fn of(
+        zone: &'a str,
+        authority: &'a str,
+        request: &RequestView<'a>,
+        query: Option<&'a str>,
+    ) -> Self {
         Self {
             zone,
             scheme: request.scheme,
-            host: request.host,
+            host: authority,
             path: request.path,
-            query: request.query,
+            query,
         }
     }
 
@@ -64,6 +76,66 @@ impl<'a> CacheKey<'a> {
     }
 }
 
+// None is 0, the first byte of a selecting key: extras cannot run into what follows them.
+const HEADER: u8 = 1;
+const HEADER_PRESENCE: u8 = 2;
+const COOKIE: u8 = 3;
+const COOKIE_PRESENCE: u8 = 4;
+const DEVICE: u8 = 5;
+
+/// Appends what `settings` make of a request beside its URI; nothing when they name nothing.
+///
+/// This goes in front of the selecting key and not into the primary key, so that a purge or an
+/// invalidation of the URI reaches all of it. Every part says what it is and how long: equal bytes
+/// are equal names and values.
+pub fn write_extras(request: &RequestView<'_>, settings: &KeySettings, out: &mut Vec<u8>) {
+    let headers = request.headers;
+    for name in &settings.headers {
+        out.push(HEADER);
+        write_text(name, out);
+        let values = headers.get_all(name.as_str()).into_iter();
+        write_values(values.map(http::HeaderValue::as_bytes), out);
+    }
+    for name in &settings.header_presence {
+        out.push(HEADER_PRESENCE);
+        write_text(name, out);
+        out.push(u8::from(headers.contains_key(name.as_str())));
+    }
+    for name in &settings.cookies {
+        out.push(COOKIE);
+        write_text(name, out);
+        write_values(cookies_named(headers, name), out);
+    }
+    for name in &settings.cookie_presence {
+        out.push(COOKIE_PRESENCE);
+        write_text(name, out);
+        out.push(u8::from(cookies_named(headers, name).next().is_some()));
+    }
+    if settings.device {
+        out.push(DEVICE);
+        out.push(match device(headers) {
+            Device::Mobile => 0,
+            Device::Tablet => 1,
+            Device::Desktop => 2,
+        });
+    }
+}
+
+fn cookies_named<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
+    cookies(headers)
+        .filter(move |(found, _)| *found == name.as_bytes())
+        .map(|(_, value)| value)
+}
+
+/// Each value is counted by a 1 before it, and a 0 ends them: none differs from an empty one.
+fn write_values<'h>(values: impl Iterator<Item = &'h [u8]>, out: &mut Vec<u8>) {
+    for value in values {
+        out.push(1);
+        write_bytes(value, out);
+    }
+    out.push(0);
+}
+
 /// 64-bit FNV-1a of an encoded key. For display in logs only: it is short and stable across
 /// builds, but anyone can make two keys collide.
 pub fn short_hash(key: &[u8]) -> u64 {
@@ -73,8 +145,12 @@ pub fn short_hash(key: &[u8]) -> u64 {
 }
 
 fn write_text(text: &str, out: &mut Vec<u8>) {
-    write_length(text.len(), out);
-    out.extend_from_slice(text.as_bytes());
+    write_bytes(text.as_bytes(), out);
+}
+
+fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    write_length(bytes.len(), out);
+    out.extend_from_slice(bytes);
 }
 
 /// Seven bits a byte, lowest first, the high bit telling that more follow: one byte for most
@@ -93,102 +169,5 @@ fn low_bits(number: usize) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::fixtures::get;
-    use super::*;
-    use http::HeaderMap;
-    use proptest::prelude::*;
-
-    type Parts = (String, bool, String, String, Option<String>);
-
-    fn encode((zone, tls, host, path, query): &Parts) -> Vec<u8> {
-        CacheKey {
-            zone,
-            scheme: if *tls { Scheme::Https } else { Scheme::Http },
-            host,
-            path,
-            query: query.as_deref(),
-        }
-        .encode()
-    }
-
-    fn parts() -> impl Strategy<Value = Parts> {
-        // Few letters and short texts, so that boundaries collide often.
-        let text = || "[ab\u{0}\u{1}]{0,3}";
-        (
-            text(),
-            any::<bool>(),
-            text(),
-            text(),
-            proptest::option::of(text()),
-        )
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4096))]
-
-        #[test]
-        fn keys_are_equal_bytes_exactly_when_they_are_equal_tuples(one in parts(), other in parts()) {
-            prop_assert_eq!(encode(&one) == encode(&other), one == other);
-        }
-
-        #[test]
-        fn no_key_begins_another(one in parts(), other in parts()) {
-            prop_assert_eq!(encode(&other).starts_with(&encode(&one)), one == other);
-        }
-
-        #[test]
-        fn lengths_are_read_back(length in 0_usize..=usize::MAX) {
-            let mut bytes = Vec::new();
-            write_length(length, &mut bytes);
-            let read = bytes.iter().rev().fold(0, |n, byte| (n << 7) | usize::from(byte & 0x7f));
-            prop_assert_eq!(read, length);
-        }
-    }
-
-    #[test]
-    fn parts_do_not_run_into_one_another() {
-        let headers = HeaderMap::new();
-        let base = CacheKey::of("shop", &get("/a", &headers));
-        let others = [
-            CacheKey {
-                zone: "shopp",
-                ..base
-            },
-            CacheKey {
-                scheme: Scheme::Http,
-                ..base
-            },
-            CacheKey {
-                host: "example.org/",
-                path: "a",
-                ..base
-            },
-            CacheKey { path: "/A", ..base },
-            CacheKey {
-                query: Some(""),
-                ..base
-            },
-            CacheKey {
-                path: "/a?",
-                ..base
-            },
-            CacheKey {
-                query: Some("b"),
-                ..base
-            },
-        ];
-        for other in others {
-            assert_ne!(base.encode(), other.encode(), "{other:?}");
-        }
-    }
-
-    #[test]
-    fn the_encoding_and_its_hash_are_stable() {
-        let headers = HeaderMap::new();
-        let key = CacheKey::of("shop", &get("/a", &headers)).encode();
-        assert_eq!(key, b"\x04shop\x01\x0bexample.org\x02/a\x00");
-        assert_eq!(short_hash(b""), 0xcbf2_9ce4_8422_2325);
-        assert_eq!(short_hash(b"a"), 0xaf63_dc4c_8601_ec8c);
-    }
-}
+#[path = "key_tests.rs"]
+mod tests;

@@ -1,6 +1,6 @@
 //! Cache policy (RFC 9111): what may be looked up, reused, stored, freshened, and why.
 //!
-//! In the order of a request: [`eligibility`], [`key`], [`reuse`]; the origin answers; [`storing`]
+//! In the order of a request: [`eligibility`], [`query`], [`key`], [`reuse`]; the origin answers; [`storing`]
 //! with [`control`] and [`freshness`], [`freshen`] for a 304 or the answer to a HEAD, [`partial`]
 //! for a 206, [`invalidation`] after an unsafe request; [`browser`] and [`status`] on the way out.
 //! All are total functions over plain values; times are passed in, and every decision carries its
@@ -9,12 +9,14 @@
 pub mod browser;
 mod content_type;
 pub mod control;
+pub mod device;
 pub mod eligibility;
 pub mod freshen;
 pub mod freshness;
 pub mod invalidation;
 pub mod key;
 pub mod partial;
+pub mod query;
 pub mod response;
 pub mod reuse;
 pub mod settings;

@@ -1,6 +1,6 @@
 //! The file as written: every section read into typed values, names not yet looked up.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,10 +8,13 @@ use toml::de::DeTable;
 
 use super::diagnostics::Diagnostic;
 use super::interpolate::Env;
+use super::listen::{read_admin, read_listeners};
 use super::pool::read_pool;
-use super::reader::{Located, Reader, Section, StringOrSection};
+use super::purge::{Purge, read_purge};
+use super::reader::{Located, Reader, Section};
+use super::secret::read_secret;
 use super::zone::read_rules;
-use super::{Cache, Client, Listener, Log, Pool, Server, TlsFiles};
+use super::{Cache, Client, Listener, Log, Pool, Server};
 use crate::rules::CacheRule;
 use crate::zone::HostPattern;
 
@@ -26,6 +29,7 @@ pub(super) struct ConfigFile {
     pub(super) server: Server,
     pub(super) client: Client,
     pub(super) cache: Cache,
+    pub(super) purge: Option<Purge>,
     pub(super) log: Log,
     pub(super) pools: Vec<Pool>,
     pub(super) zones: Vec<ZoneFile>,
@@ -37,6 +41,7 @@ pub(super) struct ZoneFile {
     pub(super) hosts: Vec<Located<HostPattern>>,
     pub(super) pool: Option<Located<String>>,
     pub(super) presets: Vec<Located<String>>,
+    pub(super) merge_slashes: bool,
     pub(super) session_cookies: Vec<Located<String>>,
     pub(super) rules: Vec<CacheRule>,
 }
@@ -69,6 +74,12 @@ fn read_document(root: Section<'_>, source: &str) -> ConfigFile {
         server: root.section("server").map(read_server).unwrap_or_default(),
         client: root.section("client").map(read_client).unwrap_or_default(),
         cache: root.section("cache").map(read_cache).unwrap_or_default(),
+        purge: root
+            .section_or(
+                "purge",
+                "write `[purge]` and below it `token = \"${SEAWALL_PURGE_TOKEN}\"`",
+            )
+            .and_then(read_purge),
         log: root.section("log").map(read_log).unwrap_or_default(),
         pools: root
             .named_sections("pools")
@@ -89,95 +100,6 @@ fn read_document(root: Section<'_>, source: &str) -> ConfigFile {
     }
     root.finish();
     file
-}
-
-fn read_listeners(root: &Section<'_>) -> Vec<Located<Listener>> {
-    let items = root.strings_or_sections("listen");
-    if items.as_ref().is_none_or(Vec::is_empty) {
-        let help = "write `listen = [\"[::]:${PORT:-8080}\"]` at the top".to_owned();
-        root.reader.fault(
-            root.place_of("listen"),
-            "`listen` names no address",
-            Some(help),
-        );
-    }
-    items
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|item| match item {
-            StringOrSection::String(text) => {
-                let span = text.span.clone();
-                let address = read_address(root, "listen", text)?;
-                Some(Located {
-                    value: Listener { address, tls: None },
-                    span,
-                })
-            }
-            StringOrSection::Section(section) => read_tls_listener(section),
-        })
-        .collect()
-}
-
-fn read_tls_listener(section: Section<'_>) -> Option<Located<Listener>> {
-    let span = section.span.clone();
-    let address = section
-        .required_string("address", "\"[::]:8443\"")
-        .and_then(|text| read_address(&section, "address", text));
-    let tls = section.section("tls").map(|tls| {
-        let certificate = tls.required_string("certificate", "\"/etc/seawall/fullchain.pem\"");
-        let key = tls.required_string("key", "\"/etc/seawall/privkey.pem\"");
-        tls.finish();
-        certificate.zip(key).map(|(certificate, key)| TlsFiles {
-            certificate: PathBuf::from(certificate.value),
-            key: PathBuf::from(key.value),
-        })
-    });
-    section.finish();
-    // A `tls` that could not be read must not become cleartext.
-    let tls = match tls {
-        Some(files) => Some(files?),
-        None => None,
-    };
-    Some(Located {
-        value: Listener {
-            address: address?,
-            tls,
-        },
-        span,
-    })
-}
-
-fn read_admin(root: &Section<'_>) -> Option<Located<SocketAddr>> {
-    let admin = root.section_or(
-        "admin",
-        "write `[admin]` and below it `listen = \"127.0.0.1:9090\"`",
-    )?;
-    let listen = admin.required_string("listen", "\"127.0.0.1:9090\"");
-    let address = listen.and_then(|text| {
-        let span = text.span.clone();
-        let value = read_address(&admin, "listen", text)?;
-        Some(Located { value, span })
-    });
-    admin.finish();
-    address
-}
-
-fn read_address(section: &Section<'_>, key: &str, text: Located<String>) -> Option<SocketAddr> {
-    // Names are left out: an address to listen on has to be one of this machine's.
-    let literal = match text.value.strip_prefix("localhost:") {
-        Some(port) => format!("127.0.0.1:{port}"),
-        None => text.value.clone(),
-    };
-    let address = literal.parse().ok().or_else(|| {
-        let port_alone = literal.strip_prefix(':')?;
-        format!("[::]:{port_alone}").to_socket_addrs().ok()?.next()
-    });
-    if address.is_none() {
-        let message = format!("`{key} = \"{}\"` is not an address with a port", text.value);
-        let help = "write for example \"0.0.0.0:8080\" or \"[::]:8080\"".to_owned();
-        section.reader.fault(text.span, message, Some(help));
-    }
-    address
 }
 
 fn read_server(section: Section<'_>) -> Server {
@@ -264,6 +186,9 @@ fn read_cache(section: Section<'_>) -> Cache {
         &mut cache.collapse_timeout,
         section.duration_of("collapse_timeout", SHORTEST),
     );
+    cache.debug_token = section
+        .string("debug_token")
+        .and_then(|text| read_secret(&section, "debug_token", text));
     section.finish();
     cache
 }
@@ -291,6 +216,9 @@ fn read_zone(name: Located<String>, section: Section<'_>, source: &str) -> ZoneF
             .collect(),
         pool: section.required_string("pool", "\"app\""),
         presets: section.strings("presets").unwrap_or_default(),
+        merge_slashes: section
+            .boolean("merge_slashes")
+            .is_some_and(|merge| merge.value),
         session_cookies: section.strings("session_cookies").unwrap_or_default(),
         rules: read_rules(&section, source, None),
         name,

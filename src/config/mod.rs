@@ -6,10 +6,15 @@
 pub mod diagnostics;
 mod file;
 mod interpolate;
+mod key;
+mod listen;
 mod pool;
 mod presets;
+mod purge;
 mod reader;
 mod resolve;
+mod secret;
+mod ttl;
 mod units;
 mod zone;
 
@@ -21,6 +26,8 @@ use std::time::Duration;
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use interpolate::Env;
 pub use presets::{PRESETS, Preset};
+pub use purge::Purge;
+pub use secret::Secret;
 
 use crate::rules::CacheRuleset;
 use crate::zone::{HostPattern, SessionCookies};
@@ -49,6 +56,8 @@ pub struct Config {
     pub client: Client,
     /// The store.
     pub cache: Cache,
+    /// Who may purge; `None` switches purging off.
+    pub purge: Option<Purge>,
     /// What is written where.
     pub log: Log,
     /// Origin pools by name.
@@ -148,6 +157,8 @@ pub struct Cache {
     pub max_object_size: u64,
     /// How long a request waits for another one that fetches the same resource.
     pub collapse_timeout: Duration,
+    /// Shows the key in `Cache-Status` to clients that send it in `Seawall-Debug`.
+    pub debug_token: Option<Secret>,
 }
 
 impl Default for Cache {
@@ -156,6 +167,7 @@ impl Default for Cache {
             memory: 256 << 20,
             max_object_size: 32 << 20,
             collapse_timeout: Duration::from_secs(30),
+            debug_token: None,
         }
     }
 }
@@ -184,6 +196,8 @@ pub struct Pool {
     pub health_check: Option<HealthCheck>,
     /// The Host sent to the origin; `None` passes the client's.
     pub host_header: Option<String>,
+    /// Requests that may be outstanding at its servers at once; others wait their turn.
+    pub max_requests: usize,
     /// Deadlines towards the origin.
     pub timeouts: OriginTimeouts,
     /// Retries of a request on another replica.
@@ -229,6 +243,8 @@ pub struct HealthCheck {
 /// Deadlines towards the origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginTimeouts {
+    /// How long a request waits for its turn when `max_requests` are outstanding.
+    pub queue: Duration,
     /// TCP and TLS connect together.
     pub connect: Duration,
     /// From the request sent to the response's head.
@@ -246,6 +262,7 @@ pub struct OriginTimeouts {
 impl Default for OriginTimeouts {
     fn default() -> Self {
         Self {
+            queue: Duration::from_secs(10),
             connect: Duration::from_secs(3),
             first_byte: Duration::from_secs(30),
             between_bytes: Duration::from_mins(1),
@@ -304,6 +321,8 @@ pub struct Zone {
     pub hosts: Vec<HostPattern>,
     /// Name of its pool.
     pub pool: String,
+    /// Whether `//` in a path is one slash.
+    pub merge_slashes: bool,
     /// Cookie names that mark a session.
     pub session_cookies: SessionCookies,
     /// Cache rules, presets first.

@@ -17,8 +17,14 @@ pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
         &mut resolve_interval,
         section.duration_of("resolve_interval", Duration::from_secs(1)),
     );
+    let mut max_requests = 1000;
+    put_number(
+        &mut max_requests,
+        section.integer("max_requests", 1..=100_000),
+    );
     let pool = Pool {
         servers,
+        max_requests,
         health_check: section.section("health_check").map(read_health_check),
         host_header: read_host_header(&section),
         timeouts: section
@@ -175,6 +181,10 @@ fn read_host_header(section: &Section<'_>) -> Option<String> {
 
 fn read_timeouts(section: Section<'_>) -> OriginTimeouts {
     let mut timeouts = OriginTimeouts::default();
+    put(
+        &mut timeouts.queue,
+        section.duration_of("queue_timeout", SHORTEST),
+    );
     put(
         &mut timeouts.connect,
         section.duration_of("connect", SHORTEST),

@@ -3,6 +3,8 @@
 //! A [`Section`] remembers which keys it was asked for; [`Section::finish`] then refuses the rest,
 //! with the nearest known key as a suggestion. Nothing here knows what the keys mean.
 
+mod shape;
+
 use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
@@ -284,49 +286,6 @@ impl<'a> Section<'a> {
         });
         let message = format!("`{key}` cannot be \"{}\"", text.value);
         self.reader.fault(text.span.clone(), message, Some(help));
-    }
-
-    /// Whether `key` is there.
-    pub(super) fn has(&self, key: &'static str) -> bool {
-        self.value(key).is_some()
-    }
-
-    /// Where `key` is written, or the beginning of the file.
-    pub(super) fn place_of(&self, key: &'static str) -> Range<usize> {
-        self.value(key).map_or(0..0, Spanned::span)
-    }
-
-    /// A duration written where a word or a table belongs, as it is written.
-    pub(super) fn duration_in_place_of_a_word(&self, key: &'static str) -> Option<Located<String>> {
-        let value = self.value(key)?;
-        let text = match value.get_ref() {
-            DeValue::Integer(seconds) => format!("{seconds}s"),
-            DeValue::String(text) if parse_duration(text).is_ok() => text.to_string(),
-            _ => return None,
-        };
-        Some(Located {
-            value: text,
-            span: value.span(),
-        })
-    }
-
-    /// Whether `key` is there and is a table; for keys that take a word or a table.
-    pub(super) fn is_table(&self, key: &'static str) -> bool {
-        self.value(key)
-            .is_some_and(|value| value.get_ref().is_table())
-    }
-
-    /// Whether `key` is there and is a boolean; for keys that take `false` or a table.
-    pub(super) fn is_boolean(&self, key: &'static str) -> bool {
-        self.value(key)
-            .is_some_and(|value| value.get_ref().is_bool())
-    }
-
-    /// Whether anything beside `these` keys is written.
-    pub(super) fn has_beside(&self, these: &[&str]) -> bool {
-        self.table
-            .keys()
-            .any(|key| !these.contains(&key.get_ref().as_ref()))
     }
 
     /// A table, with `help` for those who wrote something else.

@@ -38,6 +38,7 @@ pub(super) fn resolve(
         server: file.server,
         client: file.client,
         cache: file.cache,
+        purge: file.purge,
         log: file.log,
         pools: file.pools.into_iter().map(Arc::new).collect(),
         zones,
@@ -140,6 +141,7 @@ fn resolve_zone(
             .as_ref()
             .map(|pool| pool.value.clone())
             .unwrap_or_default(),
+        merge_slashes: zone.merge_slashes,
         session_cookies: SessionCookies::with_own(cookies.iter().map(String::as_str))
             .unwrap_or_else(|_| SessionCookies::frameworks()),
         cache_rules: CacheRuleset::new(rules, file.cache.max_object_size),

@@ -36,11 +36,13 @@ pub(super) fn is_passing(reason: &str) -> bool {
 
 /// The key in Pingora's form.
 pub(super) fn pingora_key(request: &SiteRequest, head: &RequestHeader) -> CacheKey {
-    let key = Key {
-        // The port counts: it is forwarded, and pages hold absolute links.
-        host: request.authority.as_str(),
-        ..Key::of(&request.site.zone.name, &request.view(head))
-    };
+    let view = request.view(head);
+    let key = Key::of(
+        &request.site.zone.name,
+        request.authority.as_str(),
+        &view,
+        view.query,
+    );
     let mut key = CacheKey::new(key.encode(), "");
     key.extensions
         .insert(LargestObject(request.settings.max_object_size.value));

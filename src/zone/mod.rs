@@ -5,7 +5,7 @@ mod path;
 mod session;
 
 pub use host::{Authority, HostPattern};
-pub use path::{PathError, canonical_path};
+pub use path::{PathError, Slashes, canonical_path, canonical_path_with};
 pub use session::SessionCookies;
 
 /// Position of the zone that answers for `host`: an exact name before a wildcard, a longer

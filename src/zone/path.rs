@@ -17,19 +17,57 @@ pub enum PathError {
     Control,
 }
 
+/// What several slashes in a row are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slashes {
+    /// Empty segments: `//a` and `/a` may be different resources (RFC 3986 §3.3).
+    Keep,
+    /// One slash, as many applications and file systems take them.
+    Merge,
+}
+
 /// The canonical form: escapes of unreserved characters undone, other escapes in upper case, dot
-/// segments removed. Slashes are left as they are: `//a` and `/a` may be different resources.
+/// segments removed. Slashes are left as they are.
 ///
 /// # Errors
 /// What no canonical form exists for.
 pub fn canonical_path(path: &str) -> Result<Cow<'_, str>, PathError> {
+    canonical_path_with(path, Slashes::Keep)
+}
+
+/// [`canonical_path`], where a zone may have slashes merged. They are merged before dot segments go,
+/// as whoever merges them sees it: `/a//../b` is `/b` then.
+///
+/// # Errors
+/// What no canonical form exists for.
+pub fn canonical_path_with(path: &str, slashes: Slashes) -> Result<Cow<'_, str>, PathError> {
     if path.contains('\\') {
         return Err(PathError::Backslash);
     }
+    let path = match slashes {
+        Slashes::Merge if path.contains("//") => merge_slashes(path),
+        _ => Cow::Borrowed(path),
+    };
     if !path.contains(['%', '.']) {
-        return Ok(Cow::Borrowed(path));
+        return Ok(path);
     }
-    Ok(remove_dot_segments(normalise_escapes(path)?))
+    match path {
+        Cow::Borrowed(path) => Ok(remove_dot_segments(normalise_escapes(path)?)),
+        Cow::Owned(path) => {
+            let escaped = normalise_escapes(&path)?;
+            Ok(Cow::Owned(remove_dot_segments(escaped).into_owned()))
+        }
+    }
+}
+
+fn merge_slashes(path: &str) -> Cow<'_, str> {
+    let mut merged = String::with_capacity(path.len());
+    for character in path.chars() {
+        if character != '/' || !merged.ends_with('/') {
+            merged.push(character);
+        }
+    }
+    Cow::Owned(merged)
 }
 
 fn normalise_escapes(path: &str) -> Result<Cow<'_, str>, PathError> {
@@ -106,6 +144,26 @@ mod tests {
     }
 
     #[test]
+    fn slashes_are_merged_where_the_zone_says_so() {
+        for (path, expected) in [
+            ("/a/b", "/a/b"),
+            ("//a///b//", "/a/b/"),
+            ("//", "/"),
+            ("/a//../b", "/b"),
+            ("/a/./%61//.", "/a/a/"),
+            ("/..//c", "/c"),
+            ("/a%2F/b", "/a%2F/b"),
+        ] {
+            let merged = canonical_path_with(path, Slashes::Merge);
+            assert_eq!(merged.as_deref(), Ok(expected), "{path}");
+        }
+        assert_eq!(
+            canonical_path_with("//%", Slashes::Merge),
+            Err(PathError::Escape)
+        );
+    }
+
+    #[test]
     fn what_has_no_canonical_form_is_refused() {
         for path in ["/%", "/%4", "/%zz", "/%+1"] {
             assert_eq!(canonical_path(path), Err(PathError::Escape), "{path}");
@@ -119,10 +177,13 @@ mod tests {
     proptest! {
         #[test]
         fn canonical_paths_are_their_own_canonical_form(path in "/[a-z./%0-9A-F]{0,20}") {
-            if let Ok(once) = canonical_path(&path) {
-                prop_assert!(once.starts_with('/'));
-                let twice = canonical_path(&once);
-                prop_assert_eq!(twice.as_deref(), Ok(&*once));
+            for slashes in [Slashes::Keep, Slashes::Merge] {
+                if let Ok(once) = canonical_path_with(&path, slashes) {
+                    prop_assert!(once.starts_with('/'));
+                    prop_assert!(slashes == Slashes::Keep || !once.contains("//"));
+                    let twice = canonical_path_with(&once, slashes);
+                    prop_assert_eq!(twice.as_deref(), Ok(&*once));
+                }
             }
         }
     }

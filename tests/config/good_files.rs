@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, Version};
 use seawall::cache::settings::{
-    BrowserTtl, CacheSettings, CredentialPolicy, EdgeTtlMode, Eligibility, StaleWindows, StatusTtl,
-    TtlValue,
+    BrowserTtl, CacheSettings, CredentialPolicy, EdgeTtlMode, Eligibility, Heuristic, KeySettings,
+    LanguageKey, QueryKey, RequestCacheControl, StaleWindows, StatusTtl, TtlValue, VarySettings,
 };
 use seawall::config::{
     Cache, Client, Config, Listener, Log, OriginServer, OriginTimeouts, OriginTls, Retries,
@@ -71,6 +71,7 @@ fn what_is_not_written_has_its_default() {
     assert_eq!(config.client, Client::default());
     assert_eq!(config.cache, Cache::default());
     assert_eq!(config.log, Log { access: true });
+    assert_eq!(config.purge, None);
     let pool = &config.pools[0];
     assert_eq!(pool.name, "app");
     assert_eq!(
@@ -84,12 +85,15 @@ fn what_is_not_written_has_its_default() {
     );
     assert_eq!(pool.health_check, None);
     assert_eq!(pool.host_header, None);
+    assert_eq!(pool.max_requests, 1000);
+    assert_eq!(pool.timeouts.queue, Duration::from_secs(10));
     assert_eq!(pool.timeouts, OriginTimeouts::default());
     assert_eq!(pool.retries, Retries::default());
     assert_eq!(pool.tls, OriginTls::default());
     let zone = &config.zones[0];
     assert_eq!((zone.name.as_str(), zone.pool.as_str()), ("shop", "app"));
     assert_eq!(zone.hosts, [HostPattern::Any]);
+    assert!(!zone.merge_slashes);
     assert!(zone.cache_rules.rules().is_empty());
 }
 
@@ -107,6 +111,15 @@ fn without_a_rule_the_origin_decides_and_credentials_bypass() {
         settings.max_object_size.value,
         Cache::default().max_object_size
     );
+    assert_eq!(
+        settings.request_cache_control.value,
+        RequestCacheControl::Ignore
+    );
+    assert!(!settings.cache_client_errors.value);
+    assert!(!settings.cache_post.value);
+    assert!(!settings.pass_cache_tags.value);
+    assert_eq!(*settings.key.value, KeySettings::default());
+    assert_eq!(*settings.vary.value, VarySettings::default());
 }
 
 #[test]
@@ -382,4 +395,149 @@ fn session_cookies_are_the_frameworks_the_presets_and_the_zones() {
     ] {
         assert_eq!(cookies.contains(name.as_bytes()), expected, "{name}");
     }
+}
+
+/// The settings of a zone whose only rule matches everything and says `rule`.
+fn ruled(rule: &str) -> CacheSettings {
+    let config = good(&site(&format!(
+        "cache_rules = [{{ expression = 'true', {rule} }}]"
+    )));
+    settings(&config, "/")
+}
+
+#[test]
+fn the_settings_of_the_engine_are_read() {
+    let settings = ruled(
+        "request_cache_control = \"respect\", cache_client_errors = true, cache_post = true, \
+         pass_cache_tags = true, serve_stale = { with_s_maxage = false }",
+    );
+    assert_eq!(
+        settings.request_cache_control.value,
+        RequestCacheControl::Respect
+    );
+    assert!(settings.cache_client_errors.value);
+    assert!(settings.cache_post.value);
+    assert!(settings.pass_cache_tags.value);
+    assert_eq!(settings.serve_stale.value.with_s_maxage, Some(false));
+}
+
+#[test]
+fn a_heuristic_has_its_defaults_and_leaves_the_mode() {
+    for (text, percent, longest) in [
+        ("{}", 10, Duration::from_hours(24)),
+        ("{ percent = 50 }", 50, Duration::from_hours(24)),
+        (
+            "{ percent = 100, longest = \"1h\" }",
+            100,
+            Duration::from_hours(1),
+        ),
+    ] {
+        let edge_ttl = ruled(&format!("edge_ttl = {{ heuristic = {text} }}")).edge_ttl;
+        assert_eq!(edge_ttl.value.mode, EdgeTtlMode::RespectOrigin, "{text}");
+        assert_eq!(
+            edge_ttl.value.heuristic,
+            Some(Heuristic { percent, longest })
+        );
+    }
+}
+
+#[test]
+fn keys_are_read_in_one_form() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    for (text, expected) in [
+        ("{}", KeySettings::default()),
+        ("{ query = \"all\" }", KeySettings::default()),
+        (
+            "{ query = \"none\", device = true }",
+            KeySettings {
+                query: QueryKey::None,
+                device: true,
+                ..KeySettings::default()
+            },
+        ),
+        (
+            "{ query = { include = [\"q\", \"a[]\", \"q\"] }, sort_query = true }",
+            KeySettings {
+                query: QueryKey::Include(names(&["a[]", "q"])),
+                sort_query: true,
+                ..KeySettings::default()
+            },
+        ),
+        (
+            "{ query = { exclude = \"utm_*\" } }",
+            KeySettings {
+                query: QueryKey::Exclude(names(&["utm_*"])),
+                ..KeySettings::default()
+            },
+        ),
+        (
+            "{ headers = [\"X-Foo\", \"Accept\"], header_presence = \"X-Bar\", \
+             cookies = [\"Theme\"], cookie_presence = [\"b\", \"a\"] }",
+            KeySettings {
+                headers: names(&["accept", "x-foo"]),
+                header_presence: names(&["x-bar"]),
+                cookies: names(&["Theme"]),
+                cookie_presence: names(&["a", "b"]),
+                ..KeySettings::default()
+            },
+        ),
+    ] {
+        assert_eq!(
+            *ruled(&format!("key = {text}")).key.value,
+            expected,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn languages_are_a_word_or_a_list() {
+    for (text, expected) in [
+        ("\"pass_through\"", LanguageKey::PassThrough),
+        ("\"normalize\"", LanguageKey::Normalize),
+        (
+            "[\"en\", \"pt-BR\", \"EN\"]",
+            LanguageKey::Languages(vec!["en".to_owned(), "pt-BR".to_owned()]),
+        ),
+    ] {
+        let vary = ruled(&format!("vary = {{ accept-language = {text} }}")).vary;
+        assert_eq!(vary.value.accept_language, expected, "{text}");
+    }
+}
+
+#[test]
+fn purging_takes_its_token_from_the_environment_and_shows_it_nowhere() {
+    let source = format!(
+        "{}\n[cache]\ndebug_token = \"${{TOKEN}}\"\n[purge]\ntoken = \"${{TOKEN}}\"",
+        site("merge_slashes = true")
+    );
+    let env = |_: &str| Some("not-to-be-seen-by-anyone".to_owned());
+    let config = parse("test.toml", &source, &env).unwrap();
+    let purge = config.purge.as_ref().unwrap();
+    assert!(purge.token.matches(b"not-to-be-seen-by-anyone"));
+    assert!(config.cache.debug_token.is_some());
+    assert!(config.zones[0].merge_slashes);
+    let allow: Vec<String> = purge.allow.iter().map(ToString::to_string).collect();
+    assert_eq!(allow, ["127.0.0.0/8", "::1/128"]);
+    assert_eq!(purge.rate, 60);
+    assert!(!format!("{config:?}").contains("not-to-be-seen"));
+}
+
+#[test]
+fn purging_is_allowed_from_addresses_and_networks() {
+    let config = good(&format!(
+        "{}\n[purge]\ntoken = \"0123456789abcdef\"\nallow = [\"10.1.2.3/8\", \"::1\"]\nrate = 5",
+        site("")
+    ));
+    let purge = config.purge.unwrap();
+    let allow: Vec<String> = purge.allow.iter().map(ToString::to_string).collect();
+    assert_eq!(allow, ["10.0.0.0/8", "::1/128"]);
+    assert_eq!(purge.rate, 5);
+}
+
+#[test]
+fn a_token_is_not_repeated_by_its_faults() {
+    let source = format!("{}\n[purge]\ntoken = \"secret\"", site(""));
+    let faults = parse_bare(&source).unwrap_err();
+    assert!(!faults.to_string().contains("secret"), "{faults}");
 }

@@ -1,0 +1,328 @@
+//! Keys and extras: equal bytes exactly for equal canonical tuples.
+
+use super::super::fixtures::{get, map};
+use super::*;
+use http::HeaderMap;
+use proptest::prelude::*;
+
+type Parts = (String, bool, String, String, Option<String>);
+
+fn encode((zone, tls, host, path, query): &Parts) -> Vec<u8> {
+    CacheKey {
+        zone,
+        scheme: if *tls { Scheme::Https } else { Scheme::Http },
+        host,
+        path,
+        query: query.as_deref(),
+    }
+    .encode()
+}
+
+fn parts() -> impl Strategy<Value = Parts> {
+    // Few letters and short texts, so that boundaries collide often.
+    let text = || "[ab\u{0}\u{1}]{0,3}";
+    (
+        text(),
+        any::<bool>(),
+        text(),
+        text(),
+        proptest::option::of(text()),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn keys_are_equal_bytes_exactly_when_they_are_equal_tuples(one in parts(), other in parts()) {
+        prop_assert_eq!(encode(&one) == encode(&other), one == other);
+    }
+
+    #[test]
+    fn no_key_begins_another(one in parts(), other in parts()) {
+        prop_assert_eq!(encode(&other).starts_with(&encode(&one)), one == other);
+    }
+
+    #[test]
+    fn lengths_are_read_back(length in 0_usize..=usize::MAX) {
+        let mut bytes = Vec::new();
+        write_length(length, &mut bytes);
+        let read = bytes.iter().rev().fold(0, |n, byte| (n << 7) | usize::from(byte & 0x7f));
+        prop_assert_eq!(read, length);
+    }
+}
+
+fn extras(headers: &HeaderMap, settings: &KeySettings) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_extras(&get("/", headers), settings, &mut out);
+    out
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn nothing_is_added_unless_a_rule_names_it() {
+    let headers = map(&[("cookie", "a=1"), ("x-foo", "1"), ("user-agent", "iPad")]);
+    assert!(extras(&headers, &KeySettings::default()).is_empty());
+}
+
+#[test]
+fn presence_counts_without_the_value() {
+    let settings = KeySettings {
+        header_presence: names(&["x-foo"]),
+        cookie_presence: names(&["a"]),
+        ..KeySettings::default()
+    };
+    let of = |fields: &[(&'static str, &str)]| extras(&map(fields), &settings);
+    assert_eq!(of(&[("x-foo", "1")]), of(&[("x-foo", "2"), ("x-foo", "3")]));
+    assert_eq!(of(&[("cookie", "a=1")]), of(&[("cookie", "b=2; a=")]));
+    assert_ne!(of(&[]), of(&[("x-foo", "")]));
+    assert_ne!(of(&[]), of(&[("cookie", "a")]).split_off(1));
+    assert_eq!(of(&[]), of(&[("cookie", "A=1; aa=2")]));
+}
+
+type Requested = (Vec<(usize, String)>, Vec<(usize, String)>, Option<usize>);
+
+const NAMES: [&str; 3] = ["a", "ab", "b"];
+const AGENTS: [&str; 3] = ["iPhone", "iPad", "curl"];
+
+/// Fields, cookies and device of a request.
+fn requested() -> impl Strategy<Value = Requested> {
+    let pairs = || proptest::collection::vec((0..NAMES.len(), "[ab]{0,2}"), 0..4);
+    (pairs(), pairs(), proptest::option::of(0..AGENTS.len()))
+}
+
+fn headers((fields, cookies, agent): &Requested) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        headers.append(NAMES[*name], value.parse().unwrap());
+    }
+    let cookies: Vec<_> = cookies
+        .iter()
+        .map(|(name, value)| format!("{}={value}", NAMES[*name]))
+        .collect();
+    headers.insert("cookie", cookies.join("; ").parse().unwrap());
+    if let Some(agent) = agent {
+        headers.insert("user-agent", AGENTS[*agent].parse().unwrap());
+    }
+    headers
+}
+
+fn any_settings() -> impl Strategy<Value = KeySettings> {
+    let names = || {
+        proptest::sample::subsequence(&NAMES[..], 0..3)
+            .prop_map(|names| names.into_iter().map(str::to_owned).collect::<Vec<_>>())
+    };
+    (names(), names(), names(), names(), any::<bool>()).prop_map(
+        |(headers, header_presence, cookies, cookie_presence, device)| KeySettings {
+            headers,
+            header_presence,
+            cookies,
+            cookie_presence,
+            device,
+            ..KeySettings::default()
+        },
+    )
+}
+
+/// What counts of a request, in a form that needs no encoding.
+fn tuple((fields, cookies, agent): &Requested, settings: &KeySettings) -> impl PartialEq {
+    let values = |pairs: &[(usize, String)], name: &String| -> Vec<String> {
+        let named = pairs.iter().filter(|(index, _)| NAMES[*index] == name);
+        named.map(|(_, value)| value.clone()).collect()
+    };
+    let all = |pairs: &[(usize, String)], names: &[String]| -> Vec<(String, Vec<String>)> {
+        let one = |name: &String| (name.clone(), values(pairs, name));
+        names.iter().map(one).collect()
+    };
+    let presence = |pairs: &[(usize, String)], names: &[String]| -> Vec<(String, bool)> {
+        let one = |name: &String| (name.clone(), !values(pairs, name).is_empty());
+        names.iter().map(one).collect()
+    };
+    (
+        all(fields, &settings.headers),
+        presence(fields, &settings.header_presence),
+        all(cookies, &settings.cookies),
+        presence(cookies, &settings.cookie_presence),
+        settings.device.then(|| agent.unwrap_or(2)),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    /// Under different settings as well: rules give one URI different ones.
+    #[test]
+    fn extras_are_equal_bytes_exactly_when_what_counts_is_equal(
+        (one, other) in (requested(), requested()),
+        (settings, others) in (any_settings(), any_settings()),
+        same_settings in any::<bool>(),
+    ) {
+        let others = if same_settings { &settings } else { &others };
+        let (first, second) = (extras(&headers(&one), &settings), extras(&headers(&other), others));
+        let same = tuple(&one, &settings) == tuple(&other, others);
+        prop_assert_eq!(first == second, same);
+        // What follows begins with a 0.
+        let follow = |bytes: &[u8]| [bytes, &[0, 0, 1]].concat();
+        prop_assert_eq!(follow(&first).starts_with(&follow(&second)), same);
+    }
+
+    /// Spellings of one URI have one key, and different URIs different ones.
+    #[test]
+    fn keys_are_equal_exactly_when_the_canonical_uris_are(one in uri(), other in uri()) {
+        let (one, other) = (one.canonical(), other.canonical());
+        prop_assert_eq!(one.key() == other.key(), one == other);
+    }
+
+    #[test]
+    fn respelling_a_uri_does_not_change_its_key(uri in uri(), seed in any::<u64>()) {
+        prop_assert_eq!(uri.canonical().key(), uri.respelled(seed).canonical().key());
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct TestUri {
+    scheme: Scheme,
+    authority: String,
+    path: String,
+    query: Option<String>,
+}
+
+fn uri() -> impl Strategy<Value = TestUri> {
+    let scheme = prop_oneof![Just(Scheme::Http), Just(Scheme::Https)];
+    let port = prop_oneof![
+        Just(""),
+        Just(":"),
+        Just(":80"),
+        Just(":443"),
+        Just(":8080")
+    ];
+    let host = "[aA]\\.[bB]\\.?";
+    let path = "(/([aA.~-]|\\.\\.|%61|%7e|%2F|%2f|%2E){0,2}){1,3}";
+    (
+        scheme,
+        host,
+        port,
+        path,
+        proptest::option::of("[ab&=]{0,4}"),
+    )
+        .prop_map(|(scheme, host, port, path, query)| TestUri {
+            scheme,
+            authority: format!("{host}{port}"),
+            path,
+            query,
+        })
+}
+
+impl TestUri {
+    fn canonical(&self) -> Self {
+        let authority = crate::zone::Authority::parse(&self.authority, self.scheme).unwrap();
+        Self {
+            authority: authority.as_str().to_owned(),
+            path: crate::zone::canonical_path(&self.path)
+                .unwrap()
+                .into_owned(),
+            ..self.clone()
+        }
+    }
+
+    fn key(&self) -> Vec<u8> {
+        let settings = KeySettings::default();
+        let query = super::super::query::keyed_query(self.query.as_deref(), &settings);
+        let headers = HeaderMap::new();
+        let request = RequestView {
+            scheme: self.scheme,
+            ..get(&self.path, &headers)
+        };
+        CacheKey::of("shop", &self.authority, &request, query.as_deref()).encode()
+    }
+
+    /// Each bit of `seed` says whether the next thing is spelled differently.
+    fn respelled(&self, mut seed: u64) -> Self {
+        let mut toss = || {
+            seed = seed.rotate_right(1);
+            seed & 1 == 1
+        };
+        let authority: String = self
+            .authority
+            .chars()
+            .map(|c| match toss() {
+                true if c.is_ascii_lowercase() => c.to_ascii_uppercase(),
+                _ => c.to_ascii_lowercase(),
+            })
+            .collect();
+        let mut path = String::new();
+        let mut rest = self.path.as_str();
+        while let Some(c) = rest.chars().next() {
+            rest = &rest[c.len_utf8()..];
+            match c {
+                '/' if toss() => path.push_str("/./"),
+                'a' | '~' | '-' if toss() => path.push_str(&format!("%{:02x}", c as u8)),
+                '%' => {
+                    let digits = &rest[..2];
+                    rest = &rest[2..];
+                    path.push('%');
+                    path.push_str(&if toss() {
+                        digits.to_uppercase()
+                    } else {
+                        digits.to_lowercase()
+                    });
+                }
+                _ => path.push(c),
+            }
+        }
+        Self {
+            authority,
+            path,
+            ..self.clone()
+        }
+    }
+}
+
+#[test]
+fn parts_do_not_run_into_one_another() {
+    let headers = HeaderMap::new();
+    let base = CacheKey::of("shop", "example.org", &get("/a", &headers), None);
+    let others = [
+        CacheKey {
+            zone: "shopp",
+            ..base
+        },
+        CacheKey {
+            scheme: Scheme::Http,
+            ..base
+        },
+        CacheKey {
+            host: "example.org/",
+            path: "a",
+            ..base
+        },
+        CacheKey { path: "/A", ..base },
+        CacheKey {
+            query: Some(""),
+            ..base
+        },
+        CacheKey {
+            path: "/a?",
+            ..base
+        },
+        CacheKey {
+            query: Some("b"),
+            ..base
+        },
+    ];
+    for other in others {
+        assert_ne!(base.encode(), other.encode(), "{other:?}");
+    }
+}
+
+#[test]
+fn the_encoding_and_its_hash_are_stable() {
+    let headers = HeaderMap::new();
+    let key = CacheKey::of("shop", "example.org", &get("/a", &headers), None).encode();
+    assert_eq!(key, b"\x04shop\x01\x0bexample.org\x02/a\x00");
+    assert_eq!(short_hash(b""), 0xcbf2_9ce4_8422_2325);
+    assert_eq!(short_hash(b"a"), 0xaf63_dc4c_8601_ec8c);
+}

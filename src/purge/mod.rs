@@ -1,0 +1,33 @@
+//! Purging: what is asked for ([`request`]), who may ask ([`access`], [`limiter`]), what that is in
+//! the store's terms ([`scope`]), and which stored responses it reaches ([`journal`]).
+//!
+//! Pure: the shell carries the journal, assigns generations, and removes bytes afterwards. A purge
+//! is in force when it is in the journal, whatever the store's size.
+
+pub mod access;
+pub mod journal;
+pub mod limiter;
+pub mod request;
+pub mod scope;
+
+pub use access::{Refusal, authorise, purge_method};
+pub use journal::{Generation, Journal, Mode, Subject, Verdict};
+pub use limiter::Limiter;
+pub use request::{PurgeError, PurgeRequest, PurgeTarget, UrlTarget, parse_json};
+pub use scope::{Scope, ScopeError, Target, scopes};
+
+/// Carries purges out.
+pub trait Purger: Send + Sync {
+    /// Puts `request` in force, in `zone` or in all of them, and returns when no older response can
+    /// be served any more. With `dry_run` it only counts.
+    fn purge(&self, zone: Option<&str>, request: &PurgeRequest) -> PurgeOutcome;
+}
+
+/// What a purge reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PurgeOutcome {
+    /// Stored responses, variants counted one by one.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}

@@ -1,0 +1,271 @@
+//! From what a purge names to what the journal compares with.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::journal::Subject;
+use super::request::{PurgeRequest, PurgeTarget, UrlTarget};
+use crate::cache::key::CacheKey;
+use crate::cache::query::keyed_query;
+use crate::cache::settings::KeySettings;
+use crate::config::Zone;
+use crate::request::Scheme;
+use crate::zone::{self, Slashes, canonical_path_with};
+
+/// What one entry of the journal reaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The zone it is confined to.
+    pub zone: Option<Box<str>>,
+    /// What in it.
+    pub target: Target,
+}
+
+/// What a scope reaches within its zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One encoded primary key with all its variants.
+    Key(Box<[u8]>),
+    /// A cache tag, lower case.
+    Tag(Box<str>),
+    /// Paths on `host` that begin with the bytes of `path`.
+    Prefix {
+        /// Host without port.
+        host: Box<str>,
+        /// Begins with `/`.
+        path: Box<str>,
+    },
+    /// A host, whatever the port.
+    Host(Box<str>),
+    /// All.
+    Everything,
+}
+
+/// Why a purge cannot mean anything here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScopeError {
+    /// No zone of this name.
+    #[error("there is no zone \"{0}\"")]
+    UnknownZone(String),
+    /// No zone answers for this host.
+    #[error("no zone answers for the host \"{0}\"")]
+    UnknownHost(String),
+    /// Another zone answers for this host.
+    #[error("the host \"{host}\" is not of the zone \"{zone}\"")]
+    ForeignHost {
+        /// The host.
+        host: String,
+        /// The zone that was named.
+        zone: String,
+    },
+}
+
+impl Scope {
+    /// Whether `subject` lies within, times aside.
+    pub fn covers(&self, subject: &Subject<'_>) -> bool {
+        let of_zone = self.zone.as_deref().is_none_or(|zone| zone == subject.zone);
+        of_zone
+            && match &self.target {
+                Target::Key(key) => **key == *subject.key,
+                Target::Tag(tag) => subject.tags.contains(tag),
+                Target::Prefix { host, path } => {
+                    **host == *subject.host && subject.path.starts_with(&**path)
+                }
+                Target::Host(host) => **host == *subject.host,
+                Target::Everything => true,
+            }
+    }
+}
+
+/// What `request` reaches when it is made to the zone named `zone`, or to all of `zones`.
+///
+/// A URL stands for every key under which any rule of its zone could have stored it, and for both
+/// schemes: what terminates TLS in front of Seawall is not who writes the URL.
+///
+/// # Errors
+/// Names that nothing answers to; nothing of it may be carried out then.
+pub fn scopes(
+    request: &PurgeRequest,
+    zone: Option<&str>,
+    zones: &[Arc<Zone>],
+) -> Result<Vec<Scope>, ScopeError> {
+    if let Some(name) = zone.filter(|name| !zones.iter().any(|zone| zone.name == **name)) {
+        return Err(ScopeError::UnknownZone(name.to_owned()));
+    }
+    let mut found = Vec::new();
+    for target in &request.targets {
+        let mut push = |target| {
+            found.push(Scope {
+                zone: zone.map(Box::from),
+                target,
+            });
+        };
+        match target {
+            PurgeTarget::Url(url) => {
+                let of = zone_of(url.authority.host(), zone, zones)?;
+                keys(url, of)
+                    .into_iter()
+                    .for_each(|key| push(Target::Key(key)));
+            }
+            PurgeTarget::Tag(tag) => push(Target::Tag(tag.clone())),
+            PurgeTarget::Prefix { host, path } => {
+                let of = zone_of(host, zone, zones)?;
+                push(Target::Prefix {
+                    host: host.as_str().into(),
+                    path: path_in(of, path).into(),
+                });
+            }
+            PurgeTarget::Host(host) => {
+                zone_of(host, zone, zones)?;
+                push(Target::Host(host.as_str().into()));
+            }
+            PurgeTarget::Everything => push(Target::Everything),
+        }
+    }
+    Ok(found)
+}
+
+fn zone_of<'z>(
+    host: &str,
+    wanted: Option<&str>,
+    zones: &'z [Arc<Zone>],
+) -> Result<&'z Zone, ScopeError> {
+    let patterns = zones.iter().map(|zone| zone.hosts.as_slice());
+    let zone = zone::find(patterns, host)
+        .and_then(|index| zones.get(index))
+        .ok_or_else(|| ScopeError::UnknownHost(host.to_owned()))?;
+    match wanted {
+        Some(wanted) if wanted != zone.name => Err(ScopeError::ForeignHost {
+            host: host.to_owned(),
+            zone: wanted.to_owned(),
+        }),
+        _ => Ok(zone),
+    }
+}
+
+fn keys(url: &UrlTarget, zone: &Zone) -> BTreeSet<Box<[u8]>> {
+    let default = KeySettings::default();
+    let of_rules = zone
+        .cache_rules
+        .rules()
+        .iter()
+        .filter_map(|rule| rule.patch.key.as_deref());
+    let path = path_in(zone, &url.path);
+    let mut found = BTreeSet::new();
+    for settings in of_rules.chain([&default]) {
+        let query = keyed_query(url.query.as_deref(), settings);
+        for scheme in [Scheme::Http, Scheme::Https] {
+            let key = CacheKey {
+                zone: &zone.name,
+                scheme,
+                host: url.authority.as_str(),
+                path: &path,
+                query: query.as_deref(),
+            };
+            found.insert(key.encode().into_boxed_slice());
+        }
+    }
+    found
+}
+
+fn path_in(zone: &Zone, path: &str) -> String {
+    let slashes = if zone.merge_slashes {
+        Slashes::Merge
+    } else {
+        Slashes::Keep
+    };
+    // It was canonical, so there is a canonical form.
+    canonical_path_with(path, slashes)
+        .map_or_else(|_| path.to_owned(), std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse_json;
+    use super::*;
+
+    const ZONES: &str = "listen = \"[::]:1\"\n\
+        pools.app.servers = \"http://127.0.0.1:2\"\n\
+        [zones.blog]\nhosts = \"blog.test\"\npool = \"app\"\nmerge_slashes = true\n\
+        [zones.shop]\nhosts = [\"shop.test\", \"*.shop.test\"]\npool = \"app\"\n\
+        [[zones.shop.cache_rules]]\nexpression = 'true'\n\
+        key = { query = { exclude = [\"utm_*\"] } }\n";
+
+    fn resolve(json: &str, zone: Option<&str>) -> Result<Vec<Scope>, ScopeError> {
+        let config = crate::config::parse("test.toml", ZONES, &|_| None).unwrap();
+        scopes(&parse_json(json.as_bytes()).unwrap(), zone, &config.zones)
+    }
+
+    fn key(zone: &str, scheme: Scheme, host: &str, path: &str, query: Option<&str>) -> Target {
+        let key = CacheKey {
+            zone,
+            scheme,
+            host,
+            path,
+            query,
+        };
+        Target::Key(key.encode().into())
+    }
+
+    #[test]
+    fn a_url_reaches_every_key_that_its_zone_may_have_given_it() {
+        let scopes = resolve(r#"{"files": ["https://shop.test/a?utm_x=1&b=2"]}"#, None).unwrap();
+        let targets: Vec<_> = scopes.into_iter().map(|scope| scope.target).collect();
+        assert_eq!(targets.len(), 4);
+        for scheme in [Scheme::Http, Scheme::Https] {
+            for query in ["b=2", "utm_x=1&b=2"] {
+                assert!(targets.contains(&key("shop", scheme, "shop.test", "/a", Some(query))));
+            }
+        }
+    }
+
+    #[test]
+    fn paths_are_those_of_the_zone() {
+        let scopes = resolve(r#"{"files": ["https://blog.test//a//b"]}"#, None).unwrap();
+        let expected = key("blog", Scheme::Https, "blog.test", "/a/b", None);
+        assert!(scopes.iter().any(|scope| scope.target == expected));
+        let prefix = |host: &str, path: &str| Target::Prefix {
+            host: host.into(),
+            path: path.into(),
+        };
+        for (written, expected) in [
+            ("blog.test//a", prefix("blog.test", "/a")),
+            ("eu.shop.test//a", prefix("eu.shop.test", "//a")),
+        ] {
+            let json = format!(r#"{{"prefixes": ["{written}"]}}"#);
+            assert_eq!(resolve(&json, None).unwrap()[0].target, expected);
+        }
+    }
+
+    #[test]
+    fn a_zone_confines_what_is_purged_in_it() {
+        let everything = resolve(r#"{"purge_everything": true}"#, Some("shop")).unwrap();
+        assert_eq!(
+            everything,
+            [Scope {
+                zone: Some("shop".into()),
+                target: Target::Everything
+            }]
+        );
+        let foreign = ScopeError::ForeignHost {
+            host: "blog.test".into(),
+            zone: "shop".into(),
+        };
+        for json in [
+            r#"{"files": ["https://blog.test/"]}"#,
+            r#"{"hosts": ["blog.test"]}"#,
+            r#"{"prefixes": ["blog.test/a"]}"#,
+        ] {
+            assert_eq!(resolve(json, Some("shop")), Err(foreign.clone()), "{json}");
+            assert!(resolve(json, Some("blog")).is_ok(), "{json}");
+        }
+        assert_eq!(
+            resolve(r#"{"tags": ["a"]}"#, Some("shp")),
+            Err(ScopeError::UnknownZone("shp".into()))
+        );
+        assert_eq!(
+            resolve(r#"{"hosts": ["other.test"]}"#, None),
+            Err(ScopeError::UnknownHost("other.test".into()))
+        );
+    }
+}
