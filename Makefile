@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint bench load clean setup-build
+.PHONY: help build run test lint bench load herd conformance clean setup-build
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup-build:
 	@scripts/setup-build.sh
@@ -42,7 +42,13 @@ bench: setup-build ## Run the benchmarks
 load: build ## Compare a load of visitors straight to the replicas and through Seawall (USERS=300 DURATION=60s)
 	load/compare.py
 
+herd: build ## Send 1,000 clients to one key at once and count the origin's requests (CLIENTS=1000)
+	load/herd.py
+
+conformance: build ## Run the public caching test suite; writes docs/conformance.md
+	conformance/run.mjs
+
 clean: ## Remove what was built, the example shop's data and environments too
 	cargo clean
 	rm -rf examples/django/.data examples/django/.venv examples/django/.venv.lock
-	rm -rf load/.data load/.venv load/.venv.lock
+	rm -rf load/.data load/.venv load/.venv.lock conformance/node_modules
