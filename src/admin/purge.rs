@@ -85,7 +85,7 @@ struct Failure {
 }
 
 impl Failure {
-    fn new(status: StatusCode, message: impl ToString) -> Self {
+    fn new(status: StatusCode, message: &(impl ToString + ?Sized)) -> Self {
         Self {
             status,
             message: message.to_string(),
@@ -99,7 +99,7 @@ impl From<Refusal> for Failure {
         let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN);
         Self {
             retry_after: refusal.retry_after(),
-            ..Self::new(status, refusal)
+            ..Self::new(status, &refusal)
         }
     }
 }
@@ -152,7 +152,7 @@ async fn attempt(
     });
     carried_out
         .await
-        .map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error))
+        .map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, &error))
 }
 
 fn understand(body: &[u8], route: Route<'_>, config: &Config) -> Result<PurgeRequest, Failure> {
@@ -160,7 +160,7 @@ fn understand(body: &[u8], route: Route<'_>, config: &Config) -> Result<PurgeReq
     let request = parse_json(body).map_err(|error| bad(&error))?;
     match scopes(&request, route.zone, &config.zones) {
         Ok(_) => Ok(request),
-        Err(error @ ScopeError::UnknownZone(_)) => Err(Failure::new(StatusCode::NOT_FOUND, error)),
+        Err(error @ ScopeError::UnknownZone(_)) => Err(Failure::new(StatusCode::NOT_FOUND, &error)),
         Err(error) => Err(bad(&error)),
     }
 }
@@ -185,12 +185,12 @@ async fn read_body(session: &mut ServerSession) -> Result<Vec<u8>, Failure> {
             StatusCode::REQUEST_TIMEOUT,
             "the body did not come in time",
         )),
-        Ok(Err(error)) => Err(Failure::new(StatusCode::BAD_REQUEST, error)),
+        Ok(Err(error)) => Err(Failure::new(StatusCode::BAD_REQUEST, &error)),
         Ok(Ok(())) if body.len() > LARGEST_BODY => {
             session.set_keepalive(None);
             Err(Failure::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the body has more than {LARGEST_BODY} bytes"),
+                &format!("the body has more than {LARGEST_BODY} bytes"),
             ))
         }
         Ok(Ok(())) => Ok(body),

@@ -10,3 +10,11 @@ mod turnstile;
 
 pub use front::{Front, LINGER};
 pub use tls::Certificates;
+
+use pingora_core::protocols::Stream;
+
+/// Makes the next response head on a client's connection keep this Date. Without effect on HTTP/2,
+/// where Pingora alone writes heads.
+pub fn keep_date(connection: &Stream, date: &[u8]) {
+    turnstile::Turnstile::keep_date(connection, date);
+}

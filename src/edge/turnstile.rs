@@ -3,10 +3,14 @@
 //! While Pingora answers a request it also reads, to notice a client that goes away; a request that
 //! arrives meanwhile would be taken for stray data and end the exchange. Behind the turnstile it
 //! waits: [`Turnstile::into_parts`] gives it to [`super::front`], which checks it as any other.
+//!
+//! On the way out it keeps a response's Date: Pingora writes the current time into every head, but
+//! a stored response was generated earlier (RFC 9110 §6.6.1).
 
+use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -38,6 +42,23 @@ pub(super) struct Turnstile {
     stream: Stream,
     allowance: Allowance,
     kept: BytesMut,
+    /// The Date that the next head is to have.
+    date: Mutex<Option<Date>>,
+    /// Where in the bytes to be written next it goes.
+    patch: Option<Patch>,
+}
+
+/// An IMF-fixdate; all are of this length (RFC 9110 §5.6.7).
+type Date = [u8; 29];
+
+/// Bytes to be written in place of others.
+#[derive(Clone, Copy, Debug)]
+struct Patch {
+    date: Date,
+    /// How many bytes come before it.
+    ahead: usize,
+    /// How many bytes of it have been written.
+    done: usize,
 }
 
 impl Turnstile {
@@ -47,7 +68,56 @@ impl Turnstile {
             stream,
             allowance,
             kept: BytesMut::new(),
+            date: Mutex::default(),
+            patch: None,
         }
+    }
+
+    /// The next response head keeps this Date, where the connection to the client is one of ours.
+    pub(crate) fn keep_date(connection: &Stream, date: &[u8]) {
+        let turnstile = connection.as_any().downcast_ref::<Self>();
+        if let (Some(turnstile), Ok(date)) = (turnstile, date.try_into()) {
+            let mut kept = turnstile.date.lock();
+            *kept.as_deref_mut().unwrap_or(&mut None) = Some(date);
+        }
+    }
+
+    /// `bytes` as they are to be written: with the kept Date, if they hold a head's.
+    fn patched<'b>(&mut self, bytes: &'b [u8]) -> Cow<'b, [u8]> {
+        if self.patch.is_none() {
+            let date = self.date.get_mut().ok().and_then(Option::take);
+            self.patch = date.and_then(|date| {
+                let ahead = date_in_head(bytes)?;
+                Some(Patch {
+                    date,
+                    ahead,
+                    done: 0,
+                })
+            });
+        }
+        let Some(patch) = self.patch else {
+            return Cow::Borrowed(bytes);
+        };
+        let mut patched = bytes.to_vec();
+        let rest = patch.date.get(patch.done..).unwrap_or_default();
+        let place = patched.get_mut(patch.ahead..).unwrap_or_default();
+        for (place, byte) in place.iter_mut().zip(rest) {
+            *place = *byte;
+        }
+        Cow::Owned(patched)
+    }
+
+    /// Takes note that `count` bytes have been written.
+    fn written(&mut self, count: usize) {
+        self.patch = self.patch.and_then(|patch| {
+            let beyond = count.saturating_sub(patch.ahead);
+            let done = patch.done + beyond;
+            (done < patch.date.len()).then_some(Patch {
+                ahead: patch.ahead.saturating_sub(count),
+                done,
+                ..patch
+            })
+        });
     }
 
     /// The connection, and what was kept back of the next request.
@@ -100,7 +170,12 @@ impl AsyncWrite for Turnstile {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let bytes = self.patched(bytes);
+        let written = Pin::new(&mut self.stream).poll_write(context, &bytes);
+        if let Poll::Ready(Ok(count)) = written {
+            self.written(count);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -116,12 +191,30 @@ impl AsyncWrite for Turnstile {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let date = self.date.get_mut().is_ok_and(|date| date.is_some());
+        if date || self.patch.is_some() {
+            let first = slices.iter().find(|slice| !slice.is_empty());
+            return self.poll_write(context, first.map_or(&[], |slice| slice));
+        }
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
+}
+
+/// Where the value of a final response head's Date begins.
+fn date_in_head(bytes: &[u8]) -> Option<usize> {
+    const NAME: &[u8] = b"\r\ndate: ";
+    let head = bytes.strip_prefix(b"HTTP/1.").is_some_and(|rest| {
+        // Interim heads have no Date.
+        !matches!(rest.get(2), Some(b'1'))
+    });
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let mut windows = bytes.get(..end)?.windows(NAME.len());
+    let name = windows.position(|window| window.eq_ignore_ascii_case(NAME))?;
+    head.then_some(name + NAME.len())
 }
 
 #[async_trait]
@@ -174,3 +267,47 @@ impl GetSocketDigest for Turnstile {
 }
 
 impl Peek for Turnstile {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const OLD: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+    const NEW: &str = "HTTP/1.1 200 OK\r\nA: 1\r\nDate: Mon, 07 Nov 1994 08:49:37 GMT\r\n\r\nbody";
+
+    /// What the client gets of `NEW` when it is written in pieces of `size` bytes and the connection
+    /// takes `room` bytes at a time.
+    async fn written(size: usize, room: usize) -> String {
+        let (ours, mut theirs) = tokio::io::duplex(room);
+        let stream: Stream = Box::new(ours);
+        let turnstile: Stream = Box::new(Turnstile::new(stream, Allowance::All));
+        Turnstile::keep_date(&turnstile, OLD);
+        let write = async move {
+            let mut turnstile = turnstile;
+            for piece in NEW.as_bytes().chunks(size) {
+                turnstile.write_all(piece).await.unwrap();
+            }
+        };
+        let mut read = String::new();
+        let (_, done) = tokio::join!(write, theirs.read_to_string(&mut read));
+        done.unwrap();
+        read
+    }
+
+    #[tokio::test]
+    async fn a_response_keeps_its_date_however_slowly_it_goes_out() {
+        let expected = NEW.replace("Mon, 07 Nov", "Sun, 06 Nov");
+        for room in [1, 7, 40, 1000] {
+            assert_eq!(written(1000, room).await, expected, "{room}");
+        }
+    }
+
+    #[test]
+    fn only_a_final_head_has_a_date() {
+        assert_eq!(date_in_head(b"HTTP/1.1 200 OK\r\ndate: x\r\n\r\n"), Some(23));
+        assert_eq!(date_in_head(b"HTTP/1.1 103 Hints\r\nDate: x\r\n\r\n"), None);
+        assert_eq!(date_in_head(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n\r\nDate: x\r\n\r\n"), None);
+        assert_eq!(date_in_head(b"body"), None);
+    }
+}

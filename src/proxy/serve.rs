@@ -14,6 +14,7 @@ use super::exchange::Exchange;
 use super::gateway::Gateway;
 use crate::cache::status::CacheStatus;
 use crate::clock;
+use crate::edge;
 use crate::fields::range::{RangeOutcome, select};
 use crate::fields::validators::{Condition, Validators, evaluate};
 use crate::store::{Content, FillReader, StoredResponse};
@@ -275,6 +276,9 @@ async fn write(
         || matches!(status.as_u16(), 204 | 304)
         || matches!(body, Body::None);
     frame(&mut head, session.req_header().version, bodiless)?;
+    if let (Some(connection), Some(date)) = (session.stream(), head.headers.get(header::DATE)) {
+        edge::keep_date(connection, date.as_bytes());
+    }
     session
         .write_response_header(Box::new(head), bodiless)
         .await
