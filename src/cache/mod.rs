@@ -18,6 +18,7 @@ pub mod partial;
 pub mod response;
 pub mod reuse;
 pub mod settings;
+mod stale;
 pub mod status;
 pub mod storing;
 pub mod target;
