@@ -98,13 +98,13 @@ fn reuse(
     origin: OriginState,
     now: SystemTime,
 ) -> ReuseDecision {
-    match exchange.request.as_ref().map(|request| request.decision) {
-        Some(RequestDecision::Bypass(reason)) => ReuseDecision::Forward(reason.into()),
-        _ => {
-            let found = Found::Complete(times);
-            decide_reuse(&RequestControl::default(), found, origin, now)
-        }
+    if let Some(RequestDecision::Bypass(reason)) =
+        exchange.request.as_ref().map(|request| request.decision)
+    {
+        return ReuseDecision::Forward(reason.into());
     }
+    let found = Found::Complete(times);
+    decide_reuse(&RequestControl::default(), found, origin, now)
 }
 
 /// Decides about storing the origin's answer, or the stored response that a 304 freshens.
