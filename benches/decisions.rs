@@ -97,7 +97,9 @@ fn decisions(criterion: &mut Criterion) {
         bench.iter(|| eligibility(black_box(&request), &settings));
     });
     criterion.bench_function("cache key", |bench| {
-        bench.iter(|| CacheKey::of("shop", black_box(&request)).encode());
+        bench.iter(|| {
+            CacheKey::of("shop", request.host, black_box(&request), request.query).encode()
+        });
     });
     let mut answer = HeaderMap::new();
     answer.insert("cache-control", "public, max-age=60".parse().unwrap());

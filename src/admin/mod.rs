@@ -1,6 +1,10 @@
-//! The admin listener: liveness, readiness, metrics. Never reachable through the public listeners.
+//! The admin listener: liveness, readiness, metrics, purging. Never reachable through the public
+//! listeners.
 
-use std::sync::Arc;
+pub(crate) mod audit;
+mod purge;
+
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use http::{Response, StatusCode, header};
@@ -9,11 +13,20 @@ use pingora_core::protocols::http::ServerSession;
 use serde::Serialize;
 
 use crate::origin::ReplicaReport;
+use crate::purge::{Limiter, PurgeOutcome, PurgeRequest, Purger};
 use crate::server::{Runtime, Shared};
 
 /// Answers operators.
 pub struct Admin {
     shared: Arc<Shared>,
+    limiter: Mutex<Limiter>,
+}
+
+/// Stands in for the store, which does not purge yet.
+impl Purger for Shared {
+    fn purge(&self, _zone: Option<&str>, _request: &PurgeRequest) -> PurgeOutcome {
+        PurgeOutcome::default()
+    }
 }
 
 #[derive(Serialize)]
@@ -34,7 +47,10 @@ struct PoolReadiness<'a> {
 impl Admin {
     /// An admin interface to `shared`.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self {
+            shared,
+            limiter: Mutex::default(),
+        }
     }
 
     fn metrics(&self) -> Response<Vec<u8>> {
@@ -59,20 +75,43 @@ impl Admin {
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
-        if !matches!(request.method, http::Method::GET | http::Method::HEAD) {
-            return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+        let path = request.uri.path().to_owned();
+        let reads = matches!(request.method, http::Method::GET | http::Method::HEAD);
+        if let Some(route) = purge::route(&path) {
+            let runtime = self.shared.runtime();
+            if request.method == http::Method::POST {
+                let purger = self.shared.clone();
+                return purge::answer(session, route, &runtime.config, &self.limiter, purger).await;
+            }
+            return if reads {
+                purge::usage(&runtime.config)
+            } else {
+                wrong_method("GET, HEAD, POST")
+            };
         }
-        match request.uri.path() {
+        if !reads {
+            return wrong_method("GET, HEAD");
+        }
+        match &*path {
             "/healthz" => plain(StatusCode::OK, "ok\n"),
             "/readyz" => readiness(&self.shared.runtime()),
             "/metrics" => self.metrics(),
-            "/" => plain(StatusCode::OK, "Seawall admin: /healthz /readyz /metrics\n"),
+            "/" => plain(StatusCode::OK, &format!("Seawall admin: {PATHS}\n")),
             _ => plain(
                 StatusCode::NOT_FOUND,
-                "not found; there are /healthz /readyz /metrics\n",
+                &format!("not found; there are {PATHS}\n"),
             ),
         }
     }
+}
+
+const PATHS: &str = "/healthz /readyz /metrics /purge";
+
+fn wrong_method(allowed: &'static str) -> Response<Vec<u8>> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed}\n"));
+    let value = header::HeaderValue::from_static(allowed);
+    response.headers_mut().insert(header::ALLOW, value);
+    response
 }
 
 /// Ready when every pool has a replica in service: without one, another instance serves better.

@@ -248,9 +248,12 @@ impl TestUri {
         let authority: String = self
             .authority
             .chars()
-            .map(|c| match toss() {
-                true if c.is_ascii_lowercase() => c.to_ascii_uppercase(),
-                _ => c.to_ascii_lowercase(),
+            .map(|c| {
+                if toss() {
+                    c.to_ascii_uppercase()
+                } else {
+                    c.to_ascii_lowercase()
+                }
             })
             .collect();
         let mut path = String::new();
@@ -259,7 +262,11 @@ impl TestUri {
             rest = &rest[c.len_utf8()..];
             match c {
                 '/' if toss() => path.push_str("/./"),
-                'a' | '~' | '-' if toss() => path.push_str(&format!("%{:02x}", c as u8)),
+                'a' | '~' | '-' if toss() => path.push_str(match c {
+                    'a' => "%61",
+                    '~' => "%7e",
+                    _ => "%2D",
+                }),
                 '%' => {
                     let digits = &rest[..2];
                     rest = &rest[2..];

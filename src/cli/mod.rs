@@ -2,6 +2,7 @@
 
 mod check;
 mod presets;
+mod purge;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Verb {
         /// The configuration file
         file: PathBuf,
     },
+    /// Purge stored responses of a running Seawall: exit status 0 when it is done, 1 when not
+    Purge(purge::PurgeArguments),
     /// Print the presets as TOML: all of them, or the one named
     Presets {
         /// Name of a preset
@@ -50,6 +53,7 @@ pub fn main() -> ExitCode {
             }
         }
         Verb::Check { file } => check::run(&file),
+        Verb::Purge(arguments) => purge::run(&arguments),
         Verb::Presets { name } => presets::run(name.as_deref()),
     }
 }

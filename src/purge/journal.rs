@@ -7,14 +7,19 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use super::scope::{Scope, Target};
 
 /// Position of a purge in the order of all purges, from 1; 0 is before all of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Generation(pub u64);
 
 /// What a purge makes of what it reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// It must not be served again.
     Hard,
@@ -48,8 +53,8 @@ pub enum Verdict {
     Gone,
 }
 
-/// One purge in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One purge in force, in a form that can be written down: a line of JSON each, for example.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Its position.
     pub generation: Generation,
@@ -100,13 +105,12 @@ impl Journal {
             Target::Everything => &mut self.everything,
         };
         let index = zoned.iter().position(|(known, _)| *known == zone);
-        match index.and_then(|index| zoned.get_mut(index)) {
-            Some((_, marks)) => marks.add(mode, generation, now),
-            None => {
-                let mut marks = Marks::default();
-                marks.add(mode, generation, now);
-                zoned.push((zone, marks));
-            }
+        if let Some((_, marks)) = index.and_then(|index| zoned.get_mut(index)) {
+            marks.add(mode, generation, now);
+        } else {
+            let mut marks = Marks::default();
+            marks.add(mode, generation, now);
+            zoned.push((zone, marks));
         }
     }
 
@@ -422,6 +426,15 @@ mod tests {
             journal.forget(Generation(forgotten));
             if stored >= Generation(forgotten) {
                 prop_assert_eq!(journal.verdict(&subject, stored), expected);
+            }
+        }
+
+        #[test]
+        fn records_are_read_back_as_they_were_written(records in records()) {
+            for record in records {
+                let line = serde_json::to_string(&record).unwrap();
+                prop_assert!(!line.contains('\n'));
+                prop_assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
             }
         }
 

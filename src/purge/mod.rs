@@ -11,7 +11,7 @@ pub mod request;
 pub mod scope;
 
 pub use access::{Refusal, authorise, purge_method};
-pub use journal::{Generation, Journal, Mode, Subject, Verdict};
+pub use journal::{Generation, Journal, Mode, Record, Subject, Verdict};
 pub use limiter::Limiter;
 pub use request::{PurgeError, PurgeRequest, PurgeTarget, UrlTarget, parse_json};
 pub use scope::{Scope, ScopeError, Target, scopes};

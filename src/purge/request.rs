@@ -1,5 +1,7 @@
 //! What a purge is asked to reach, in Cloudflare's JSON form.
 
+use std::fmt;
+
 use serde::Deserialize;
 
 use crate::request::Scheme;
@@ -52,6 +54,25 @@ pub struct UrlTarget {
     pub path: String,
     /// Query as written, without its `?`.
     pub query: Option<String>,
+}
+
+impl fmt::Display for PurgeTarget {
+    /// For the audit log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url) => {
+                let (scheme, authority) = (url.scheme.as_str(), url.authority.as_str());
+                write!(f, "url={scheme}://{authority}{}", url.path)?;
+                url.query
+                    .as_ref()
+                    .map_or(Ok(()), |query| write!(f, "?{query}"))
+            }
+            Self::Tag(tag) => write!(f, "tag={tag}"),
+            Self::Prefix { host, path } => write!(f, "prefix={host}{path}"),
+            Self::Host(host) => write!(f, "host={host}"),
+            Self::Everything => f.write_str("everything"),
+        }
+    }
 }
 
 /// What is wrong with a purge request.
@@ -286,6 +307,12 @@ mod tests {
             ]
         );
         assert!(request.soft && request.dry_run);
+        let shown: Vec<String> = request.targets.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown.join(" "),
+            "url=https://a.test/x?y=1 url=http://a.test:8080/c tag=product-1 \
+             prefix=a.test/blog host=a.test"
+        );
         let everything = parse(r#"{"purge_everything": true}"#).unwrap();
         assert_eq!(everything.targets, [PurgeTarget::Everything]);
         assert!(!everything.soft && !everything.dry_run);

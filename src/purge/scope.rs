@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::journal::Subject;
 use super::request::{PurgeRequest, PurgeTarget, UrlTarget};
 use crate::cache::key::CacheKey;
@@ -13,7 +15,7 @@ use crate::request::Scheme;
 use crate::zone::{self, Slashes, canonical_path_with};
 
 /// What one entry of the journal reaches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// The zone it is confined to.
     pub zone: Option<Box<str>>,
@@ -22,7 +24,8 @@ pub struct Scope {
 }
 
 /// What a scope reaches within its zone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Target {
     /// One encoded primary key with all its variants.
     Key(Box<[u8]>),
@@ -103,9 +106,9 @@ pub fn scopes(
         match target {
             PurgeTarget::Url(url) => {
                 let of = zone_of(url.authority.host(), zone, zones)?;
-                keys(url, of)
-                    .into_iter()
-                    .for_each(|key| push(Target::Key(key)));
+                for key in keys(url, of) {
+                    push(Target::Key(key));
+                }
             }
             PurgeTarget::Tag(tag) => push(Target::Tag(tag.clone())),
             PurgeTarget::Prefix { host, path } => {
