@@ -15,9 +15,13 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use seawall::cache::eligibility::eligibility;
 use seawall::cache::key::CacheKey;
 use seawall::cache::response::{ExchangeTimes, ResponseView};
-use seawall::cache::storing::decide_storing;
+use seawall::cache::reuse::{Found, OriginState, StoredTimes, decide_reuse};
+use seawall::cache::settings::VarySettings;
+use seawall::cache::storing::{StoreDecision, decide_storing};
 use seawall::config::Config;
 use seawall::edge::head::{HeadLimits, check};
+use seawall::fields::request_control::RequestControl;
+use seawall::fields::vary::Vary;
 use seawall::request::{RequestView, Scheme};
 use seawall::zone::{Authority, canonical_path};
 
@@ -93,9 +97,7 @@ fn decisions(criterion: &mut Criterion) {
         bench.iter(|| eligibility(black_box(&request), &settings));
     });
     criterion.bench_function("cache key", |bench| {
-        bench.iter(|| {
-            CacheKey::of("shop", request.host, black_box(&request), request.query).encode()
-        });
+        bench.iter(|| CacheKey::of("shop", "shop.test", black_box(&request), None).encode());
     });
     let mut answer = HeaderMap::new();
     answer.insert("cache-control", "public, max-age=60".parse().unwrap());
@@ -113,8 +115,31 @@ fn decisions(criterion: &mut Criterion) {
         requested: received,
         received,
     };
+    let asked = RequestControl::default();
     criterion.bench_function("storing decision", |bench| {
-        bench.iter(|| decide_storing(black_box(&request), &response, &settings, &times));
+        bench.iter(|| decide_storing(black_box(&request), &asked, &response, &settings, &times));
+    });
+    let StoreDecision::Store(lifetimes) =
+        decide_storing(&request, &asked, &response, &settings, &times)
+    else {
+        return;
+    };
+    let stored = StoredTimes::new(&lifetimes, received, true);
+    criterion.bench_function("reuse decision", |bench| {
+        bench.iter(|| {
+            let asked = RequestControl::of(black_box(&headers));
+            decide_reuse(
+                &asked,
+                Found::Complete(&stored),
+                OriginState::Unasked,
+                received,
+            )
+        });
+    });
+    answer.insert("vary", "accept-encoding, accept-language".parse().unwrap());
+    let vary = Vary::of(&answer);
+    criterion.bench_function("selecting key", |bench| {
+        bench.iter(|| vary.selecting_key(black_box(&headers), &VarySettings::default()));
     });
 }
 

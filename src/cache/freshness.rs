@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode, header::LAST_MODIFIED};
 use super::control::ControlSource;
 use super::response::{ExchangeTimes, ResponseView, since};
 use super::settings::{CacheSettings, EdgeTtl, EdgeTtlMode, Heuristic, RuleId, Setting, TtlValue};
+use super::stale::Staleness;
 use crate::fields::{
     age,
     cache_control::CacheControl,
@@ -158,20 +159,19 @@ pub fn lifetimes(
         control.no_cache
     };
     // A stale error helps no one: stale serving exists to hide it.
-    let never_stale = validate_always || response.status.is_server_error();
-    let (stale_while_revalidate, stale_if_error) = if never_stale {
-        (Duration::ZERO, Duration::ZERO)
+    let staleness = if validate_always || response.status.is_server_error() {
+        Staleness::NEVER
     } else {
-        stale_windows(control, settings)
+        Staleness::of(control, settings)
     };
     Ok(Lifetimes {
         freshness,
         source,
         initial_age: initial_age(response.headers, times),
-        stale_while_revalidate,
-        stale_if_error,
+        stale_while_revalidate: staleness.while_revalidating,
+        stale_if_error: staleness.if_error,
         validate_always,
-        stale_forbidden: never_stale || forbids_stale(control, settings),
+        stale_forbidden: staleness.forbidden,
     })
 }
 
@@ -183,51 +183,6 @@ pub fn initial_age(headers: &HeaderMap, times: &ExchangeTimes) -> Duration {
         .unwrap_or_default()
         .saturating_add(times.delay());
     apparent.max(corrected)
-}
-
-/// The windows for serving stale, while validating and on error.
-fn stale_windows(control: &CacheControl, settings: &CacheSettings) -> (Duration, Duration) {
-    let Setting { value, rule } = settings.serve_stale;
-    let mode = settings.edge_ttl.value.mode;
-    if control.s_maxage.is_some() && value.with_s_maxage == Some(false) {
-        return (Duration::ZERO, Duration::ZERO);
-    }
-    let window = |ruled, given| stale_window(Setting { value: ruled, rule }, given, control, mode);
-    (
-        window(value.while_revalidating, control.stale_while_revalidate),
-        window(value.if_error, control.stale_if_error),
-    )
-}
-
-/// One stale window: the settings' before the origin's.
-///
-/// `must-revalidate` and `proxy-revalidate` forbid both (RFC 9111 §4.2.4), except where a rule
-/// that overrides the origin's lifetimes gives a window as well. `s-maxage` implies
-/// `proxy-revalidate` (§5.2.2.10), but a window that the origin or a rule states beside it is
-/// meant, so only a built-in window yields to it, unless the settings take it by the letter.
-fn stale_window(
-    ruled: Setting<Option<Duration>>,
-    given: Option<Duration>,
-    control: &CacheControl,
-    mode: EdgeTtlMode,
-) -> Duration {
-    let by_rule = ruled.value.filter(|_| ruled.rule.is_some());
-    if control.must_revalidate || control.proxy_revalidate {
-        let overriding = by_rule.filter(|_| mode == EdgeTtlMode::OverrideOrigin);
-        return overriding.unwrap_or_default();
-    }
-    if control.s_maxage.is_some() {
-        return by_rule.or(given).unwrap_or_default();
-    }
-    ruled.value.or(given).unwrap_or_default()
-}
-
-/// Whether the origin forbids to serve the response stale to a client that would accept it
-/// (RFC 9111 §4.2.4). `s-maxage` does (§5.2.2.10), except where a rule says that it does not.
-fn forbids_stale(control: &CacheControl, settings: &CacheSettings) -> bool {
-    let by_s_maxage =
-        control.s_maxage.is_some() && settings.serve_stale.value.with_s_maxage != Some(true);
-    control.must_revalidate || control.proxy_revalidate || by_s_maxage
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -80,6 +80,145 @@ fn rfc9111_4_2_1_order_of_lifetimes() {
     }
 }
 
+fn guessing() -> CacheSettings {
+    let mut settings = with_ttl(EdgeTtlMode::RespectOrigin, None, &[]);
+    heuristic(&mut settings);
+    settings
+}
+
+fn heuristic(settings: &mut CacheSettings) {
+    Arc::make_mut(&mut settings.edge_ttl.value).heuristic = Some(Heuristic {
+        percent: 10,
+        longest: seconds(3600),
+    });
+}
+
+#[test]
+fn rfc9111_4_2_2_heuristic_freshness() {
+    use FreshnessSource::{Expires, MaxAge, NoCache};
+    let (date, modified, later) = (http_date(0), http_date(-1000), http_date(60));
+    let ancient = http_date(-1_000_000);
+    let guessed = |seconds| Some((seconds, FreshnessSource::Heuristic));
+    let (date, modified) = (
+        ("date", date.as_str()),
+        ("last-modified", modified.as_str()),
+    );
+    for status in [200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414] {
+        let given = given(status, &[modified, date], &guessing());
+        assert_eq!(given, guessed(100), "{status}");
+    }
+    for status in [201, 202, 302, 307, 403, 502, 503, 504, 599] {
+        assert_eq!(
+            given(status, &[modified, date], &guessing()),
+            None,
+            "{status}"
+        );
+        let public = [modified, date, ("cache-control", "public")];
+        let bounded = if status >= 500 { 10 } else { 100 };
+        assert_eq!(
+            given(status, &public, &guessing()),
+            guessed(bounded),
+            "{status}"
+        );
+    }
+    assert_eq!(given(501, &[modified, date], &guessing()), guessed(10));
+    let table = [
+        (&[modified][..], guessed(100)),
+        (&[date], None),
+        (&[("last-modified", "x"), date], None),
+        (&[modified, modified, date], None),
+        (&[("last-modified", &*later), date], guessed(0)),
+        (&[("last-modified", &*ancient), date], guessed(3600)),
+        (&[modified, date, ("expires", "0")], Some((0, Expires))),
+        (
+            &[modified, date, ("cache-control", "max-age=5")],
+            Some((5, MaxAge)),
+        ),
+        (
+            &[modified, date, ("cache-control", "no-cache")],
+            Some((0, NoCache)),
+        ),
+        (&[modified, date, ("pragma", "no-cache")], guessed(100)),
+    ];
+    for (fields, expected) in table {
+        assert_eq!(given(200, fields, &guessing()), expected, "{fields:?}");
+    }
+    assert_eq!(given(200, &[modified, date], &settings()), None);
+}
+
+#[test]
+fn a_heuristic_comes_after_every_lifetime_that_is_given() {
+    use EdgeTtlMode::{BypassByDefault, OverrideOrigin, RespectOrigin};
+    let modified = http_date(-1000);
+    let fields = [("last-modified", modified.as_str())];
+    let ruled = Some((30, FreshnessSource::DefaultRule(RULE)));
+    let guessed = Some((100, FreshnessSource::Heuristic));
+    for (mode, status, expected) in [
+        (RespectOrigin, 200, ruled),
+        (RespectOrigin, 404, guessed),
+        (OverrideOrigin, 200, ruled),
+        (OverrideOrigin, 404, None),
+        (BypassByDefault, 200, None),
+    ] {
+        let mut settings = with_ttl(mode, Some(30), &[]);
+        heuristic(&mut settings);
+        assert_eq!(
+            given(status, &fields, &settings),
+            expected,
+            "{mode:?} {status}"
+        );
+    }
+    let aged = [fields[0], ("age", "40")];
+    let lifetimes = decide(200, &aged, &guessing()).unwrap();
+    assert_eq!(lifetimes.fresh_for(), seconds(60));
+}
+
+#[test]
+fn rfc9213_2_2_a_targeted_lifetime_replaces_the_others() {
+    use FreshnessSource::{MaxAge, Targeted};
+    let future = http_date(9000);
+    let cdn = |value: &'static str| ("cdn-cache-control", value);
+    let control = |value: &'static str| ("cache-control", value);
+    let table = [
+        (
+            &[cdn("max-age=60"), control("max-age=1")][..],
+            Some((60, Targeted)),
+        ),
+        (
+            &[cdn("max-age=1"), control("s-maxage=60")],
+            Some((1, Targeted)),
+        ),
+        (
+            &[cdn("max-age=1, s-maxage=5"), control("no-store")],
+            Some((5, Targeted)),
+        ),
+        (
+            &[cdn("max-age=0"), ("expires", &*future)],
+            Some((0, Targeted)),
+        ),
+        (&[cdn("public"), ("expires", &*future)], None),
+        (&[cdn("foo"), control("max-age=60")], None),
+        (
+            &[cdn("no-cache"), control("max-age=60")],
+            Some((0, FreshnessSource::NoCache)),
+        ),
+        (
+            &[cdn("max-age=\"60\""), control("max-age=1")],
+            Some((1, MaxAge)),
+        ),
+        (
+            &[cdn("max-age=60, &"), ("expires", &*future)],
+            Some((9000, FreshnessSource::Expires)),
+        ),
+    ];
+    for (fields, expected) in table {
+        assert_eq!(given(200, fields, &settings()), expected, "{fields:?}");
+    }
+    let aged = [cdn("max-age=60"), ("age", "20")];
+    let lifetimes = decide(200, &aged, &settings()).unwrap();
+    assert_eq!(lifetimes.fresh_for(), seconds(40));
+}
+
 #[test]
 fn rfc9111_4_2_3_initial_age() {
     let table = [
@@ -203,6 +342,7 @@ fn server_errors_are_fresh_for_ten_seconds_at_most_and_never_stale() {
     let bounded = decide(500, &fields, &settings()).unwrap();
     assert_eq!(bounded.freshness, LONGEST_ERROR_FRESHNESS);
     assert_eq!(bounded.stale_if_error, Duration::ZERO);
+    assert!(bounded.stale_forbidden);
     let ruled = with_ttl(
         EdgeTtlMode::OverrideOrigin,
         None,
@@ -225,92 +365,16 @@ fn no_cache_and_a_ttl_of_zero_validate_always() {
         ),
     ];
     for (control, settings, expected) in table {
+        let mut settings = settings;
+        settings.serve_stale = by_rule(StaleWindows {
+            if_error: Some(seconds(9)),
+            ..StaleWindows::default()
+        });
         let lifetimes = decide(200, &[("cache-control", control)], &settings).unwrap();
         assert_eq!(lifetimes.validate_always, expected, "{control}");
-        assert_eq!(
-            lifetimes.reusable_unvalidated(),
-            !lifetimes.validate_always && !lifetimes.freshness.is_zero()
-        );
-    }
-}
-
-#[test]
-fn rfc5861_and_rfc9111_4_2_4_stale_windows() {
-    use EdgeTtlMode::{OverrideOrigin, RespectOrigin};
-    let built_in = |mode, windows| {
-        let mut settings = with_ttl(mode, Some(60), &[]);
-        settings.serve_stale = Setting::default_value(windows);
-        settings
-    };
-    let ruled = |mode, windows| {
-        let mut settings = with_ttl(mode, Some(60), &[]);
-        settings.serve_stale = by_rule(windows);
-        settings
-    };
-    let unset = StaleWindows::default();
-    let both = StaleWindows {
-        while_revalidating: Some(seconds(3)),
-        if_error: Some(seconds(4)),
-        ..StaleWindows::default()
-    };
-    let none = StaleWindows {
-        while_revalidating: Some(Duration::ZERO),
-        if_error: Some(Duration::ZERO),
-        ..StaleWindows::default()
-    };
-    let origin = "max-age=9, stale-while-revalidate=1, stale-if-error=2";
-    let table = [
-        ("max-age=9", built_in(RespectOrigin, unset), (0, 0)),
-        (origin, built_in(RespectOrigin, unset), (1, 2)),
-        (origin, ruled(RespectOrigin, both), (3, 4)),
-        (origin, ruled(RespectOrigin, none), (0, 0)),
-        ("max-age=9", built_in(RespectOrigin, both), (3, 4)),
-        (
-            "s-maxage=9, stale-while-revalidate=1",
-            built_in(RespectOrigin, unset),
-            (1, 0),
-        ),
-        ("s-maxage=9", built_in(RespectOrigin, both), (0, 0)),
-        ("s-maxage=9", ruled(RespectOrigin, both), (3, 4)),
-        (
-            "max-age=9, must-revalidate, stale-if-error=2",
-            built_in(RespectOrigin, both),
-            (0, 0),
-        ),
-        (
-            "max-age=9, must-revalidate",
-            ruled(RespectOrigin, both),
-            (0, 0),
-        ),
-        (
-            "max-age=9, proxy-revalidate",
-            ruled(RespectOrigin, both),
-            (0, 0),
-        ),
-        (
-            "max-age=9, must-revalidate",
-            ruled(OverrideOrigin, both),
-            (3, 4),
-        ),
-        (
-            "must-revalidate, stale-if-error=2",
-            ruled(OverrideOrigin, unset),
-            (0, 0),
-        ),
-        (
-            "max-age=9, must-revalidate",
-            built_in(OverrideOrigin, both),
-            (0, 0),
-        ),
-        ("max-age=9, no-cache", ruled(RespectOrigin, both), (0, 0)),
-    ];
-    for (control, settings, expected) in table {
-        let lifetimes = decide(200, &[("cache-control", control)], &settings).unwrap();
-        let got = (
-            lifetimes.stale_while_revalidate.as_secs(),
-            lifetimes.stale_if_error.as_secs(),
-        );
-        assert_eq!(got, expected, "{control} {:?}", settings.serve_stale);
+        assert_eq!(lifetimes.stale_forbidden, expected, "{control}");
+        assert_eq!(lifetimes.stale_if_error.is_zero(), expected, "{control}");
+        assert_eq!(lifetimes.reusable_unvalidated(), !expected, "{control}");
     }
 }
 
@@ -323,8 +387,14 @@ proptest! {
         offset in any::<i32>(),
     ) {
         let date = http_date(i64::from(offset).max(-784_111_777));
-        let fields = [("cache-control", &*control), ("age", &*age), ("expires", &*date)];
-        let _ = decide(status, &fields, &settings());
+        let fields = [
+            ("cache-control", &*control),
+            ("cdn-cache-control", &*control),
+            ("age", &*age),
+            ("expires", &*date),
+            ("last-modified", &*date),
+        ];
+        let _ = decide(status, &fields, &guessing());
     }
 
     #[test]

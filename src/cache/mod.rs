@@ -20,6 +20,7 @@ pub mod query;
 pub mod response;
 pub mod reuse;
 pub mod settings;
+mod stale;
 pub mod status;
 pub mod storing;
 pub mod target;

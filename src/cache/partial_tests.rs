@@ -4,6 +4,10 @@ use super::super::fixtures::{http_date, map};
 use super::*;
 use proptest::prelude::*;
 
+fn ranges(parts: &[(u64, u64)]) -> Vec<Range<u64>> {
+    parts.iter().map(|(start, end)| *start..*end).collect()
+}
+
 fn part(fields: &[(&'static str, &str)], status: u16) -> Option<(u64, u64)> {
     let headers = map(fields);
     let response = ResponseView {
@@ -78,25 +82,29 @@ fn rfc9111_3_3_the_one_stretch_that_is_missing() {
         let missing = missing(parts, complete)?;
         Some(missing.to_value().to_str().unwrap().to_owned())
     };
-    let table: [(&[Range<u64>], Option<u64>, Option<&str>); 11] = [
-        (&[0..5], Some(10), Some("bytes=5-")),
-        (&[5..10], Some(10), Some("bytes=0-4")),
-        (&[0..3, 6..10], Some(10), Some("bytes=3-5")),
-        (&[6..10, 0..3], Some(10), Some("bytes=3-5")),
-        (&[0..3, 3..5], Some(10), Some("bytes=5-")),
-        (&[0..4, 2..5], Some(10), Some("bytes=5-")),
-        (&[0..10], Some(10), None),
-        (&[2..5], Some(10), None),
-        (&[0..2, 4..6], Some(10), None),
+    let table = [
+        (&[(0, 5)][..], Some(10), Some("bytes=5-")),
+        (&[(5, 10)], Some(10), Some("bytes=0-4")),
+        (&[(0, 3), (6, 10)], Some(10), Some("bytes=3-5")),
+        (&[(6, 10), (0, 3)], Some(10), Some("bytes=3-5")),
+        (&[(0, 3), (3, 5)], Some(10), Some("bytes=5-")),
+        (&[(0, 4), (2, 5)], Some(10), Some("bytes=5-")),
+        (&[(0, 10)], Some(10), None),
+        (&[(2, 5)], Some(10), None),
+        (&[(0, 2), (4, 6)], Some(10), None),
         (&[], Some(10), None),
-        (&[0..5], None, None),
+        (&[(0, 5)], None, None),
     ];
     for (parts, complete, expected) in table {
-        assert_eq!(value(parts, complete).as_deref(), expected, "{parts:?}");
+        assert_eq!(
+            value(&ranges(parts), complete).as_deref(),
+            expected,
+            "{parts:?}"
+        );
     }
-    assert!(is_complete(&[5..10, 0..5], Some(10)));
-    assert!(!is_complete(&[0..5], Some(10)));
-    assert!(!is_complete(&[0..5], None));
+    assert!(is_complete(&ranges(&[(5, 10), (0, 5)]), Some(10)));
+    assert!(!is_complete(&ranges(&[(0, 5)]), Some(10)));
+    assert!(!is_complete(&ranges(&[(0, 5)]), None));
 }
 
 #[test]
@@ -181,12 +189,11 @@ proptest! {
         let text = |number: Option<u8>| number.map_or_else(String::new, |n| (n % 40).to_string());
         let value = format!("bytes={}-{}", text(first), text(last));
         let parts: Vec<_> = parts.iter().map(|(start, length)| *start..start + length).collect();
-        if let Some(asked) = RangeSpec::of(&map(&[("range", &value)])) {
-            if let Some(given) = answer(&parts, complete, &asked) {
-                prop_assert!(!given.is_empty());
-                for position in given {
-                    prop_assert!(parts.iter().any(|part| part.contains(&position)));
-                }
+        let asked = RangeSpec::of(&map(&[("range", &value)]));
+        if let Some(given) = asked.and_then(|asked| answer(&parts, complete, &asked)) {
+            prop_assert!(!given.is_empty());
+            for position in given {
+                prop_assert!(parts.iter().any(|part| part.contains(&position)));
             }
         }
     }

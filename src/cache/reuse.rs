@@ -46,6 +46,7 @@ impl StoredTimes {
 
     /// The times after a soft purge at `now`: stale from then on, and the stale windows begin
     /// then. What was stale already stays as stale as it was.
+    #[must_use]
     pub fn expire(&self, now: SystemTime) -> Self {
         Self {
             fresh_until: self.fresh_until.min(now),

@@ -166,6 +166,9 @@ fn storable_for(
                 NoLifetime::RefusedForStatus(rule) => NoStoreReason::RuleNoStore(rule),
             },
         )?;
+    if blames_request(response.status.as_u16()) && lifetimes.source.is_granted() {
+        return Err(NoStoreReason::OriginRejected);
+    }
     if *request.method == Method::POST {
         check_representation(request, response, &lifetimes)?;
     }
@@ -319,6 +322,9 @@ fn check_reusable(response: &ResponseView<'_>, lifetimes: &Lifetimes) -> Result<
     }
 }
 
+#[cfg(test)]
+#[path = "storing_status_tests.rs"]
+mod status_tests;
 #[cfg(test)]
 #[path = "storing_tests.rs"]
 mod tests;
