@@ -64,6 +64,7 @@ pub(super) fn settings() -> CacheSettings {
         browser_ttl: Setting::default_value(BrowserTtl::RespectOrigin),
         serve_stale: Setting::default_value(StaleWindows::default()),
         strip_set_cookie: Setting::default_value(false),
+        store_set_cookie: Setting::default_value(false),
         max_object_size: Setting::default_value(1000),
         request_cache_control: Setting::default_value(RequestCacheControl::Ignore),
         cache_client_errors: Setting::default_value(false),

@@ -145,6 +145,9 @@ pub enum QueryKey {
 pub struct VarySettings {
     /// What happens to Accept-Language.
     pub accept_language: LanguageKey,
+    /// Whether the origin may choose among the stored variants by entity tag when none of them was
+    /// stored for such a request (RFC 9111 §4.1 and §4.3.1). It must not use a tag twice.
+    pub validate_variants: bool,
 }
 
 /// What happens to Accept-Language.
@@ -205,6 +208,9 @@ pub struct CacheSettings {
     pub serve_stale: Setting<StaleWindows>,
     /// Whether Set-Cookie is removed from a response so that it may be stored.
     pub strip_set_cookie: Setting<bool>,
+    /// Whether a response is stored together with its Set-Cookie (RFC 9111 §7.3 lets a cache). Every
+    /// later client gets that cookie, so by default it is not stored at all.
+    pub store_set_cookie: Setting<bool>,
     /// Largest body to store, in bytes.
     pub max_object_size: Setting<u64>,
     /// What the client's Cache-Control does.

@@ -276,7 +276,10 @@ fn check_origin_consent(
         Err(NoStoreReason::NoStore)
     } else if control.private {
         Err(NoStoreReason::Private)
-    } else if sets_cookie(response) && !settings.strip_set_cookie.value {
+    } else if sets_cookie(response)
+        && !settings.strip_set_cookie.value
+        && !settings.store_set_cookie.value
+    {
         Err(NoStoreReason::SetCookie)
     } else if request.headers.contains_key(AUTHORIZATION) && !shared {
         Err(NoStoreReason::Authorization)

@@ -160,8 +160,14 @@ pub(super) fn read_vary(rule: &Section<'_>) -> Option<VarySettings> {
         "write for example `vary = { accept-language = [\"en\", \"de\"] }`",
     )?;
     let accept_language = read_languages(&section).unwrap_or_default();
+    let validate_variants = section
+        .boolean("validate_variants")
+        .is_some_and(|validate| validate.value);
     section.finish();
-    Some(VarySettings { accept_language })
+    Some(VarySettings {
+        accept_language,
+        validate_variants,
+    })
 }
 
 fn read_languages(vary: &Section<'_>) -> Option<LanguageKey> {

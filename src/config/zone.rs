@@ -115,6 +115,7 @@ fn read_patch(section: &Section<'_>) -> CachePatch {
         browser_ttl: read_browser_ttl(section),
         serve_stale: read_serve_stale(section),
         strip_set_cookie: section.boolean("strip_set_cookie").map(|strip| strip.value),
+        store_set_cookie: section.boolean("store_set_cookie").map(|store| store.value),
         max_object_size: section.size("max_object_size").map(|size| size.value),
         request_cache_control: section
             .word("request_cache_control", REQUEST_CACHE_CONTROL)

@@ -305,9 +305,15 @@ mod tests {
 
     #[test]
     fn only_a_final_head_has_a_date() {
-        assert_eq!(date_in_head(b"HTTP/1.1 200 OK\r\ndate: x\r\n\r\n"), Some(23));
+        assert_eq!(
+            date_in_head(b"HTTP/1.1 200 OK\r\ndate: x\r\n\r\n"),
+            Some(23)
+        );
         assert_eq!(date_in_head(b"HTTP/1.1 103 Hints\r\nDate: x\r\n\r\n"), None);
-        assert_eq!(date_in_head(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n\r\nDate: x\r\n\r\n"), None);
+        assert_eq!(
+            date_in_head(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n\r\nDate: x\r\n\r\n"),
+            None
+        );
         assert_eq!(date_in_head(b"body"), None);
     }
 }

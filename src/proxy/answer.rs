@@ -19,7 +19,7 @@ use crate::cache::freshness::initial_age;
 use crate::cache::response::ExchangeTimes;
 use crate::cache::settings::BrowserTtl;
 use crate::cache::status::{CacheStatus, Outcome};
-use crate::fields::hop_by_hop::strip_for_forwarding;
+use crate::fields::hop_by_hop::{strip_for_forwarding, strip_for_storing};
 use crate::fields::tags::{CACHE_TAG, SURROGATE_KEY};
 use crate::fields::targeted::SEAWALL_CDN_CACHE_CONTROL;
 
@@ -64,6 +64,17 @@ pub(super) fn receive_for_store(
     if !head.headers.contains_key(DATE) {
         // RFC 9110 §6.6.1: who stores or forwards it notes when it came.
         let _ = head.insert_header(DATE, httpdate::fmt_http_date(received));
+    }
+}
+
+/// Takes out what must not be stored (RFC 9111 §3.1); cookies too, unless a rule says otherwise.
+pub(super) fn strip_for_store(fields: &mut HeaderMap, request: &SiteRequest) {
+    let cookies: Vec<_> = fields.get_all(SET_COOKIE).iter().cloned().collect();
+    strip_for_storing(fields);
+    if request.settings.store_set_cookie.value {
+        for cookie in cookies {
+            fields.append(SET_COOKIE, cookie);
+        }
     }
 }
 

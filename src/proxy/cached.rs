@@ -270,6 +270,10 @@ impl Request<'_> {
         }
     }
 
+    fn validates_variants(&self) -> bool {
+        self.lookup.site.settings.vary.value.validate_variants
+    }
+
     fn known_vary<'a>(&'a self, stock: &'a Stock) -> Option<&'a Vary> {
         self.vary.as_ref().or_else(|| stock.vary())
     }
@@ -295,7 +299,10 @@ impl Request<'_> {
         let generation = lead
             .as_ref()
             .map_or_else(|| shared.store.purges.current(), Lead::generation);
-        let mut candidates = stock.candidates();
+        let mut candidates = match stock {
+            Stock::Others(_) if !self.validates_variants() => Vec::new(),
+            stock => stock.candidates(),
+        };
         if purpose == Purpose::Whole {
             // A part cannot stand for the whole, however valid it is.
             candidates.retain(|stored| stored.content.is_complete());

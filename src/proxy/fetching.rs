@@ -23,7 +23,6 @@ use crate::cache::status::Storing;
 use crate::cache::storing::{NoStoreReason, StoreDecision, decide_storing, shares_failure};
 use crate::clock;
 use crate::fields::content_range::ContentRange;
-use crate::fields::hop_by_hop::strip_for_storing;
 use crate::fields::tags::cache_tags;
 use crate::fields::validators::{Validators, make_validating};
 use crate::fields::vary::Vary;
@@ -601,7 +600,7 @@ impl Fetch {
         let mut fields = HeaderMap::clone(&fill.fields);
         let store = &self.shared.store;
         let tags = cache_tags(&fields).into();
-        strip_for_storing(&mut fields);
+        answer::strip_for_store(&mut fields, &self.lookup.site);
         let (status, content) = if fill.status == StatusCode::PARTIAL_CONTENT {
             let Some(range) = ContentRange::of(&fields) else {
                 return;

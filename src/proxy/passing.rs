@@ -20,7 +20,6 @@ use crate::cache::reuse::StoredTimes;
 use crate::cache::status::{CacheStatus, Outcome};
 use crate::cache::storing::{StoreDecision, decide_storing};
 use crate::clock;
-use crate::fields::hop_by_hop::strip_for_storing;
 use crate::fields::request_control::RequestControl;
 use crate::fields::tags::cache_tags;
 use crate::fields::validators::Validators;
@@ -144,7 +143,7 @@ pub(super) fn answered(
         );
         if let StoreDecision::Store(lifetimes) = decision {
             let mut fields = head.headers.clone();
-            strip_for_storing(&mut fields);
+            answer::strip_for_store(&mut fields, &request);
             exchange.posted = Some(Posted {
                 generation: store.purges.current(),
                 status: head.status,

@@ -74,6 +74,8 @@ pub struct CachePatch {
     pub serve_stale: Option<StaleWindows>,
     /// Whether Set-Cookie is removed.
     pub strip_set_cookie: Option<bool>,
+    /// Whether a response is stored together with its Set-Cookie.
+    pub store_set_cookie: Option<bool>,
     /// Largest body to store.
     pub max_object_size: Option<u64>,
     /// What the client's Cache-Control does.
@@ -141,6 +143,7 @@ fn safe_defaults(max_object_size: u64) -> CacheSettings {
         browser_ttl: Setting::default_value(BrowserTtl::RespectOrigin),
         serve_stale: Setting::default_value(StaleWindows::default()),
         strip_set_cookie: Setting::default_value(false),
+        store_set_cookie: Setting::default_value(false),
         max_object_size: Setting::default_value(max_object_size),
         request_cache_control: Setting::default_value(RequestCacheControl::Ignore),
         cache_client_errors: Setting::default_value(false),
@@ -168,6 +171,7 @@ impl CachePatch {
             set(&mut settings.serve_stale, Some(merged), id);
         }
         set(&mut settings.strip_set_cookie, self.strip_set_cookie, id);
+        set(&mut settings.store_set_cookie, self.store_set_cookie, id);
         set(&mut settings.max_object_size, self.max_object_size, id);
         set(
             &mut settings.request_cache_control,

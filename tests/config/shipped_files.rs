@@ -139,6 +139,7 @@ fn settings(config: &Config) -> String {
         browser_ttl,
         serve_stale,
         strip_set_cookie,
+        store_set_cookie,
         max_object_size,
         request_cache_control,
         cache_client_errors,
@@ -167,7 +168,7 @@ fn settings(config: &Config) -> String {
             edge_ttl.value,
             browser_ttl.value,
             serve_stale.value,
-            strip_set_cookie.value,
+            (strip_set_cookie.value, store_set_cookie.value),
             max_object_size.value,
             (
                 request_cache_control.value,
