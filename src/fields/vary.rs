@@ -1,7 +1,7 @@
 //! The Vary field and the selecting key made from a request (RFC 9111 §4.1, RFC 9110 §12.5.5).
 
 use http::{
-    HeaderMap, HeaderName,
+    HeaderMap, HeaderName, HeaderValue,
     header::{self, ACCEPT_LANGUAGE, VARY},
 };
 
@@ -106,6 +106,19 @@ impl Vary {
             }
         }
         Some(key)
+    }
+}
+
+/// The Accept-Language that the origin gets with a request whose answer may be stored: what the
+/// selecting key is made of. `None` leaves the client's as it is.
+pub fn forwarded_language(request: &HeaderMap, settings: &VarySettings) -> Option<HeaderValue> {
+    match &settings.accept_language {
+        LanguageKey::PassThrough => None,
+        LanguageKey::Normalize => accept_language::normalized(request),
+        LanguageKey::Languages(languages) => {
+            let best = accept_language::best_of(request, languages);
+            HeaderValue::from_str(best).ok()
+        }
     }
 }
 
@@ -226,7 +239,6 @@ fn is_list(name: &HeaderName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
@@ -370,6 +382,24 @@ mod tests {
             assert_eq!(equal(&pass, one, other), passed, "{one} {other}");
             assert_eq!(equal(&normalize(), one, other), normalized, "{one} {other}");
             assert_eq!(equal(&languages, one, other), best, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn what_the_origin_is_asked_selects_the_same_response() {
+        let vary = vary(&["accept-language"]);
+        let languages = VarySettings {
+            accept_language: LanguageKey::Languages(vec!["en".into(), "de".into()]),
+        };
+        for settings in [VarySettings::default(), normalize(), languages] {
+            for value in ["De-AT;q=0.5 , en;q=0.50", "fr", "*", ""] {
+                let mut request = map(&[("accept-language", value)]);
+                let key = vary.selecting_key(&request, &settings);
+                if let Some(forwarded) = forwarded_language(&request, &settings) {
+                    request.insert(ACCEPT_LANGUAGE, forwarded);
+                }
+                assert_eq!(vary.selecting_key(&request, &settings), key, "{value}");
+            }
         }
     }
 
