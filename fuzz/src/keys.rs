@@ -123,7 +123,10 @@ pub(super) fn vary(data: &[u8]) {
         LanguageKey::Normalize,
         LanguageKey::Languages(vec!["en".to_owned(), "de".to_owned()]),
     ] {
-        let settings = VarySettings { accept_language };
+        let settings = VarySettings {
+            accept_language,
+            ..VarySettings::default()
+        };
         let key = |request: &HeaderMap| vary.selecting_key(request, &settings);
         assert_eq!(key(&request).is_none(), vary == Vary::Any);
         let Vary::Fields(names) = &vary else { continue };

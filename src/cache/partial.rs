@@ -21,16 +21,23 @@ pub fn part_of(response: &ResponseView<'_>) -> Option<ContentRange> {
     });
     let partial = response.status == StatusCode::PARTIAL_CONTENT;
     let range = (partial && !several).then(|| ContentRange::of(response.headers))??;
-    // A part with another length than it says is not what it says.
-    let length = response.headers.get(CONTENT_LENGTH);
-    let honest = length.is_none_or(|length| {
-        let length = length
-            .to_str()
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
-        length == Some(range.range().end - range.first)
-    });
-    honest.then_some(range)
+    // Of a part that says one thing and is another, only the bytes that came are believed: no more
+    // than announced, from the first position on, of a whole of unknown length.
+    let announced = range.range().end - range.first;
+    let lengths = response.headers.get_all(CONTENT_LENGTH).iter();
+    let length = lengths
+        .map(|length| length.to_str().ok()?.trim().parse::<u64>().ok())
+        .reduce(|one, other| one.filter(|_| one == other));
+    match length {
+        None => Some(range),
+        Some(Some(length)) if length == announced => Some(range),
+        Some(Some(length @ 1..)) if length < announced => Some(ContentRange {
+            first: range.first,
+            last: range.first + length - 1,
+            complete: None,
+        }),
+        Some(_) => None,
+    }
 }
 
 const MULTIPART: &[u8] = b"multipart/byteranges";

@@ -23,6 +23,11 @@ fn rfc9110_15_3_7_a_206_that_says_which_bytes_it_carries() {
     assert_eq!(part(&[range], 206), Some((4, 8)));
     assert_eq!(part(&[range, ("content-length", "5")], 206), Some((4, 8)));
     assert_eq!(part(&[range, ("content-length", "6")], 206), None);
+    // Fewer bytes than announced: those that came, and nothing is said about the whole.
+    assert_eq!(part(&[range, ("content-length", "3")], 206), Some((4, 6)));
+    assert_eq!(part(&[range, ("content-length", "0")], 206), None);
+    let twice = [range, ("content-length", "5"), ("content-length", "4")];
+    assert_eq!(part(&twice, 206), None);
     assert_eq!(part(&[range], 200), None);
     assert_eq!(part(&[], 206), None);
     assert_eq!(part(&[("content-range", "bytes 9-4/10")], 206), None);

@@ -290,7 +290,7 @@ mod tests {
             }
         };
         let mut read = String::new();
-        let (_, done) = tokio::join!(write, theirs.read_to_string(&mut read));
+        let ((), done) = tokio::join!(write, theirs.read_to_string(&mut read));
         done.unwrap();
         read
     }

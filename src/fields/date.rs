@@ -17,12 +17,40 @@ pub enum Expiry {
 }
 
 /// An HTTP-date in any of its three formats; `None` when it is none. Dates before 1970 are none.
-/// Case does not matter (RFC 9111 §4.2), a zone other than GMT does.
+/// Case does not matter (RFC 9111 §4.2), nor whether the weekday is that of the date; a zone other
+/// than GMT does.
 pub fn parse(value: &HeaderValue) -> Option<SystemTime> {
     let text = value.to_str().ok()?.trim();
-    httpdate::parse_http_date(text)
-        .or_else(|_| httpdate::parse_http_date(&in_canonical_case(text)))
-        .ok()
+    let read = |text: &str| httpdate::parse_http_date(text).ok();
+    read(text).or_else(|| {
+        let text = in_canonical_case(text);
+        read(&text).or_else(|| on_any_weekday(&text).find_map(|text| read(&text)))
+    })
+}
+
+/// The date with every weekday in the place of its own, whose form stays, long or short.
+fn on_any_weekday(text: &str) -> impl Iterator<Item = String> {
+    const LONG: [&str; 7] = [
+        "Monday",
+        "Tuesday",
+        "Wednesday",
+        "Thursday",
+        "Friday",
+        "Saturday",
+        "Sunday",
+    ];
+    let end = text.find([' ', ',']).unwrap_or_default();
+    let (weekday, rest) = text.split_at_checked(end).unwrap_or_default();
+    let short = weekday.len() == 3;
+    let known = LONG
+        .iter()
+        .any(|long| *long == weekday || short && long.starts_with(weekday));
+    LONG.into_iter()
+        .filter(move |_| known)
+        .filter_map(move |long| {
+            let weekday = if short { long.get(..3)? } else { long };
+            Some(format!("{weekday}{rest}"))
+        })
 }
 
 /// Words as dates have them: `Sun`, `Sunday`, `Nov`, and `GMT`.
@@ -145,6 +173,27 @@ mod tests {
             "Thu, 18 Aug 2050 02.01.18 GMT",
             "Thu, 18 Aug 2050 2:01:18 GMT",
             "Thu, 18 Aug 2050 02:01:18 G MT",
+        ] {
+            assert_eq!(parse(&HeaderValue::from_static(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_weekday_does_not_make_a_date_invalid() {
+        for text in [
+            "Mon, 06 Nov 1994 08:49:37 GMT",
+            "Friday, 06-Nov-94 08:49:37 GMT",
+            "WED Nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(
+                parse(&HeaderValue::from_static(text)),
+                Some(early()),
+                "{text}"
+            );
+        }
+        for text in [
+            "Xyz, 06 Nov 1994 08:49:37 GMT",
+            ", 06 Nov 1994 08:49:37 GMT",
         ] {
             assert_eq!(parse(&HeaderValue::from_static(text)), None, "{text}");
         }

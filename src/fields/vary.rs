@@ -267,6 +267,7 @@ mod tests {
     fn normalize() -> VarySettings {
         VarySettings {
             accept_language: LanguageKey::Normalize,
+            ..VarySettings::default()
         }
     }
 
@@ -362,6 +363,7 @@ mod tests {
         let vary = vary(&["accept-language"]);
         let languages = VarySettings {
             accept_language: LanguageKey::Languages(vec!["en".into(), "de".into()]),
+            ..VarySettings::default()
         };
         let equal = |settings: &VarySettings, one: &str, other: &str| {
             let key = |value: &str| match value {
@@ -390,6 +392,7 @@ mod tests {
         let vary = vary(&["accept-language"]);
         let languages = VarySettings {
             accept_language: LanguageKey::Languages(vec!["en".into(), "de".into()]),
+            ..VarySettings::default()
         };
         for settings in [VarySettings::default(), normalize(), languages] {
             for value in ["De-AT;q=0.5 , en;q=0.50", "fr", "*", ""] {

@@ -7,7 +7,7 @@ use http::header::{
     AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE,
     SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 
@@ -23,6 +23,7 @@ use crate::fields::hop_by_hop::{strip_for_forwarding, strip_for_storing};
 use crate::fields::tags::{CACHE_TAG, SURROGATE_KEY};
 use crate::fields::targeted::SEAWALL_CDN_CACHE_CONTROL;
 
+const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 /// The field with the one-word summary.
 pub(super) const X_CACHE: &str = "X-Cache";
 /// RFC 9211.
@@ -60,6 +61,7 @@ pub(super) fn receive_for_store(
     }
     if request.settings.strip_set_cookie.value {
         head.remove_header(&SET_COOKIE);
+        head.remove_header(&SET_COOKIE2);
     }
     if !head.headers.contains_key(DATE) {
         // RFC 9110 §6.6.1: who stores or forwards it notes when it came.
@@ -69,11 +71,21 @@ pub(super) fn receive_for_store(
 
 /// Takes out what must not be stored (RFC 9111 §3.1); cookies too, unless a rule says otherwise.
 pub(super) fn strip_for_store(fields: &mut HeaderMap, request: &SiteRequest) {
-    let cookies: Vec<_> = fields.get_all(SET_COOKIE).iter().cloned().collect();
+    let with_cookies = fields.clone();
     strip_for_storing(fields);
     if request.settings.store_set_cookie.value {
-        for cookie in cookies {
-            fields.append(SET_COOKIE, cookie);
+        update_cookies(fields, &with_cookies);
+    }
+}
+
+/// Takes the cookies over from `from`, if it sets any.
+pub(super) fn update_cookies(fields: &mut HeaderMap, from: &HeaderMap) {
+    for name in [SET_COOKIE, SET_COOKIE2] {
+        if from.contains_key(&name) {
+            fields.remove(&name);
+        }
+        for cookie in from.get_all(&name) {
+            fields.append(name.clone(), cookie.clone());
         }
     }
 }

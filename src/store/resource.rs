@@ -54,13 +54,9 @@ impl Resource {
     /// Replaces each response by what `change` makes of it; `None` removes it.
     pub(super) fn change(
         &mut self,
-        mut change: impl FnMut(&Arc<StoredResponse>) -> Option<Arc<StoredResponse>>,
+        change: impl FnMut(&Arc<StoredResponse>) -> Option<Arc<StoredResponse>>,
     ) {
-        self.variants = self
-            .variants
-            .iter()
-            .filter_map(|variant| change(variant))
-            .collect();
+        self.variants = self.variants.iter().filter_map(change).collect();
     }
 
     /// Whether nothing is left.

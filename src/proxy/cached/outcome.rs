@@ -1,0 +1,189 @@
+//! How a request is answered once the fetch it began, or followed, has an outcome.
+
+use std::time::SystemTime;
+
+use http::StatusCode;
+use pingora_error::Result;
+use pingora_proxy::Session;
+
+use super::super::exchange::Exchange;
+use super::super::fetching::{Arrived, ArrivedResult, Landed, is_failure};
+use super::super::lookup::{Stock, ttl};
+use super::super::serve::{self, Source};
+use super::{Request, Round};
+use crate::cache::reuse::{OriginState, ReuseDecision, decide_reuse};
+use crate::cache::status::{CacheStatus, Forwarded, Outcome, Storing};
+use crate::clock;
+use crate::origin::FetchFailure;
+
+impl Request<'_> {
+    pub(super) async fn arrived(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        stock: &Stock,
+        arrived: Arrived,
+    ) -> Result<Round> {
+        exchange.origin.fetched(&arrived.report, arrived.status);
+        exchange.storing_refused = matches!(arrived.storing, Storing::NotStored(_));
+        exchange.requested = arrived.requested;
+        let now = clock::now();
+        let failed = match &arrived.result {
+            ArrivedResult::Failed(_) => true,
+            ArrivedResult::Reader(_) => arrived.status.is_some_and(is_failure),
+            ArrivedResult::Stored(_) => false,
+        };
+        if failed && let Some(round) = self.stale(session, exchange, stock, now).await? {
+            return Ok(round);
+        }
+        let mut forwarded = Forwarded {
+            reason: exchange.forward,
+            status: arrived.status,
+            storing: arrived.storing,
+            collapsed: false,
+        };
+        match arrived.result {
+            ArrivedResult::Failed(failure) => {
+                let told = CacheStatus {
+                    outcome: Outcome::Forwarded(forwarded),
+                    ttl: None,
+                };
+                self.failed(session, exchange, failure, told).await
+            }
+            ArrivedResult::Stored(stored) => {
+                let status = CacheStatus {
+                    ttl: kept(&forwarded).then(|| stored.times.ttl(now)),
+                    outcome: Outcome::Forwarded(forwarded),
+                };
+                self.serve_stored(session, exchange, &stored, status).await
+            }
+            ArrivedResult::Reader(reader) => {
+                let fill = reader.fill().clone();
+                if let Some(times) = &fill.times {
+                    exchange.served_age(times);
+                }
+                forwarded.status = Some(fill.status);
+                let status = CacheStatus {
+                    ttl: ttl(fill.times.as_ref(), now),
+                    outcome: Outcome::Forwarded(forwarded),
+                };
+                serve::response(
+                    session,
+                    exchange,
+                    fill.status,
+                    &fill.fields,
+                    Source::filling(reader),
+                    status,
+                )
+                .await?;
+                Ok(Round::Answered)
+            }
+        }
+    }
+
+    /// What another request's fetch came to, for this one.
+    pub(super) async fn follow(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        stock: &Stock,
+        landed: Landed,
+    ) -> Result<Round> {
+        let now = clock::now();
+        let reason = exchange.forward;
+        let collapsed = |status, ttl| CacheStatus::collapsed(reason, status, Storing::Unknown, ttl);
+        match landed {
+            Landed::Passing => Ok(Round::Alone),
+            Landed::Stored(stored) => {
+                if !self.lookup.selects(&stored.selection) {
+                    return Ok(Round::Again(Some(stored.selection.vary.clone())));
+                }
+                let status = collapsed(Some(stored.status), Some(stored.times.ttl(now)));
+                self.serve_stored(session, exchange, &stored, status).await
+            }
+            Landed::Filling(fill) => {
+                if !self.lookup.selects(&fill.selection) {
+                    return Ok(Round::Again(Some(fill.selection.vary.clone())));
+                }
+                let Some(reader) = fill.reader() else {
+                    return Ok(Round::Alone);
+                };
+                if let Some(times) = &fill.times {
+                    exchange.served_age(times);
+                }
+                let status = collapsed(Some(fill.status), ttl(fill.times.as_ref(), now));
+                let source = Source::filling(reader);
+                serve::response(session, exchange, fill.status, &fill.fields, source, status)
+                    .await?;
+                Ok(Round::Answered)
+            }
+            Landed::Failed(failure, shared) => {
+                if let Some(round) = self.stale(session, exchange, stock, now).await? {
+                    return Ok(round);
+                }
+                if !self.failed && failure != FetchFailure::Timeout {
+                    // One of those who waited tries once more, for all of them.
+                    return Ok(Round::AfterFailure);
+                }
+                let Some(fill) = shared else {
+                    let told = collapsed(None, None);
+                    return self.failed(session, exchange, failure, told).await;
+                };
+                let Some(reader) = fill.reader() else {
+                    return Ok(Round::Alone);
+                };
+                let status = collapsed(Some(fill.status), None);
+                let source = Source::filling(reader);
+                serve::response(session, exchange, fill.status, &fill.fields, source, status)
+                    .await?;
+                Ok(Round::Answered)
+            }
+        }
+    }
+
+    /// Serves the stale response in place of a failure, where the policy allows it (RFC 5861 §4).
+    async fn stale(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        stock: &Stock,
+        now: SystemTime,
+    ) -> Result<Option<Round>> {
+        let Stock::Selected(stored, _) = stock else {
+            return Ok(None);
+        };
+        let control = &self.lookup.control;
+        let decision = decide_reuse(control, stock.found(), OriginState::Failed, now);
+        match decision {
+            ReuseDecision::ReuseStale { ttl, mode } if stored.content.is_complete() => {
+                let status = CacheStatus::stale_hit(ttl, mode);
+                self.serve_stored(session, exchange, stored, status)
+                    .await
+                    .map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn failed(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        failure: FetchFailure,
+        told: CacheStatus,
+    ) -> Result<Round> {
+        exchange.status = Some(told);
+        exchange.failure = Some(failure);
+        let status = match failure {
+            FetchFailure::Timeout | FetchFailure::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
+            FetchFailure::Busy | FetchFailure::NoReplica => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        serve::refuse(self.gateway, session, exchange, status).await?;
+        Ok(Round::Answered)
+    }
+}
+
+const fn kept(forwarded: &Forwarded) -> bool {
+    matches!(forwarded.storing, Storing::Stored | Storing::Freshened)
+}

@@ -1,0 +1,253 @@
+//! A response of its own: decided about, told to those who wait, read to its end and stored.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use super::super::answer;
+use super::{
+    ArrivedResult, Fetch, Landed, Purpose, Received, is_failure, is_lasting, stored_times,
+};
+use crate::cache::partial::{may_combine, part_of};
+use crate::cache::response::ResponseView;
+use crate::cache::reuse::{Found, OriginState, ReuseDecision, StoredTimes, decide_reuse};
+use crate::cache::status::Storing;
+use crate::cache::storing::{NoStoreReason, StoreDecision, shares_failure};
+use crate::clock;
+use crate::fields::content_range::ContentRange;
+use crate::fields::tags::cache_tags;
+use crate::fields::vary::Vary;
+use crate::origin::{AnswerBody, FetchFailure, FetchReport};
+use crate::store::{Body, Content, Fill, Keep, Part, StoredResponse};
+
+impl Fetch {
+    /// A response of its own: decided about, told, and read to its end.
+    pub(super) async fn answered(&mut self, received: Received, report: FetchReport) {
+        let Received {
+            head,
+            times,
+            framed,
+            body,
+        } = received;
+        let now = times.received;
+        let status = head.status;
+        if self.lookup.head.method == Method::HEAD {
+            self.update_from_head(&head, &times, now);
+        }
+        let hidden = is_failure(status) && self.may_hide_failure(now);
+        let decision = match self.decide(status, &head.headers, &times) {
+            StoreDecision::Store(_) if !framed => {
+                StoreDecision::DoNotStore(NoStoreReason::UnknownLength)
+            }
+            StoreDecision::Store(_) if self.shared.store.is_busy() => {
+                StoreDecision::DoNotStore(NoStoreReason::StoreBusy)
+            }
+            StoreDecision::Store(_) if hidden => StoreDecision::DoNotStore(NoStoreReason::Status),
+            decision => decision,
+        };
+        self.remember(status, &head.headers, &decision);
+        let stored_times = match &decision {
+            StoreDecision::Store(lifetimes) => Some(stored_times(lifetimes, &head.headers, &times)),
+            StoreDecision::DoNotStore(_) => None,
+        };
+        let shared = stored_times.is_none()
+            && is_failure(status)
+            && shares_failure(&ResponseView {
+                status,
+                headers: &head.headers,
+            });
+        let largest = self.lookup.site.settings.max_object_size.value;
+        let keep = if stored_times.is_some() || shared {
+            Keep::UpTo(largest)
+        } else {
+            Keep::Window
+        };
+        let fill = Arc::new(Fill::new(
+            status,
+            Arc::new(head.headers.clone()),
+            stored_times,
+            self.lookup.selection(&head.headers),
+            keep,
+            self.shared.store.filling(),
+        ));
+        if let Some(times) = stored_times
+            && self.expected_length(&fill) == Some(0)
+        {
+            self.store(&fill, &[], times);
+            self.lead = None;
+        }
+        let reader = self.arrived.as_ref().and_then(|_| fill.reader());
+        let landed = match &decision {
+            _ if is_failure(status) && (hidden || shared) => {
+                Landed::Failed(FetchFailure::Closed, shared.then(|| fill.clone()))
+            }
+            StoreDecision::Store(_) => Landed::Filling(fill.clone()),
+            StoreDecision::DoNotStore(_) => Landed::Passing,
+        };
+        self.land(landed, now);
+        let storing = match decision {
+            StoreDecision::Store(_) => Storing::Stored,
+            StoreDecision::DoNotStore(reason) => Storing::NotStored(reason),
+        };
+        if let Some(reader) = reader {
+            let result = ArrivedResult::Reader(reader);
+            self.tell(result, storing, Some(status), Some(times.requested), report);
+        } else if self.arrived.is_none() && stored_times.is_none() {
+            // A background validation whose answer is not to be kept: its body is nobody's.
+            return;
+        }
+        self.pump(fill, body, stored_times).await;
+    }
+
+    /// Reads the body into `fill`, and stores it when it is whole: before the last of it is passed
+    /// on, so that who has read it all finds it stored.
+    async fn pump(&mut self, fill: Arc<Fill>, mut body: AnswerBody, times: Option<StoredTimes>) {
+        let expected = self.expected_length(&fill);
+        let mut unstored = times.filter(|_| expected != Some(0));
+        loop {
+            let chunk = match body.read().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(failure) => {
+                    tracing::debug!(%failure, "a response was cut short");
+                    return fill.abort();
+                }
+            };
+            let length = fill
+                .written()
+                .saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+            if expected == Some(length)
+                && let Some(times) = unstored.take()
+                && let Some(mut whole) = fill.whole()
+            {
+                whole.push(chunk.clone());
+                self.store(&fill, &whole, times);
+                self.lead = None;
+            }
+            if fill.write(chunk).await.is_err() {
+                return fill.abort();
+            }
+        }
+        if expected.is_some_and(|expected| expected != fill.written()) {
+            return fill.abort();
+        }
+        if let (Some(times), Some(whole)) = (unstored, fill.whole()) {
+            self.store(&fill, &whole, times);
+        }
+        self.lead = None;
+        fill.complete();
+        self.fetcher.release(body).await;
+    }
+
+    /// How long the body will be, if that is known.
+    fn expected_length(&self, fill: &Fill) -> Option<u64> {
+        let bodiless =
+            self.lookup.head.method == Method::HEAD || matches!(fill.status.as_u16(), 204 | 304);
+        if bodiless {
+            Some(0)
+        } else {
+            answer::content_length(&fill.fields)
+        }
+    }
+
+    fn store(&self, fill: &Fill, body: &[Bytes], times: StoredTimes) {
+        let body = Body::copy_of(body);
+        let mut fields = HeaderMap::clone(&fill.fields);
+        let store = &self.shared.store;
+        let tags = cache_tags(&fields).into();
+        answer::strip_for_store(&mut fields, &self.lookup.site);
+        let (status, content) = if fill.status == StatusCode::PARTIAL_CONTENT {
+            let Some(range) = part_of(&ResponseView {
+                status: fill.status,
+                headers: &fill.fields,
+            }) else {
+                return;
+            };
+            (
+                StatusCode::OK,
+                self.with_part(&mut fields, &range, Arc::new(body)),
+            )
+        } else {
+            (fill.status, Content::Complete(Arc::new(body)))
+        };
+        if !matches!(status.as_u16(), 204 | 304) {
+            match content.complete_length() {
+                Some(length) => {
+                    fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+                }
+                None => drop(fields.remove(header::CONTENT_LENGTH)),
+            }
+        }
+        store.insert(
+            &self.lookup.key,
+            StoredResponse {
+                id: store.next_id(),
+                generation: self.generation,
+                status,
+                fields: Arc::new(fields),
+                times,
+                selection: fill.selection.clone(),
+                tags,
+                subject: self.lookup.subject.clone(),
+                content,
+            },
+        );
+    }
+
+    /// A 206 becomes part of what is stored, where that is the same representation (RFC 9111 §3.4).
+    fn with_part(&self, fields: &mut HeaderMap, range: &ContentRange, body: Arc<Body>) -> Content {
+        fields.remove(header::CONTENT_RANGE);
+        let part = Part {
+            first: range.first,
+            body,
+        };
+        let nothing = Content::Parts {
+            parts: Arc::from([]),
+            complete: None,
+        };
+        let known = self.candidates.iter().find(|stored| {
+            !stored.content.is_complete()
+                && self.lookup.selects(&stored.selection)
+                && may_combine(&stored.fields, fields)
+        });
+        let known = known.map_or(&nothing, |stored| &stored.content);
+        known.with(&part, range.complete)
+    }
+
+    /// Whether the selected response may be served in place of a failure.
+    fn may_hide_failure(&self, now: SystemTime) -> bool {
+        self.selected.as_ref().is_some_and(|times| {
+            let found = Found::Complete(times);
+            let decision = decide_reuse(&self.lookup.control, found, OriginState::Failed, now);
+            matches!(decision, ReuseDecision::ReuseStale { .. })
+        })
+    }
+
+    /// What this answer says of the next request and of what is stored.
+    fn remember(&self, status: StatusCode, fields: &HeaderMap, decision: &StoreDecision) {
+        match decision {
+            StoreDecision::Store(_) => self.flights.forget_uncacheable(&self.flight),
+            StoreDecision::DoNotStore(reason) => {
+                if is_lasting(*reason, status) {
+                    self.flights
+                        .remember_uncacheable(&self.flight, clock::instant());
+                }
+                // RFC 9111 §4.3.3: a full response to a validation says that the stored one is
+                // not current any more.
+                let replaces = matches!(self.purpose, Purpose::Whole)
+                    && !status.is_server_error()
+                    && *reason != NoStoreReason::StoreBusy
+                    && self.lookup.head.method == Method::GET
+                    && Vary::of(fields) != Vary::Any;
+                if let Some(stored) = self.candidates.first()
+                    && replaces
+                    && self.selected.is_some()
+                {
+                    self.shared.store.remove(&self.lookup.key, stored.id);
+                }
+            }
+        }
+    }
+}

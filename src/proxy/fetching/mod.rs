@@ -1,0 +1,339 @@
+//! Asks the origin on behalf of the cache, in a task of its own: a client that leaves hurts nobody.
+//!
+//! One [`Fetch`] is one request to the origin and what becomes of the answer: stored, freshened,
+//! passed on, or failed. Those who wait are told as soon as the head is there.
+
+mod answered;
+mod validated;
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use pingora_http::{RequestHeader, ResponseHeader};
+use tokio::sync::{mpsc, oneshot};
+
+use super::answer;
+use super::forward;
+use super::lookup::Lookup;
+use crate::cache::freshness::Lifetimes;
+use crate::cache::partial::{Missing, if_range};
+use crate::cache::response::{ExchangeTimes, ResponseView};
+use crate::cache::reuse::StoredTimes;
+use crate::cache::status::Storing;
+use crate::cache::storing::{NoStoreReason, StoreDecision, decide_storing};
+use crate::clock;
+use crate::fields::validators::{Validators, make_validating};
+use crate::origin::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer};
+use crate::purge::Generation;
+use crate::server::Shared;
+use crate::store::{Fill, FillReader, FlightKey, Flights, Lead, StoredResponse};
+
+/// How a fetch ended for those who follow it.
+#[derive(Clone)]
+pub(super) enum Landed {
+    /// Its answer may be stored: read along.
+    Filling(Arc<Fill>),
+    /// This stored response answers it: it was validated or completed.
+    Stored(Arc<StoredResponse>),
+    /// Its answer is for one request alone.
+    Passing,
+    /// The origin failed, and this is what it said, if it said anything fit to be shared.
+    Failed(FetchFailure, Option<Arc<Fill>>),
+}
+
+/// How a fetch ended for the one who began it.
+pub(super) struct Arrived {
+    pub(super) result: ArrivedResult,
+    /// What became of the answer.
+    pub(super) storing: Storing,
+    /// The origin's status.
+    pub(super) status: Option<StatusCode>,
+    pub(super) requested: Option<SystemTime>,
+    pub(super) report: FetchReport,
+}
+
+/// What to answer with.
+pub(super) enum ArrivedResult {
+    /// What comes from the origin.
+    Reader(FillReader),
+    /// What is stored.
+    Stored(Arc<StoredResponse>),
+    Failed(FetchFailure),
+}
+
+/// What the origin is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The whole, unless the candidates still hold (RFC 9111 §4.3.1).
+    Whole,
+    /// The client's range.
+    Range(HeaderValue),
+    /// What is missing of the first candidate (RFC 9111 §3.4).
+    Complete(Missing),
+    /// The client's own request as it is: what comes is hardly for others.
+    Own,
+}
+
+/// One fetch.
+pub(super) struct Fetch {
+    pub(super) shared: Arc<Shared>,
+    pub(super) fetcher: Arc<Fetcher>,
+    pub(super) flights: Arc<Flights<Landed>>,
+    pub(super) lookup: Arc<Lookup>,
+    pub(super) flight: FlightKey,
+    /// Held while others may follow.
+    pub(super) lead: Option<Lead<Landed>>,
+    pub(super) generation: Generation,
+    pub(super) purpose: Purpose,
+    /// Stored responses that may be validated or completed, the selected one first.
+    pub(super) candidates: Vec<Arc<StoredResponse>>,
+    /// Times of the first candidate, when it is the selected one.
+    pub(super) selected: Option<StoredTimes>,
+    pub(super) started: Instant,
+    pub(super) request_id: String,
+    /// Who is told; nobody for a background validation.
+    pub(super) arrived: Option<oneshot::Sender<Arrived>>,
+    pub(super) interim: Option<mpsc::UnboundedSender<ResponseHeader>>,
+}
+
+struct Watcher<'a> {
+    shared: &'a Shared,
+    pool: &'a str,
+    interim: Option<&'a mpsc::UnboundedSender<ResponseHeader>>,
+}
+
+impl Observer for Watcher<'_> {
+    fn asked(&mut self) {
+        self.shared.metrics.origin_request(self.pool);
+    }
+
+    fn retried(&mut self) {
+        self.shared.metrics.origin_retry(self.pool);
+    }
+
+    fn failed(&mut self, failure: FetchFailure) {
+        self.shared
+            .metrics
+            .origin_failure(self.pool, failure.kind());
+    }
+
+    fn interim(&mut self, head: &ResponseHeader) {
+        if let Some(interim) = self.interim {
+            let _ = interim.send(head.clone());
+        }
+    }
+}
+
+/// An answer, cleaned, with what is needed to decide about it.
+struct Received {
+    head: ResponseHeader,
+    times: ExchangeTimes,
+    /// Whether a cut would be noticed.
+    framed: bool,
+    body: AnswerBody,
+}
+
+impl Fetch {
+    /// Runs to the end of the body.
+    pub(super) async fn run(mut self) {
+        let mut report = FetchReport::default();
+        for _ in 0..2 {
+            let answer = self.ask(&mut report).await;
+            let received = match answer {
+                Ok(answer) => self.receive(answer),
+                Err(failure) => return self.fail(failure, report),
+            };
+            self.shared.metrics.origin_first_byte(
+                &self.lookup.site.site.pool.config.name,
+                report.first_byte_after.unwrap_or_default(),
+            );
+            let again = match (received.head.status, &self.purpose) {
+                (StatusCode::NOT_MODIFIED, Purpose::Whole) if !self.candidates.is_empty() => {
+                    self.not_modified(received, &report).await
+                }
+                (StatusCode::PARTIAL_CONTENT, Purpose::Complete(missing)) => {
+                    let missing = *missing;
+                    self.completed(received, &missing, &report).await
+                }
+                _ => {
+                    self.answered(received, report).await;
+                    return;
+                }
+            };
+            if !again {
+                return;
+            }
+            // What was stored is of no use: ask for everything.
+            self.candidates.clear();
+            self.purpose = Purpose::Whole;
+        }
+        self.fail(FetchFailure::Protocol, report);
+    }
+
+    async fn ask(&self, report: &mut FetchReport) -> Result<Answer, FetchFailure> {
+        let request = self.request().map_err(|_| FetchFailure::Protocol)?;
+        let pool = &self.lookup.site.site.pool;
+        let mut watcher = Watcher {
+            shared: &self.shared,
+            pool: &pool.config.name,
+            interim: self.interim.as_ref(),
+        };
+        self.fetcher
+            .fetch(pool, &request, self.started, report, &mut watcher)
+            .await
+    }
+
+    /// The request that the origin gets.
+    fn request(&self) -> pingora_error::Result<RequestHeader> {
+        let mut head = self.lookup.head.clone();
+        head.set_version(Version::HTTP_11);
+        let mut fields = head.headers.clone();
+        match &self.purpose {
+            Purpose::Own => {}
+            Purpose::Whole => {
+                let stored: Vec<&HeaderMap> = self
+                    .candidates
+                    .iter()
+                    .map(|stored| &*stored.fields)
+                    .collect();
+                make_validating(&mut fields, &stored);
+            }
+            Purpose::Range(_) => {
+                fields.remove(header::IF_NONE_MATCH);
+                fields.remove(header::IF_MODIFIED_SINCE);
+            }
+            Purpose::Complete(missing) => {
+                make_validating(&mut fields, &[]);
+                fields.insert(header::RANGE, missing.to_value());
+                let stored = self.candidates.first();
+                if let Some(condition) = stored.and_then(|stored| if_range(&stored.fields)) {
+                    fields.insert(header::IF_RANGE, condition.clone());
+                }
+            }
+        }
+        forward::replace_request_fields(&mut head, &fields)?;
+        forward::prepare(&mut head, &self.lookup.site, &self.request_id)?;
+        Ok(head)
+    }
+
+    fn receive(&self, answer: Answer) -> Received {
+        let Answer {
+            mut head,
+            requested,
+            body,
+        } = answer;
+        let received = clock::now();
+        let framed = answer::is_framed(&head, &self.lookup.head.method);
+        answer::receive_for_store(&mut head, &self.lookup.site, received);
+        Received {
+            head,
+            times: ExchangeTimes {
+                requested,
+                received,
+            },
+            framed,
+            body,
+        }
+    }
+
+    /// No answer: those who wait fall back on what is stored, or fail alike.
+    fn fail(&mut self, failure: FetchFailure, report: FetchReport) {
+        self.land(Landed::Failed(failure, None), clock::now());
+        self.tell(
+            ArrivedResult::Failed(failure),
+            Storing::Unknown,
+            None,
+            None,
+            report,
+        );
+    }
+
+    /// Tells those who follow. Only what is fresh may be followed from now on: later requests begin
+    /// anew.
+    fn land(&mut self, landed: Landed, now: SystemTime) {
+        let fresh = match &landed {
+            Landed::Filling(fill) => fill
+                .times
+                .is_some_and(|times| times.is_fresh(now) && !times.validate_always),
+            _ => false,
+        };
+        if let Some(lead) = &self.lead {
+            lead.land(landed);
+        }
+        if !fresh {
+            self.lead = None;
+        }
+    }
+
+    fn tell(
+        &mut self,
+        result: ArrivedResult,
+        storing: Storing,
+        status: Option<StatusCode>,
+        requested: Option<SystemTime>,
+        report: FetchReport,
+    ) {
+        if let Some(arrived) = self.arrived.take() {
+            // A client that left is not told.
+            let _ = arrived.send(Arrived {
+                result,
+                storing,
+                status,
+                requested,
+                report,
+            });
+        }
+    }
+
+    fn decide(
+        &self,
+        status: StatusCode,
+        fields: &HeaderMap,
+        times: &ExchangeTimes,
+    ) -> StoreDecision {
+        let site = &self.lookup.site;
+        let response = ResponseView {
+            status,
+            headers: fields,
+        };
+        decide_storing(
+            &site.view(&self.lookup.head),
+            &self.lookup.control,
+            &response,
+            &site.settings,
+            times,
+        )
+    }
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        self.lead = None;
+        let oldest = self.flights.oldest();
+        self.shared.store.purges.forget_before(oldest);
+    }
+}
+
+/// RFC 5861 §4: what counts as an error.
+pub(super) fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// Whether the next answer will not be storable either, so that requests need not wait for it.
+fn is_lasting(reason: NoStoreReason, status: StatusCode) -> bool {
+    !status.is_server_error()
+        && !matches!(
+            reason,
+            NoStoreReason::OriginRejected
+                | NoStoreReason::StoreBusy
+                | NoStoreReason::Method
+                | NoStoreReason::Status
+                | NoStoreReason::RequestNoStore
+                | NoStoreReason::PartialContent
+        )
+}
+
+fn stored_times(lifetimes: &Lifetimes, fields: &HeaderMap, times: &ExchangeTimes) -> StoredTimes {
+    StoredTimes::new(lifetimes, times.received, Validators::of(fields).any())
+}
