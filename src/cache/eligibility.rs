@@ -100,10 +100,7 @@ fn bypass_reason(request: &RequestView<'_>, settings: &CacheSettings) -> Option<
     if request.has_body {
         return Some(BypassReason::Body);
     }
-    if ["%2F", "%5C", ";"]
-        .iter()
-        .any(|escape| request.path.contains(escape))
-    {
+    if is_ambiguous(request.path) {
         return Some(BypassReason::AmbiguousPath);
     }
     if request.headers.contains_key(AUTHORIZATION) && bypasses(settings.authorization) {
@@ -113,6 +110,12 @@ fn bypass_reason(request: &RequestView<'_>, settings: &CacheSettings) -> Option<
         return Some(BypassReason::SessionCookie(settings.session_cookie.rule));
     }
     None
+}
+
+/// Whether origins differ about where the path's segments end.
+fn is_ambiguous(path: &str) -> bool {
+    path.contains(';')
+        || (path.contains('%') && ["%2F", "%5C"].iter().any(|slash| path.contains(slash)))
 }
 
 fn bypasses(policy: Setting<CredentialPolicy>) -> bool {

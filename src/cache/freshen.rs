@@ -57,6 +57,8 @@ pub fn update(stored: &mut HeaderMap, from: &HeaderMap) {
             stored.append(name, value.clone());
         }
     }
+    // The update may say of a stored field that it is not to be reused (RFC 9111 §5.2.2.4).
+    hop_by_hop::strip_for_storing(stored);
 }
 
 /// RFC 9530 §2.
@@ -207,6 +209,8 @@ mod tests {
             ("content-length", "3"),
             ("content-encoding", "br"),
             ("content-range", "bytes 0-2/3"),
+            ("content-digest", "sha-256=:AA==:"),
+            ("content-md5", "AA=="),
         ]);
         assert_eq!(freshen(&mut stored, &update), Freshened);
         assert_eq!(stored, map(&fields));
@@ -224,6 +228,22 @@ mod tests {
         ]);
         assert_eq!(freshen(&mut stored, &update), Freshened);
         assert_eq!(stored, map(&[("etag", "\"a\"")]));
+    }
+
+    #[test]
+    fn rfc9111_5_2_2_4_an_update_may_withdraw_stored_fields() {
+        let mut stored = map(&[("etag", "\"a\""), ("x-user", "1"), ("x", "1")]);
+        let update = map(&[
+            ("cache-control", "no-cache=\"x-user, x-new\""),
+            ("x-new", "2"),
+        ]);
+        assert_eq!(freshen(&mut stored, &update), Freshened);
+        let expected = map(&[
+            ("etag", "\"a\""),
+            ("x", "1"),
+            ("cache-control", "no-cache=\"x-user, x-new\""),
+        ]);
+        assert_eq!(stored, expected);
     }
 
     #[test]

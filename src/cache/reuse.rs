@@ -257,11 +257,14 @@ fn decide_complete(
     }
 }
 
-/// Whether the request has nothing against the stored response, its staleness aside.
+/// Whether the request has nothing against the stored response (RFC 9111 §5.2.1.1, §5.2.1.3,
+/// §5.2.1.4). Who limits its age without `max-stale` does not want it stale.
 fn accepts(control: &RequestControl, stored: &StoredTimes, now: SystemTime) -> bool {
     let remaining = since(stored.fresh_until, now);
-    // RFC 9111 §5.2.1.1, §5.2.1.3, §5.2.1.4.
-    let young = control.max_age.is_none_or(|most| stored.age(now) <= most);
+    let may_be_stale = stored.is_fresh(now) || control.max_stale.is_some();
+    let young = control
+        .max_age
+        .is_none_or(|most| stored.age(now) <= most && may_be_stale);
     let lasting = control.min_fresh.is_none_or(|least| remaining >= least);
     !control.no_cache && young && lasting
 }

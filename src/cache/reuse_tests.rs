@@ -143,6 +143,7 @@ fn rfc9111_5_2_1_what_the_request_asks() {
         (max_age(40), Unasked, 0, Reuse { ttl: 60 }),
         (max_age(40), Unasked, 1, Validate(Request)),
         (max_age(0), Unasked, 65, Validate(Stale)),
+        (max_age(900), Unasked, 65, Validate(Stale)),
         (max_age(0), Failed, 1, Reuse { ttl: 59 }),
         (max_age(0), Failed, 65, stale(-5, StaleMode::IfError)),
         (min_fresh(60), Unasked, 0, Reuse { ttl: 60 }),
@@ -243,21 +244,60 @@ fn servable_until_is_the_end_of_the_longest_window() {
     assert_eq!(stored().servable_until(), at(90));
 }
 
+fn control() -> impl Strategy<Value = RequestControl> {
+    let time = || proptest::option::of((0_u64..150).prop_map(seconds));
+    let stale = prop_oneof![
+        Just(MaxStale::Any),
+        (0_u64..150).prop_map(|count| MaxStale::UpTo(seconds(count))),
+    ];
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    (flags, time(), time(), proptest::option::of(stale)).prop_map(
+        |((no_cache, no_store, only_if_cached), max_age, min_fresh, max_stale)| RequestControl {
+            no_cache,
+            no_store,
+            only_if_cached,
+            max_age,
+            min_fresh,
+            max_stale,
+        },
+    )
+}
+
 proptest! {
     #[test]
     fn nothing_is_served_past_its_windows(
-        offset in -1000_i64..1000, swr in 0_u64..100, sie in 0_u64..100, failed: bool, always: bool,
+        offset in -1000_i64..1000, swr in 0_u64..100, sie in 0_u64..100,
+        failed: bool, always: bool, forbidden: bool, control in control(),
     ) {
         let times = StoredTimes {
             stale_while_revalidate: seconds(swr),
             stale_if_error: seconds(sie),
             validate_always: always,
+            stale_forbidden: forbidden,
             ..stored()
         };
         let origin = if failed { Failed } else { Unasked };
-        let served = matches!(decide(&times, origin, offset), Reuse { .. } | ReuseStale { .. });
-        if served {
-            prop_assert!(!always && at(offset) < times.servable_until());
+        let (fresh, served) = match asked(&control, &times, origin, offset) {
+            Reuse { .. } => (true, true),
+            ReuseStale { mode, .. } => {
+                let accepted = mode == StaleMode::ClientAccepts;
+                prop_assert!(at(offset) < times.servable_until() || accepted);
+                prop_assert!(!accepted || (!forbidden && control.max_stale.is_some()));
+                (false, true)
+            }
+            Validate(_) | Forward(_) => {
+                prop_assert!(!control.only_if_cached);
+                (false, false)
+            }
+            GatewayTimeout => {
+                prop_assert!(control.only_if_cached);
+                (false, false)
+            }
+        };
+        prop_assert!(!served || !(always || control.no_cache));
+        prop_assert!(!fresh || times.is_fresh(at(offset)));
+        if origin == Unasked && served {
+            prop_assert!(control.max_age.is_none_or(|most| times.age(at(offset)) <= most));
         }
         prop_assert_eq!(times.ttl(at(offset)), 60 - offset);
     }

@@ -144,7 +144,7 @@ pub fn shares_failure(response: &ResponseView<'_>) -> bool {
     response.status.is_server_error()
         && !is_restricted_anywhere(response.headers)
         && !sets_cookie(response)
-        && Vary::of(response.headers) != Vary::Any
+        && !Vary::is_any(response.headers)
 }
 
 fn storable_for(
@@ -280,7 +280,7 @@ fn check_origin_consent(
         Err(NoStoreReason::SetCookie)
     } else if request.headers.contains_key(AUTHORIZATION) && !shared {
         Err(NoStoreReason::Authorization)
-    } else if Vary::of(response.headers) == Vary::Any {
+    } else if Vary::is_any(response.headers) {
         Err(NoStoreReason::VaryAny)
     } else {
         Ok(())

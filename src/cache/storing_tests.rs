@@ -321,4 +321,15 @@ proptest! {
         settings.strip_set_cookie = by_rule(strip);
         prop_assert!(decide(&get("/", &map(&[])), status, &fields, &settings).is_err());
     }
+
+    #[test]
+    fn what_cache_control_forbids_is_stored_only_by_a_valid_targeted_field(
+        cdn in "(max-age|s-maxage|private|no-store|no-cache|x)(=[\"0-9a-z?.-]{0,4})?(, ?[&a-z-]{0,8})?",
+        directive in prop_oneof![Just("no-store"), Just("private")],
+    ) {
+        let fields = [("cdn-cache-control", &*cdn), ("cache-control", directive)];
+        let stored = answer(200, &fields).is_ok();
+        let targeted = crate::fields::targeted::targeted(&map(&fields));
+        prop_assert!(!stored || targeted.is_some_and(|cdn| !cdn.private && !cdn.no_store));
+    }
 }

@@ -82,13 +82,19 @@ struct Named {
 impl Named {
     fn add(&mut self, member: &[u8]) {
         let (coding, weight) = syntax::weighted(member);
-        let slot = match coding.to_ascii_lowercase().as_slice() {
-            b"br" => &mut self.br,
-            b"gzip" | b"x-gzip" => &mut self.gzip,
-            b"zstd" => &mut self.zstd,
-            b"identity" => &mut self.identity,
-            b"*" => &mut self.others,
-            _ => return,
+        let is = |known: &[u8]| coding.eq_ignore_ascii_case(known);
+        let slot = if is(b"br") {
+            &mut self.br
+        } else if is(b"gzip") || is(b"x-gzip") {
+            &mut self.gzip
+        } else if is(b"zstd") {
+            &mut self.zstd
+        } else if is(b"identity") {
+            &mut self.identity
+        } else if is(b"*") {
+            &mut self.others
+        } else {
+            return;
         };
         *slot = Some(slot.unwrap_or(true) && weight > 0);
     }

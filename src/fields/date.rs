@@ -17,8 +17,31 @@ pub enum Expiry {
 }
 
 /// An HTTP-date in any of its three formats; `None` when it is none. Dates before 1970 are none.
+/// Case does not matter (RFC 9111 §4.2), a zone other than GMT does.
 pub fn parse(value: &HeaderValue) -> Option<SystemTime> {
-    httpdate::parse_http_date(value.to_str().ok()?.trim()).ok()
+    let text = value.to_str().ok()?.trim();
+    httpdate::parse_http_date(text)
+        .or_else(|_| httpdate::parse_http_date(&in_canonical_case(text)))
+        .ok()
+}
+
+/// Words as dates have them: `Sun`, `Sunday`, `Nov`, and `GMT`.
+fn in_canonical_case(text: &str) -> String {
+    let mut within_word = false;
+    let cased = text.chars().map(|letter| {
+        let cased = if within_word {
+            letter.to_ascii_lowercase()
+        } else {
+            letter.to_ascii_uppercase()
+        };
+        within_word = letter.is_ascii_alphabetic();
+        cased
+    });
+    let text: String = cased.collect();
+    match text.strip_suffix(" Gmt") {
+        Some(start) => format!("{start} GMT"),
+        None => text,
+    }
 }
 
 /// When the response was generated. Of several valid dates the earliest, which makes the response
@@ -78,6 +101,52 @@ mod tests {
             "Sun Nov  6 08:49:37 1994",
         ] {
             assert_eq!(parse(&HeaderValue::from_static(text)), Some(early()));
+        }
+    }
+
+    #[test]
+    fn rfc9111_4_2_dates_are_read_whatever_their_case() {
+        for text in [
+            "SUN, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 NOV 1994 08:49:37 GMT",
+            "sun, 06 nov 1994 08:49:37 gMT",
+            "SUNDAY, 06-nov-94 08:49:37 gmt",
+            "sun NOV  6 08:49:37 1994",
+        ] {
+            assert_eq!(
+                parse(&HeaderValue::from_static(text)),
+                Some(early()),
+                "{text}"
+            );
+        }
+        for (text, seconds) in [
+            ("Thursday, 18-Aug-50 02:01:18 GMT", 2_544_400_878),
+            ("Sun, 21 Nov 2286 04:46:39 GMT", 10_000_039_599),
+        ] {
+            let expected = UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(
+                parse(&HeaderValue::from_static(text)),
+                Some(expected),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn rfc9110_5_6_7_what_is_nearly_a_date_is_none() {
+        for text in [
+            "Thu, 18 Aug 2050 02:01:18 UTC",
+            "Thu, 18 Aug 2050 02:01:18 AEST",
+            "Thu, 18 Aug 2050 02:01:18",
+            "Thu, 18 Aug 50 02:01:18 GMT",
+            "Thu 18 Aug 2050 02:01:18 GMT",
+            "Thu, 18  Aug  2050 02:01:18 GMT",
+            "Thu, 18-Aug-2050 02:01:18 GMT",
+            "Thu, 18 Aug 2050 02.01.18 GMT",
+            "Thu, 18 Aug 2050 2:01:18 GMT",
+            "Thu, 18 Aug 2050 02:01:18 G MT",
+        ] {
+            assert_eq!(parse(&HeaderValue::from_static(text)), None, "{text}");
         }
     }
 

@@ -170,6 +170,25 @@ mod tests {
     }
 
     #[test]
+    fn rfc9111_5_2_2_4_storing_drops_what_a_qualified_no_cache_names() {
+        let kept = [
+            ("cache-control", "max-age=5, no-cache=\"x-user, x-cart\""),
+            ("cdn-cache-control", "no-cache=x-cdn"),
+            ("x", "1"),
+        ];
+        let mut headers = map(&kept);
+        for name in ["x-user", "x-cart", "x-cdn"] {
+            headers.insert(name, HeaderValue::from_static("1"));
+        }
+        strip_for_storing(&mut headers);
+        assert_eq!(headers, map(&kept));
+        let essential = [("cache-control", "no-cache=\"etag\""), ("etag", "\"a\"")];
+        let mut headers = map(&essential);
+        strip_for_storing(&mut headers);
+        assert_eq!(headers, map(&essential));
+    }
+
+    #[test]
     fn nominating_an_essential_field_does_not_remove_it() {
         let fields = [
             ("host", "example.org"),

@@ -17,6 +17,12 @@ pub(super) fn members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     .filter(|member| !member.is_empty())
 }
 
+/// Whether the bytes are a token (RFC 9110 §5.6.2).
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !bytes.is_empty() && bytes.iter().all(is_tchar)
+}
+
 /// Without leading and trailing spaces and tabs (RFC 9110 §5.6.3).
 pub(super) fn trim_ows(bytes: &[u8]) -> &[u8] {
     let mut rest = bytes;

@@ -1,7 +1,7 @@
 //! The Vary field and the selecting key made from a request (RFC 9111 §4.1, RFC 9110 §12.5.5).
 
 use http::{
-    HeaderMap, HeaderName,
+    HeaderMap, HeaderName, HeaderValue,
     header::{self, ACCEPT_LANGUAGE, VARY},
 };
 
@@ -39,6 +39,15 @@ impl Vary {
         } else {
             Self::Fields(names)
         }
+    }
+
+    /// Whether the response's Vary is [`Vary::Any`]; cheaper than to read it.
+    pub fn is_any(response: &HeaderMap) -> bool {
+        response
+            .get_all(VARY)
+            .iter()
+            .flat_map(|line| syntax::members(line.as_bytes()))
+            .any(|member| member == b"*" || !syntax::is_token(member))
     }
 
     /// The selecting key of a request; `None` when nothing can match. Two requests select the
@@ -89,12 +98,27 @@ impl Vary {
         let mut key = Vec::new();
         for name in names {
             if *name == ACCEPT_LANGUAGE {
-                write_framed(name, Some(&language.to_ascii_lowercase()), &mut key);
+                write_framed(name, &mut key, |key| {
+                    key.extend(language.iter().map(u8::to_ascii_lowercase));
+                });
             } else {
                 write_field(name, request, settings, &mut key);
             }
         }
         Some(key)
+    }
+}
+
+/// The Accept-Language that the origin gets with a request whose answer may be stored: what the
+/// selecting key is made of. `None` leaves the client's as it is.
+pub fn forwarded_language(request: &HeaderMap, settings: &VarySettings) -> Option<HeaderValue> {
+    match &settings.accept_language {
+        LanguageKey::PassThrough => None,
+        LanguageKey::Normalize => accept_language::normalized(request),
+        LanguageKey::Languages(languages) => {
+            let best = accept_language::best_of(request, languages);
+            HeaderValue::from_str(best).ok()
+        }
     }
 }
 
@@ -120,37 +144,40 @@ fn write_field(name: &HeaderName, request: &HeaderMap, settings: &VarySettings, 
     {
         // The best of the languages stands for the field, absent or not.
         let best = accept_language::best_of(request, languages);
-        write_framed(name, Some(best.as_bytes()), out);
-        return;
+        write_framed(name, out, |out| out.extend_from_slice(best.as_bytes()));
+    } else if request.contains_key(name) {
+        write_framed(name, out, |out| write_value(name, request, settings, out));
+    } else {
+        write_name(name, out);
+        out.push(ABSENT);
     }
-    if !request.contains_key(name) {
-        write_framed(name, None, out);
-        return;
-    }
-    let mut value = Vec::new();
-    write_value(name, request, settings, &mut value);
-    write_framed(name, Some(&value), out);
 }
 
 /// One field as: length and bytes of its name, then `ABSENT`, or `PRESENT` with length and bytes
 /// of its value. Lengths are eight bytes, so fields cannot run into one another.
-fn write_framed(name: &HeaderName, value: Option<&[u8]>, out: &mut Vec<u8>) {
+fn write_framed(name: &HeaderName, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    write_name(name, out);
+    out.push(PRESENT);
+    let start = out.len();
+    out.extend_from_slice(&framed_length(0));
+    let value = out.len();
+    write(out);
+    let length = framed_length(out.len() - value);
+    if let Some(placeholder) = out.get_mut(start..value) {
+        placeholder.copy_from_slice(&length);
+    }
+}
+
+fn write_name(name: &HeaderName, out: &mut Vec<u8>) {
     out.extend_from_slice(&framed_length(name.as_str().len()));
     out.extend_from_slice(name.as_str().as_bytes());
-    match value {
-        None => out.push(ABSENT),
-        Some(value) => {
-            out.push(PRESENT);
-            out.extend_from_slice(&framed_length(value.len()));
-            out.extend_from_slice(value);
-        }
-    }
 }
 
 fn framed_length(length: usize) -> [u8; 8] {
     (length as u64).to_be_bytes()
 }
 
+/// Appends a field's normalised value to `value`, which may hold other fields already.
 fn write_value(
     name: &HeaderName,
     request: &HeaderMap,
@@ -174,9 +201,10 @@ fn write_value(
 /// allows it; empty members mean nothing (RFC 9110 §5.6.1). Members are joined by a newline, which
 /// no member can contain, so that malformed lines cannot pass for one quoted string.
 fn write_list(name: &HeaderName, request: &HeaderMap, value: &mut Vec<u8>) {
+    let start = value.len();
     for line in request.get_all(name) {
         for member in syntax::members(line.as_bytes()) {
-            if !value.is_empty() {
+            if value.len() > start {
                 value.push(b'\n');
             }
             value.extend_from_slice(member);
@@ -211,7 +239,6 @@ fn is_list(name: &HeaderName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
@@ -359,6 +386,24 @@ mod tests {
     }
 
     #[test]
+    fn what_the_origin_is_asked_selects_the_same_response() {
+        let vary = vary(&["accept-language"]);
+        let languages = VarySettings {
+            accept_language: LanguageKey::Languages(vec!["en".into(), "de".into()]),
+        };
+        for settings in [VarySettings::default(), normalize(), languages] {
+            for value in ["De-AT;q=0.5 , en;q=0.50", "fr", "*", ""] {
+                let mut request = map(&[("accept-language", value)]);
+                let key = vary.selecting_key(&request, &settings);
+                if let Some(forwarded) = forwarded_language(&request, &settings) {
+                    request.insert(ACCEPT_LANGUAGE, forwarded);
+                }
+                assert_eq!(vary.selecting_key(&request, &settings), key, "{value}");
+            }
+        }
+    }
+
+    #[test]
     fn a_response_in_the_language_wanted_most_is_selected() {
         let vary = vary(&["accept-language, foo"]);
         let stored = map(&[("content-language", "De")]);
@@ -399,6 +444,13 @@ mod tests {
             let one = selecting_key(&vary, &[("cookie", &a), ("referer", &b)]);
             let other = selecting_key(&vary, &[("cookie", &c), ("referer", &d)]);
             prop_assert_eq!(one == other, (a, b) == (c, d));
+        }
+
+        #[test]
+        fn the_cheap_answer_is_the_right_one(line in "[*a-c, \"!~/\t\u{e9}-]{0,8}") {
+            let mut response = HeaderMap::new();
+            response.insert(VARY, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            prop_assert_eq!(Vary::is_any(&response), Vary::of(&response) == Vary::Any);
         }
 
         #[test]
