@@ -68,7 +68,7 @@ async function load () {
     console.error('Installing the suite (npm ci)')
     const { status } = spawnSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--silent'],
       { cwd: HERE, stdio: ['ignore', 2, 2] })
-    if (status !== 0) throw new Error('npm ci failed')
+    if (status !== 0) give('npm ci failed')
   }
   const { runTests, getResults } = await import(join(dir, 'client', 'runner.mjs'))
   const { determineTestResult } = await import(join(dir, 'lib', 'display.mjs'))
@@ -93,7 +93,7 @@ async function run ({ runTests, getResults, determineTestResult, suites, fetch }
   const chosen = suites
     .map(suite => ({ ...suite, tests: suite.tests.filter(({ id }) => !options.id || id === options.id) }))
     .filter(({ tests }) => tests.length > 0)
-  if (chosen.length === 0) throw new Error(`no test is called ${options.id}`)
+  if (chosen.length === 0) give(`no test is called ${options.id}`)
   if (options.id) chosen[0].tests[0].dump = true
 
   const tests = chosen.flatMap(({ tests }) => tests)
