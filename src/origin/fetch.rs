@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -16,6 +18,9 @@ use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::pool::{OriginPool, Permit, Replica};
 use crate::clock;
+
+/// Most interim responses before the final one.
+const MOST_INTERIM: usize = 16;
 
 /// What asks the origins on behalf of the cache. Its connections are kept apart from those of
 /// requests that go past it.
@@ -131,9 +136,10 @@ pub struct AnswerBody {
 
 impl Fetcher {
     /// A fetcher without connections.
-    pub fn new() -> Self {
+    pub fn new(conf: &ServerConf) -> Self {
+        let options = ConnectorOptions::from_server_conf(conf);
         Self {
-            connector: Connector::new(None),
+            connector: Connector::new(Some(options)),
         }
     }
 
@@ -265,7 +271,7 @@ async fn ask(
         .write_request_header(Box::new(request.clone()))
         .await?;
     session.finish_request_body().await?;
-    loop {
+    for _ in 0..=MOST_INTERIM {
         session.read_response_header().await?;
         let head = session
             .response_header()
@@ -280,6 +286,7 @@ async fn ask(
         }
         observer.interim(&head);
     }
+    Error::e_explain(ErrorType::InvalidHTTPHeader, "too many interim responses")
 }
 
 impl AnswerBody {
@@ -300,11 +307,5 @@ impl AnswerBody {
             Ok(Err(error)) => Err(FetchFailure::of(&error)),
             Err(_) => Err(FetchFailure::Timeout),
         }
-    }
-}
-
-impl Default for Fetcher {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
 use pingora_core::protocols::Digest;
+use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -30,10 +31,10 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, conf: &ServerConf) -> Self {
         Self {
             shared,
-            fetcher: Arc::new(Fetcher::new()),
+            fetcher: Arc::new(Fetcher::new(conf)),
             flights: Flights::new(),
         }
     }

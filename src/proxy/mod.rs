@@ -32,6 +32,6 @@ use requests::Requests;
 
 /// What handles the requests of all listeners.
 pub fn requests(shared: Arc<Shared>, conf: &Arc<ServerConf>) -> Requests {
-    let gateway = Gateway::new(shared.clone());
+    let gateway = Gateway::new(shared.clone(), conf);
     Requests::new(gateway, shared, conf)
 }

@@ -23,14 +23,16 @@ use crate::clock;
 use crate::fields::request_control::RequestControl;
 use crate::fields::tags::cache_tags;
 use crate::fields::validators::Validators;
-use crate::purge::{Generation, Mode, Scope, Target, UrlTarget, purge_method, url_keys};
-use crate::store::{Body, Content, MemoryStore, Selection, StoreKey, StoredResponse, Subject};
+use crate::purge::{Mode, Scope, Target, UrlTarget, purge_method, url_keys};
+use crate::store::{
+    Begun, Body, Content, MemoryStore, Selection, StoreKey, StoredResponse, Subject,
+};
 use crate::zone::Authority;
 
 /// The answer to a POST on its way into the store.
 pub(super) struct Posted {
     key: StoreKey,
-    generation: Generation,
+    begun: Begun,
     status: StatusCode,
     fields: HeaderMap,
     times: StoredTimes,
@@ -118,7 +120,6 @@ pub(super) fn answered(
     .collect();
     if !scopes.is_empty() {
         store.purge(&scopes, Mode::Hard, now);
-        store.purges.forget_before(gateway.flights.oldest());
     }
     if asked.method == Method::POST
         && post_may_fill(&request.view(asked), &request.settings)
@@ -145,7 +146,7 @@ pub(super) fn answered(
             let mut fields = head.headers.clone();
             answer::strip_for_store(&mut fields, &request);
             exchange.posted = Some(Posted {
-                generation: store.purges.current(),
+                begun: store.purges.begin(),
                 status: head.status,
                 times: StoredTimes::new(&lifetimes, now, Validators::of(&fields).any()),
                 selection: lookup.selection(&fields),
@@ -191,7 +192,7 @@ impl Posted {
             &self.key,
             StoredResponse {
                 id: store.next_id(),
-                generation: self.generation,
+                generation: self.begun.generation(),
                 status: self.status,
                 fields: Arc::new(fields),
                 times: self.times,
@@ -220,11 +221,6 @@ async fn purge(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange
     let purged = gateway
         .shared
         .purge_url(token, request.client, &request.site.zone, &url, soft);
-    gateway
-        .shared
-        .store
-        .purges
-        .forget_before(gateway.flights.oldest());
     let (status, retry_after, body) = match purged {
         Ok(outcome) => {
             let body = serde_json::json!({

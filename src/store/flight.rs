@@ -18,6 +18,11 @@ const REMEMBER: Duration = Duration::from_secs(30);
 /// For how many keys.
 const REMEMBERED: usize = 1 << 16;
 
+/// How long a background fetch that failed is not tried again.
+const REST: Duration = Duration::from_secs(1);
+/// For how many keys.
+const RESTING: usize = 1 << 12;
+
 /// What fetches are collapsed by: a resource, and what is known to tell its variants and ranges
 /// apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +37,7 @@ pub struct FlightKey {
 pub struct Flights<L> {
     table: Mutex<HashMap<FlightKey, Arc<Flight<L>>>>,
     uncacheable: Cache<FlightKey, Instant>,
+    resting: Cache<FlightKey, Instant>,
 }
 
 /// A fetch that others may follow.
@@ -74,6 +80,7 @@ impl<L: Clone> Flights<L> {
         Arc::new(Self {
             table: Mutex::default(),
             uncacheable: Cache::new(REMEMBERED),
+            resting: Cache::new(RESTING),
         })
     }
 
@@ -107,11 +114,6 @@ impl<L: Clone> Flights<L> {
         })
     }
 
-    /// Whether a fetch for `key` is under way.
-    pub fn is_under_way(&self, key: &FlightKey) -> bool {
-        self.lock().contains_key(key)
-    }
-
     /// Remembers that answers for `key` may not be stored.
     pub fn remember_uncacheable(&self, key: &FlightKey, now: Instant) {
         self.uncacheable.insert(key.clone(), now + REMEMBER);
@@ -122,9 +124,24 @@ impl<L: Clone> Flights<L> {
         self.uncacheable.remove(key);
     }
 
-    /// The generation of the oldest flight.
-    pub fn oldest(&self) -> Option<Generation> {
-        self.lock().values().map(|flight| flight.generation).min()
+    /// Whether a background fetch for `key` failed a moment ago.
+    pub fn is_resting(&self, key: &FlightKey, now: Instant) -> bool {
+        self.resting.get(key).is_some_and(|until| now < until)
+    }
+
+    /// A background fetch for `key` failed: the next one waits a little.
+    pub fn rest(&self, key: &FlightKey, now: Instant) {
+        self.resting.insert(key.clone(), now + REST);
+    }
+
+    /// The flight for `key`, if one is under way that `is_current`.
+    pub fn find(
+        &self,
+        key: &FlightKey,
+        is_current: impl FnOnce(Generation) -> bool,
+    ) -> Option<Arc<Flight<L>>> {
+        let flight = self.lock().get(key).cloned()?;
+        is_current(flight.generation).then_some(flight)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<FlightKey, Arc<Flight<L>>>> {
@@ -145,11 +162,6 @@ impl<L: Clone> Flight<L> {
 }
 
 impl<L: Clone> Lead<L> {
-    /// The last purge before it began.
-    pub fn generation(&self) -> Generation {
-        self.flight.generation
-    }
-
     /// Tells the followers, present and future, how it went.
     pub fn land(&self, landing: L) {
         self.flight
@@ -217,7 +229,7 @@ mod tests {
         };
         drop(lead);
         assert!(matches!(flight.landing().await, Landing::Lost));
-        assert!(!flights.is_under_way(&key()));
+        assert!(flights.find(&key(), |_| true).is_none());
     }
 
     #[test]
@@ -228,7 +240,10 @@ mod tests {
         let new = board(&flights, now, false);
         assert!(matches!(new, Boarding::Lead(_)));
         drop(old);
-        assert!(flights.is_under_way(&key()), "the newer one goes on");
+        assert!(
+            flights.find(&key(), |_| true).is_some(),
+            "the newer goes on"
+        );
     }
 
     #[test]

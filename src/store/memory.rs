@@ -31,7 +31,7 @@ pub struct MemoryStore {
     /// Bytes held by fills, and by readers of finished ones.
     filling: Arc<AtomicU64>,
     /// Purges in force.
-    pub purges: Purges,
+    pub purges: Arc<Purges>,
 }
 
 /// What the store holds.
@@ -83,7 +83,7 @@ impl MemoryStore {
             writers: (0..WRITERS).map(|_| Mutex::default()).collect(),
             next_id: AtomicU64::new(0),
             filling: Arc::default(),
-            purges: Purges::default(),
+            purges: Arc::default(),
         })
     }
 

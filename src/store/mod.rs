@@ -17,6 +17,6 @@ pub use body::Body;
 pub use fill::{Fill, FillError, FillReader, Keep};
 pub use flight::{Boarding, Flight, FlightKey, Flights, Landing, Lead};
 pub use memory::{MemoryStore, StoreStatistics};
-pub use purge::Purges;
+pub use purge::{Begun, Purges};
 pub use resource::Resource;
 pub use stored::{Content, Part, Selection, StoreKey, StoredId, StoredResponse, Subject};

@@ -4,6 +4,7 @@
 //! it. The sweep that follows makes the journal's entry needless, once no fetch is under way that
 //! began before it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -21,13 +22,61 @@ pub struct Purges {
     journal: ArcSwap<Journal>,
     /// The last purge recorded.
     current: AtomicU64,
-    /// The last purge whose sweep is done. Held while one purge is carried out.
-    swept: Mutex<Generation>,
+    progress: Mutex<Progress>,
+}
+
+/// What may still meet a purge: fetches that began before it, and its own sweep.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Fetches under way, counted by the last purge before they began.
+    fetches: BTreeMap<Generation, usize>,
+    /// Purges whose sweep is not done.
+    sweeps: BTreeSet<Generation>,
+}
+
+/// A fetch under way: purges that come after it began are kept in mind until this is dropped, which
+/// must be after its answer is stored.
+#[derive(Debug)]
+pub struct Begun {
+    purges: Arc<Purges>,
+    generation: Generation,
+}
+
+impl Begun {
+    /// The last purge before it began.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let mut progress = self.purges.progress();
+        if let Some(count) = progress.fetches.get_mut(&self.generation) {
+            *count -= 1;
+            if *count == 0 {
+                progress.fetches.remove(&self.generation);
+            }
+        }
+        self.purges.forget(&progress);
+    }
 }
 
 impl Purges {
-    /// The last purge so far: what begins now is not concerned by it.
-    pub fn current(&self) -> Generation {
+    /// A fetch begins.
+    pub fn begin(self: &Arc<Self>) -> Begun {
+        // Under the lock, so that no purge comes between and is forgotten at once.
+        let mut progress = self.progress();
+        let generation = self.current();
+        *progress.fetches.entry(generation).or_default() += 1;
+        Begun {
+            purges: self.clone(),
+            generation,
+        }
+    }
+
+    /// The last purge so far.
+    fn current(&self) -> Generation {
         Generation(self.current.load(Ordering::Acquire))
     }
 
@@ -76,14 +125,39 @@ impl Purges {
         })
     }
 
-    /// Drops the entries that nothing can be concerned by any more: swept, and older than every
-    /// fetch under way, of which `oldest` is the first.
-    pub fn forget_before(&self, oldest: Option<Generation>) {
+    /// Puts purges in force.
+    fn record(&self, scopes: &[Scope], mode: Mode, now: SystemTime) -> Generation {
+        let mut progress = self.progress();
+        let generation = Generation(self.current().0 + 1);
+        self.journal.rcu(|journal| {
+            let mut journal = Journal::clone(journal);
+            for scope in scopes {
+                journal.record(scope.clone(), mode, generation, now);
+            }
+            journal
+        });
+        self.current.store(generation.0, Ordering::Release);
+        progress.sweeps.insert(generation);
+        generation
+    }
+
+    /// Everything stored has met the purge.
+    fn swept(&self, generation: Generation) {
+        let mut progress = self.progress();
+        progress.sweeps.remove(&generation);
+        self.forget(&progress);
+    }
+
+    /// Drops the entries that nothing can meet any more: swept, and older than every fetch under way.
+    fn forget(&self, progress: &Progress) {
         if self.journal.load().is_empty() {
             return;
         }
-        let swept = self.lock();
-        let upto = oldest.map_or(*swept, |oldest| oldest.min(*swept));
+        let oldest = progress.fetches.keys().next().copied();
+        let unswept = progress.sweeps.first();
+        let unswept = unswept.map(|generation| Generation(generation.0.saturating_sub(1)));
+        let upto = [oldest, unswept].into_iter().flatten().min();
+        let upto = upto.unwrap_or_else(|| self.current());
         self.journal.rcu(|journal| {
             let mut journal = Journal::clone(journal);
             journal.forget(upto);
@@ -91,8 +165,8 @@ impl Purges {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, Generation> {
-        self.swept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,18 +174,9 @@ impl MemoryStore {
     /// Puts purges in force; when it returns, no older response can be served any more. What they
     /// reached is counted.
     pub fn purge(&self, scopes: &[Scope], mode: Mode, now: SystemTime) -> PurgeOutcome {
-        let mut swept = self.purges.lock();
-        let generation = Generation(self.purges.current().0 + 1);
-        self.purges.journal.rcu(|journal| {
-            let mut journal = Journal::clone(journal);
-            for scope in scopes {
-                journal.record(scope.clone(), mode, generation, now);
-            }
-            journal
-        });
-        self.purges.current.store(generation.0, Ordering::Release);
+        let generation = self.purges.record(scopes, mode, now);
         let outcome = self.sweep(scopes, generation);
-        *swept = generation;
+        self.purges.swept(generation);
         outcome
     }
 

@@ -14,6 +14,7 @@ use pingora_proxy::Session;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::answer::content_length;
 use super::exchange::Exchange;
 use super::fetching::{Fetch, Landed, Purpose};
 use super::gateway::Gateway;
@@ -26,10 +27,14 @@ use crate::clock;
 use crate::fields::range::RangeSpec;
 use crate::fields::validators::{RangeCondition, Validators, evaluate_if_range};
 use crate::fields::vary::Vary;
-use crate::store::{Boarding, FlightKey, Landing, Lead, StoredResponse};
+use crate::purge::Generation;
+use crate::store::{Begun, Boarding, Flight, FlightKey, Landing, Lead, StoredResponse};
 
 /// How often a request looks again when what it waited for was not for it.
 const MOST_ROUNDS: usize = 8;
+
+/// A range that begins no further than this behind what has arrived is waited for.
+const SOON: u64 = 1 << 20;
 
 /// What one round of looking and waiting came to.
 enum Round {
@@ -111,11 +116,7 @@ impl Request<'_> {
                 let status = CacheStatus::stale_hit(ttl, mode);
                 self.serve_stored(session, exchange, stored, status).await
             }
-            (ReuseDecision::GatewayTimeout, _) => {
-                exchange.status = Some(CacheStatus::gateway_timeout());
-                serve::refuse(self.gateway, session, exchange, StatusCode::GATEWAY_TIMEOUT).await?;
-                Ok(Round::Answered)
-            }
+            (ReuseDecision::GatewayTimeout, _) => self.gateway_timeout(session, exchange).await,
             (ReuseDecision::Validate(reason), _) => {
                 self.forward(session, exchange, &stock, reason, Purpose::Whole)
                     .await
@@ -157,6 +158,9 @@ impl Request<'_> {
         let decision = decide_reuse(control, stock.found(), OriginState::Unasked, now);
         let parts = stored.content.ranges();
         let complete = stored.content.complete_length();
+        if self.lookup.control.only_if_cached && !matches!(decision, ReuseDecision::Reuse { .. }) {
+            return self.gateway_timeout(session, exchange).await;
+        }
         let ReuseDecision::Reuse { ttl } = decision else {
             // A stale part is not worth a validation.
             let reason = ForwardReason::Stale;
@@ -165,6 +169,9 @@ impl Request<'_> {
                 .await;
         };
         let Some(wanted) = self.single_range() else {
+            if self.lookup.control.only_if_cached {
+                return self.gateway_timeout(session, exchange).await;
+            }
             let purpose = match partial::missing(&parts, complete) {
                 Some(missing) if self.lookup.head.method == Method::GET => {
                     Purpose::Complete(missing)
@@ -188,12 +195,24 @@ impl Request<'_> {
                 serve::part(session, exchange, stored, range, status).await?;
                 Ok(Round::Answered)
             }
+            _ if control.only_if_cached => self.gateway_timeout(session, exchange).await,
             _ => {
                 let reason = ForwardReason::Partial;
                 self.forward(session, exchange, stock, reason, Purpose::Range(wanted))
                     .await
             }
         }
+    }
+
+    /// RFC 9111 §5.2.1.7.
+    async fn gateway_timeout(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<Round> {
+        exchange.status = Some(CacheStatus::gateway_timeout());
+        serve::refuse(self.gateway, session, exchange, StatusCode::GATEWAY_TIMEOUT).await?;
+        Ok(Round::Answered)
     }
 
     async fn serve_stored(
@@ -220,8 +239,11 @@ impl Request<'_> {
     /// A background validation (RFC 5861 §3), unless one is under way.
     fn revalidate(&self, exchange: &Exchange, stock: &Stock) {
         let key = self.lookup.flight(self.known_vary(stock), None);
-        if let Boarding::Lead(lead) = self.board(&key) {
-            let fetch = self.fetch(exchange, stock, key, Some(lead), Purpose::Whole);
+        if self.gateway.flights.is_resting(&key, clock::instant()) {
+            return;
+        }
+        if let (Boarding::Lead(lead), begun) = self.board(&key) {
+            let fetch = self.fetch(exchange, stock, (key, Some(lead), begun), Purpose::Whole);
             tokio::spawn(fetch.run());
         }
     }
@@ -247,27 +269,53 @@ impl Request<'_> {
             Purpose::Range(range) => Some(range),
             _ => None,
         };
+        if range.is_some()
+            && let Some(round) = self.range_of_whole(session, exchange, stock).await?
+        {
+            return Ok(round);
+        }
         let key = self.lookup.flight(self.known_vary(stock), range);
         match self.board(&key) {
-            Boarding::Alone => Ok(Round::Alone),
-            Boarding::Lead(lead) => {
-                self.lead(session, exchange, stock, key, lead, purpose)
-                    .await
+            (Boarding::Alone, _) => Ok(Round::Alone),
+            (Boarding::Lead(lead), begun) => {
+                let fetch = self.fetch(exchange, stock, (key, Some(lead), begun), purpose);
+                self.run(session, exchange, stock, fetch).await
             }
-            Boarding::Follow(flight) => {
-                let patience = exchange.runtime.config.cache.collapse_timeout;
-                let began = clock::instant();
-                let landing = timeout(patience, flight.landing()).await;
-                let waited = clock::instant().saturating_duration_since(began);
-                exchange.waited = Some(exchange.waited.unwrap_or_default() + waited);
-                match landing {
-                    Ok(Landing::Landed(landed)) => {
-                        self.follow(session, exchange, stock, landed).await
-                    }
-                    Ok(Landing::Lost) => Ok(Round::Again(None)),
-                    Err(_) => Ok(Round::Alone),
+            (Boarding::Follow(flight), _) => match wait(exchange, &flight).await {
+                Some(Landing::Landed(landed)) => {
+                    self.follow(session, exchange, stock, landed).await
                 }
-            }
+                Some(Landing::Lost) => Ok(Round::Again(None)),
+                None => Ok(Round::Alone),
+            },
+        }
+    }
+
+    /// A range of a response that another request is fetching as a whole, if it comes soon.
+    async fn range_of_whole(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        stock: &Stock,
+    ) -> Result<Option<Round>> {
+        let key = self.lookup.flight(self.known_vary(stock), None);
+        let flights = &self.gateway.flights;
+        let Some(flight) = flights.find(&key, |generation| self.is_current(generation)) else {
+            return Ok(None);
+        };
+        let Some(Landing::Landed(Landed::Filling(fill))) = wait(exchange, &flight).await else {
+            return Ok(None);
+        };
+        let head = &self.lookup.head.headers;
+        let range = content_length(&fill.fields)
+            .filter(|_| fill.status == StatusCode::OK)
+            .and_then(|length| RangeSpec::of(head)?.resolve(length));
+        match range {
+            Some(range) if range.start <= fill.written().saturating_add(SOON) => self
+                .follow(session, exchange, stock, Landed::Filling(fill))
+                .await
+                .map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -279,27 +327,31 @@ impl Request<'_> {
         self.vary.as_ref().or_else(|| stock.vary())
     }
 
-    fn board(&self, key: &FlightKey) -> Boarding<Landed> {
+    /// Joins the fetch for `key`, or begins one.
+    fn board(&self, key: &FlightKey) -> (Boarding<Landed>, Begun) {
+        let begun = self.gateway.shared.store.purges.begin();
+        let boarding =
+            self.gateway
+                .flights
+                .board(key, begun.generation(), clock::instant(), |generation| {
+                    self.is_current(generation)
+                });
+        (boarding, begun)
+    }
+
+    /// Whether a fetch that began at `generation` is as good as one that begins now.
+    fn is_current(&self, generation: Generation) -> bool {
         let purges = &self.gateway.shared.store.purges;
-        self.gateway
-            .flights
-            .board(key, purges.current(), clock::instant(), |generation| {
-                purges.spare(&key.key, &self.lookup.subject, generation)
-            })
+        purges.spare(&self.lookup.key, &self.lookup.subject, generation)
     }
 
     fn fetch(
         &self,
         exchange: &Exchange,
         stock: &Stock,
-        flight: FlightKey,
-        lead: Option<Lead<Landed>>,
+        (flight, lead, begun): (FlightKey, Option<Lead<Landed>>, Begun),
         purpose: Purpose,
     ) -> Fetch {
-        let shared = &self.gateway.shared;
-        let generation = lead
-            .as_ref()
-            .map_or_else(|| shared.store.purges.current(), Lead::generation);
         let mut candidates = match stock {
             Stock::Others(_) if !self.validates_variants() => Vec::new(),
             stock => stock.candidates(),
@@ -309,13 +361,13 @@ impl Request<'_> {
             candidates.retain(|stored| stored.content.is_complete());
         }
         Fetch {
-            shared: shared.clone(),
+            shared: self.gateway.shared.clone(),
             fetcher: self.gateway.fetcher.clone(),
             flights: self.gateway.flights.clone(),
             lookup: self.lookup.clone(),
             flight,
             lead,
-            generation,
+            begun,
             purpose,
             candidates,
             selected: stock.times().copied(),
@@ -326,24 +378,12 @@ impl Request<'_> {
         }
     }
 
-    async fn lead(
-        &self,
-        session: &mut Session,
-        exchange: &mut Exchange,
-        stock: &Stock,
-        key: FlightKey,
-        lead: Lead<Landed>,
-        purpose: Purpose,
-    ) -> Result<Round> {
-        let fetch = self.fetch(exchange, stock, key, Some(lead), purpose);
-        self.run(session, exchange, stock, fetch).await
-    }
-
     /// Asks for this request alone, with the client's own conditions.
     async fn alone(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
         let stock = self.lookup.find(&self.gateway.shared.store);
         let key = self.lookup.flight(self.known_vary(&stock), None);
-        let fetch = self.fetch(exchange, &stock, key, None, Purpose::Own);
+        let begun = self.gateway.shared.store.purges.begin();
+        let fetch = self.fetch(exchange, &stock, (key, None, begun), Purpose::Own);
         self.run(session, exchange, &stock, fetch).await.map(drop)
     }
 
@@ -374,4 +414,14 @@ impl Request<'_> {
         };
         self.arrived(session, exchange, stock, arrived).await
     }
+}
+
+/// Waits for the landing of another request's fetch; `None` when it takes too long.
+async fn wait(exchange: &mut Exchange, flight: &Flight<Landed>) -> Option<Landing<Landed>> {
+    let patience = exchange.runtime.config.cache.collapse_timeout;
+    let began = clock::instant();
+    let landing = timeout(patience, flight.landing()).await;
+    let waited = clock::instant().saturating_duration_since(began);
+    exchange.waited = Some(exchange.waited.unwrap_or_default() + waited);
+    landing.ok()
 }

@@ -96,6 +96,7 @@ impl Fetch {
             self.tell(result, storing, Some(status), Some(times.requested), report);
         } else if self.arrived.is_none() && stored_times.is_none() {
             // A background validation whose answer is not to be kept: its body is nobody's.
+            self.flights.rest(&self.flight, clock::instant());
             return;
         }
         self.pump(fill, body, stored_times).await;
@@ -184,7 +185,7 @@ impl Fetch {
             &self.lookup.key,
             StoredResponse {
                 id: store.next_id(),
-                generation: self.generation,
+                generation: self.begun.generation(),
                 status,
                 fields: Arc::new(fields),
                 times,

@@ -25,9 +25,8 @@ use crate::cache::storing::{NoStoreReason, StoreDecision, decide_storing};
 use crate::clock;
 use crate::fields::validators::{Validators, make_validating};
 use crate::origin::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer};
-use crate::purge::Generation;
 use crate::server::Shared;
-use crate::store::{Fill, FillReader, FlightKey, Flights, Lead, StoredResponse};
+use crate::store::{Begun, Fill, FillReader, FlightKey, Flights, Lead, StoredResponse};
 
 /// How a fetch ended for those who follow it.
 #[derive(Clone)]
@@ -84,7 +83,8 @@ pub(super) struct Fetch {
     pub(super) flight: FlightKey,
     /// Held while others may follow.
     pub(super) lead: Option<Lead<Landed>>,
-    pub(super) generation: Generation,
+    /// Since when purges concern it.
+    pub(super) begun: Begun,
     pub(super) purpose: Purpose,
     /// Stored responses that may be validated or completed, the selected one first.
     pub(super) candidates: Vec<Arc<StoredResponse>>,
@@ -239,6 +239,9 @@ impl Fetch {
 
     /// No answer: those who wait fall back on what is stored, or fail alike.
     fn fail(&mut self, failure: FetchFailure, report: FetchReport) {
+        if self.arrived.is_none() {
+            self.flights.rest(&self.flight, clock::instant());
+        }
         self.land(Landed::Failed(failure, None), clock::now());
         self.tell(
             ArrivedResult::Failed(failure),
@@ -304,14 +307,6 @@ impl Fetch {
             &site.settings,
             times,
         )
-    }
-}
-
-impl Drop for Fetch {
-    fn drop(&mut self) {
-        self.lead = None;
-        let oldest = self.flights.oldest();
-        self.shared.store.purges.forget_before(oldest);
     }
 }
 

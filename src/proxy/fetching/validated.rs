@@ -81,7 +81,7 @@ impl Fetch {
         }
         let decision = self.decide(stored.status, &fields, times);
         let mut freshened = StoredResponse::clone(stored);
-        freshened.generation = self.generation;
+        freshened.generation = self.begun.generation();
         freshened.tags = cache_tags(&fields).into();
         if let StoreDecision::Store(lifetimes) = &decision {
             freshened.times = stored_times(lifetimes, &fields, times);
