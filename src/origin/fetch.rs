@@ -290,6 +290,11 @@ async fn ask(
 }
 
 impl AnswerBody {
+    /// When the whole must be over.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// The next bytes; `None` at the end.
     ///
     /// # Errors
@@ -298,6 +303,10 @@ impl AnswerBody {
         let Some(session) = &mut self.session else {
             return Err(FetchFailure::Closed);
         };
+        // Bytes that are there already do not wait for the timer.
+        if clock::instant() >= self.deadline {
+            return Err(FetchFailure::Timeout);
+        }
         let read = timeout_at(
             Deadline::from_std(self.deadline),
             session.read_response_body(),

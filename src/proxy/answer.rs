@@ -105,6 +105,15 @@ pub(super) fn is_framed(head: &ResponseHeader, method: &Method) -> bool {
         || matches!(head.status.as_u16(), 0..=199 | 204 | 304)
 }
 
+/// Whether the body comes in a transfer coding that is undone on the way (RFC 9112 §6.1).
+pub(super) fn is_decodable(head: &ResponseHeader) -> bool {
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    codings.all(|coding| {
+        let coding = coding.as_bytes().trim_ascii();
+        coding.eq_ignore_ascii_case(b"chunked") || coding.eq_ignore_ascii_case(b"identity")
+    })
+}
+
 /// The length that the fields announce.
 pub(super) fn content_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()

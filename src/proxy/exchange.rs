@@ -16,7 +16,7 @@ use crate::cache::status::CacheStatus;
 use crate::origin::{FetchFailure, FetchReport, OriginPool, Permit, Replica};
 use crate::request::{RequestView, Scheme};
 use crate::server::{Runtime, Site};
-use crate::store::StoreKey;
+use crate::store::{Begun, StoreKey};
 use crate::zone::Authority;
 
 /// One request, from its arrival to its log line.
@@ -46,6 +46,8 @@ pub(super) struct Exchange {
     pub(super) storing_refused: bool,
     /// Why there is no answer.
     pub(super) failure: Option<FetchFailure>,
+    /// Since when purges concern the answer to a POST.
+    pub(super) posting: Option<Begun>,
     /// The answer to a POST on its way into the store.
     pub(super) posted: Option<Posted>,
     /// What was told to the client.
@@ -102,6 +104,7 @@ impl Exchange {
             requested: None,
             storing_refused: false,
             failure: None,
+            posting: None,
             posted: None,
             status: None,
             body_received: 0,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, header};
 use pingora_http::RequestHeader;
 
 use super::exchange::SiteRequest;
@@ -140,8 +140,11 @@ impl Lookup {
     pub(super) fn flight(&self, vary: Option<&Vary>, range: Option<&HeaderValue>) -> FlightKey {
         let mut selecting = self.selecting_key(vary.unwrap_or(&Vary::None)).to_vec();
         if let Some(range) = range {
-            selecting.push(b'=');
-            selecting.extend_from_slice(range.as_bytes());
+            let condition = self.head.headers.get(header::IF_RANGE);
+            for part in [Some(range), condition].into_iter().flatten() {
+                selecting.push(b'\n');
+                selecting.extend_from_slice(part.as_bytes());
+            }
         }
         FlightKey {
             key: self.key.clone(),

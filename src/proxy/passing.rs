@@ -57,6 +57,9 @@ pub(super) async fn prepare(
         purge(gateway, session, exchange).await?;
         return Ok(true);
     }
+    if session.req_header().method == Method::POST {
+        exchange.posting = Some(gateway.shared.store.purges.begin());
+    }
     let upgrade = exchange
         .request
         .as_ref()
@@ -94,7 +97,13 @@ pub(super) fn answered(
     let Some(request) = exchange.request.clone() else {
         return;
     };
-    let store = gateway.shared.store.as_ref();
+    let store = &gateway.shared.store;
+    // What was purged while the origin answered does not come back by this answer; what the answer
+    // itself invalidates is another matter.
+    let unpurged = exchange
+        .posting
+        .take()
+        .is_some_and(|begun| begun.generation() == store.purges.begin().generation());
     let asked = session.req_header();
     let now = clock::now();
     let scopes: Vec<Scope> = invalidated(
@@ -121,7 +130,8 @@ pub(super) fn answered(
     if !scopes.is_empty() {
         store.purge(&scopes, Mode::Hard, now);
     }
-    if asked.method == Method::POST
+    if unpurged
+        && asked.method == Method::POST
         && post_may_fill(&request.view(asked), &request.settings)
         && answer::is_framed(head, &asked.method)
     {

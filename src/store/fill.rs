@@ -5,7 +5,7 @@
 //! waits for those there. A writer that goes away before the end fails every reader, so that a
 //! truncated body never looks complete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Notify;
 
+use super::body::Body;
 use super::stored::Selection;
 use crate::cache::reuse::StoredTimes;
 
@@ -34,11 +35,26 @@ pub struct Fill {
     pub times: Option<StoredTimes>,
     /// The requests it answers.
     pub selection: Selection,
-    /// Bytes held by all fills of the store.
-    filling: Arc<AtomicU64>,
+    budget: Budget,
     state: Mutex<State>,
     changed: Notify,
     drained: Notify,
+}
+
+/// The memory that all fills of a store share.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// Bytes held now.
+    pub(super) held: Arc<AtomicU64>,
+    /// Beyond this nothing more is kept whole.
+    pub(super) most: u64,
+}
+
+impl Budget {
+    /// Whether fills hold as much as they may.
+    pub fn is_spent(&self) -> bool {
+        self.held.load(Ordering::Relaxed) > self.most
+    }
 }
 
 /// How much of a body is kept.
@@ -53,14 +69,14 @@ pub enum Keep {
 #[derive(Debug)]
 struct State {
     keep: Keep,
-    /// Chunks not yet dropped; the first one has the number `dropped`.
-    chunks: Vec<Bytes>,
-    dropped: usize,
+    /// Chunks not yet dropped, each with the position of its first byte.
+    chunks: VecDeque<(u64, Bytes)>,
+    /// Bytes that count towards the budget.
     held: u64,
     written: u64,
     end: Option<End>,
-    /// Number of each reader's next chunk.
-    readers: BTreeMap<u64, usize>,
+    /// Position of each reader's next byte.
+    readers: BTreeMap<u64, u64>,
     next_reader: u64,
 }
 
@@ -85,25 +101,24 @@ pub enum FillError {
 }
 
 impl Fill {
-    /// A response with this head and no body yet. `filling` counts the bytes that all fills hold.
+    /// A response with this head and no body yet.
     pub fn new(
         status: StatusCode,
         fields: Arc<HeaderMap>,
         times: Option<StoredTimes>,
         selection: Selection,
         keep: Keep,
-        filling: Arc<AtomicU64>,
+        budget: Budget,
     ) -> Self {
         Self {
             status,
             fields,
             times,
             selection,
-            filling,
+            budget,
             state: Mutex::new(State {
                 keep,
-                chunks: Vec::new(),
-                dropped: 0,
+                chunks: VecDeque::new(),
                 held: 0,
                 written: 0,
                 end: None,
@@ -147,13 +162,15 @@ impl Fill {
         {
             let mut state = self.lock();
             let len = length(&chunk);
-            state.written = state.written.saturating_add(len);
+            let at = state.written;
+            state.written = at.saturating_add(len);
             state.held = state.held.saturating_add(len);
-            self.filling.fetch_add(len, Ordering::Relaxed);
-            if matches!(state.keep, Keep::UpTo(largest) if state.written > largest) {
+            self.budget.held.fetch_add(len, Ordering::Relaxed);
+            let fits = |largest| state.written <= largest && (at == 0 || !self.budget.is_spent());
+            if matches!(state.keep, Keep::UpTo(largest) if !fits(largest)) {
                 state.keep = Keep::Window;
             }
-            state.chunks.push(chunk);
+            state.chunks.push_back((at, chunk));
         }
         self.changed.notify_waiters();
         self.wait_for_readers().await
@@ -172,7 +189,7 @@ impl Fill {
                     return Ok(());
                 }
                 let dropped = state.drop_read();
-                self.filling.fetch_sub(dropped, Ordering::Relaxed);
+                self.budget.held.fetch_sub(dropped, Ordering::Relaxed);
                 if state.readers.is_empty() {
                     return Err(FillError::Pointless);
                 }
@@ -195,7 +212,40 @@ impl Fill {
     /// The whole body so far, when it was kept.
     pub fn whole(&self) -> Option<Vec<Bytes>> {
         let state = self.lock();
-        (state.keep != Keep::Window).then(|| state.chunks.clone())
+        let chunks = state.chunks.iter().map(|(_, chunk)| chunk.clone());
+        (state.keep != Keep::Window).then(|| chunks.collect())
+    }
+
+    /// The body is stored: readers go on from there, and it counts as stored memory alone.
+    pub fn settle(&self, body: &Body) {
+        let mut state = self.lock();
+        if state.keep == Keep::Window || body.len() != state.written {
+            return;
+        }
+        state.chunks.clear();
+        let mut at = 0;
+        for chunk in body.chunks(0, body.len()) {
+            let len = length(&chunk);
+            state.chunks.push_back((at, chunk));
+            at += len;
+        }
+        let held = std::mem::take(&mut state.held);
+        self.budget.held.fetch_sub(held, Ordering::Relaxed);
+    }
+
+    /// Waits until nobody reads what is not kept.
+    pub async fn abandoned(&self) {
+        loop {
+            let mut drained = std::pin::pin!(self.drained.notified());
+            drained.as_mut().enable();
+            {
+                let state = self.lock();
+                if state.keep == Keep::Window && state.readers.is_empty() {
+                    return;
+                }
+            }
+            drained.await;
+        }
     }
 
     /// Marks the end.
@@ -218,7 +268,7 @@ impl Fill {
 impl Drop for Fill {
     fn drop(&mut self) {
         let held = self.lock().held;
-        self.filling.fetch_sub(held, Ordering::Relaxed);
+        self.budget.held.fetch_sub(held, Ordering::Relaxed);
     }
 }
 
@@ -229,22 +279,30 @@ fn length(chunk: &Bytes) -> u64 {
 impl State {
     /// Drops the chunks that every reader has read; how many bytes.
     fn drop_read(&mut self) -> u64 {
-        let slowest = self.readers.values().copied().min();
-        let slowest = slowest.unwrap_or(self.dropped);
-        let readable = slowest.saturating_sub(self.dropped).min(self.chunks.len());
-        let bytes = self
-            .chunks
-            .drain(..readable)
-            .map(|chunk| length(&chunk))
-            .sum();
-        self.dropped += readable;
+        let Some(slowest) = self.readers.values().copied().min() else {
+            return 0;
+        };
+        let mut bytes = 0;
+        while let Some((at, chunk)) = self.chunks.front()
+            && at.saturating_add(length(chunk)) <= slowest
+        {
+            bytes += length(chunk);
+            self.chunks.pop_front();
+        }
         self.held = self.held.saturating_sub(bytes);
         bytes
     }
 
-    fn lags(&self, next: usize) -> bool {
-        let unread = self.chunks.iter().skip(next.saturating_sub(self.dropped));
-        unread.map(length).sum::<u64>() > WINDOW
+    fn lags(&self, next: u64) -> bool {
+        self.written.saturating_sub(next) > WINDOW
+    }
+
+    /// The bytes from `next` to the end of their chunk.
+    fn chunk(&self, next: u64) -> Option<Bytes> {
+        let after = self.chunks.partition_point(|(at, _)| *at <= next);
+        let (at, chunk) = self.chunks.get(after.checked_sub(1)?)?;
+        let from = usize::try_from(next.saturating_sub(*at)).ok()?;
+        (from < chunk.len()).then(|| chunk.slice(from..))
     }
 
     fn any_lags(&self) -> bool {
@@ -296,12 +354,9 @@ impl FillReader {
         let Some(next) = state.readers.get(&self.id).copied() else {
             return Some(Err(FillError::TooSlow));
         };
-        let chunk = next
-            .checked_sub(state.dropped)
-            .and_then(|at| state.chunks.get(at))
-            .cloned();
-        if let Some(chunk) = chunk {
-            state.readers.insert(self.id, next + 1);
+        if let Some(chunk) = state.chunk(next) {
+            let read = next.saturating_add(length(&chunk));
+            state.readers.insert(self.id, read);
             if state.keep == Keep::Window {
                 self.fill.drained.notify_one();
             }
@@ -317,6 +372,7 @@ impl FillReader {
 impl Drop for FillReader {
     fn drop(&mut self) {
         self.fill.lock().readers.remove(&self.id);
+        self.fill.drained.notify_waiters();
         self.fill.drained.notify_one();
     }
 }

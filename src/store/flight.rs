@@ -4,6 +4,7 @@
 //! storable is remembered for a while, so that the next herd is not made to wait in vain.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,8 +37,11 @@ pub struct FlightKey {
 /// All fetches under way. `L` is how they land.
 pub struct Flights<L> {
     table: Mutex<HashMap<FlightKey, Arc<Flight<L>>>>,
-    uncacheable: Cache<FlightKey, Instant>,
-    resting: Cache<FlightKey, Instant>,
+    /// By digest, so that long keys do not weigh; whoever finds two keys with one digest gains that a
+    /// request does not wait for another.
+    uncacheable: Cache<u64, Instant>,
+    resting: Cache<u64, Instant>,
+    digest: RandomState,
 }
 
 /// A fetch that others may follow.
@@ -81,6 +85,7 @@ impl<L: Clone> Flights<L> {
             table: Mutex::default(),
             uncacheable: Cache::new(REMEMBERED),
             resting: Cache::new(RESTING),
+            digest: RandomState::new(),
         })
     }
 
@@ -93,7 +98,11 @@ impl<L: Clone> Flights<L> {
         now: Instant,
         is_current: impl FnOnce(Generation) -> bool,
     ) -> Boarding<L> {
-        if self.uncacheable.get(key).is_some_and(|until| now < until) {
+        if self
+            .uncacheable
+            .get(&self.digest.hash_one(key))
+            .is_some_and(|until| now < until)
+        {
             return Boarding::Alone;
         }
         let mut table = self.lock();
@@ -116,22 +125,25 @@ impl<L: Clone> Flights<L> {
 
     /// Remembers that answers for `key` may not be stored.
     pub fn remember_uncacheable(&self, key: &FlightKey, now: Instant) {
-        self.uncacheable.insert(key.clone(), now + REMEMBER);
+        self.uncacheable
+            .insert(self.digest.hash_one(key), now + REMEMBER);
     }
 
     /// Forgets that.
     pub fn forget_uncacheable(&self, key: &FlightKey) {
-        self.uncacheable.remove(key);
+        self.uncacheable.remove(&self.digest.hash_one(key));
     }
 
     /// Whether a background fetch for `key` failed a moment ago.
     pub fn is_resting(&self, key: &FlightKey, now: Instant) -> bool {
-        self.resting.get(key).is_some_and(|until| now < until)
+        self.resting
+            .get(&self.digest.hash_one(key))
+            .is_some_and(|until| now < until)
     }
 
     /// A background fetch for `key` failed: the next one waits a little.
     pub fn rest(&self, key: &FlightKey, now: Instant) {
-        self.resting.insert(key.clone(), now + REST);
+        self.resting.insert(self.digest.hash_one(key), now + REST);
     }
 
     /// The flight for `key`, if one is under way that `is_current`.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
+use super::fill::Budget;
 use super::purge::Purges;
 use super::resource::Resource;
 use super::stored::{StoreKey, StoredId, StoredResponse};
@@ -26,6 +27,7 @@ pub struct MemoryStore {
         DefaultHashBuilder,
         DefaultLifecycle<StoreKey, Arc<Resource>>,
     >,
+    shards: u64,
     writers: Vec<Mutex<()>>,
     next_id: AtomicU64,
     /// Bytes held by fills, and by readers of finished ones.
@@ -80,6 +82,7 @@ impl MemoryStore {
         );
         Ok(Self {
             complete,
+            shards: u64::try_from(shards).unwrap_or(1),
             writers: (0..WRITERS).map(|_| Mutex::default()).collect(),
             next_id: AtomicU64::new(0),
             filling: Arc::default(),
@@ -111,27 +114,21 @@ impl MemoryStore {
         StoredId(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The count of bytes that fills hold, for a new one to add to.
-    pub fn filling(&self) -> Arc<AtomicU64> {
-        self.filling.clone()
-    }
-
-    /// Whether fills hold as much memory as they may: half as much again as what is complete.
-    pub fn is_busy(&self) -> bool {
-        self.filling.load(Ordering::Relaxed) > self.complete.capacity() / 2
+    /// The memory that fills share: half as much again as what is complete.
+    pub fn fill_budget(&self) -> Budget {
+        Budget {
+            held: self.filling.clone(),
+            most: self.complete.capacity() / 2,
+        }
     }
 
     /// Stores a response, unless a purge that came after its fetch began concerns it.
     pub fn insert(&self, key: &StoreKey, stored: StoredResponse) {
-        let id = stored.id;
         let Some(stored) = self.purges.apply(key, &Arc::new(stored)) else {
             return;
         };
         self.change(key, |resource| resource.put(stored.clone(), self.largest()));
-        // A purge whose sweep passed before the response was there: it is not missed now.
-        if self.purges.apply(key, &stored).is_none() {
-            self.remove(key, id);
-        }
+        self.meet_purges(key, &stored);
     }
 
     /// Puts `stored` in the place of the response with the same identity, if that is still there:
@@ -142,9 +139,27 @@ impl MemoryStore {
         };
         self.change(key, |resource| {
             if resource.holds(stored.id) {
-                resource.put(stored, self.largest());
+                resource.put(stored.clone(), self.largest());
             }
         });
+        self.meet_purges(key, &stored);
+    }
+
+    /// A purge whose sweep passed before the response was there has not missed it.
+    fn meet_purges(&self, key: &StoreKey, stored: &Arc<StoredResponse>) {
+        match self.purges.apply(key, stored) {
+            None => self.remove(key, stored.id),
+            Some(left) if left.times != stored.times => self.change(key, |resource| {
+                resource.change(|known| {
+                    Some(if known.id == left.id {
+                        left.clone()
+                    } else {
+                        known.clone()
+                    })
+                });
+            }),
+            Some(_) => {}
+        }
     }
 
     /// Removes one response.
@@ -174,8 +189,7 @@ impl MemoryStore {
 
     /// The most that one resource may weigh.
     fn largest(&self) -> u64 {
-        let shards = (self.complete.capacity() / SHARD).clamp(1, MOST_SHARDS);
-        self.complete.capacity() / shards / 10 * 9
+        self.complete.capacity() / self.shards / 10 * 9
     }
 
     fn writer(&self, key: &StoreKey) -> MutexGuard<'_, ()> {

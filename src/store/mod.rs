@@ -14,7 +14,7 @@ mod resource;
 mod stored;
 
 pub use body::Body;
-pub use fill::{Fill, FillError, FillReader, Keep};
+pub use fill::{Budget, Fill, FillError, FillReader, Keep};
 pub use flight::{Boarding, Flight, FlightKey, Flights, Landing, Lead};
 pub use memory::{MemoryStore, StoreStatistics};
 pub use purge::{Begun, Purges};

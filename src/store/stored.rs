@@ -15,6 +15,9 @@ use crate::purge::Generation;
 /// the configured memory.
 const OVERHEAD: u64 = 512;
 
+/// Bytes counted for the bookkeeping of one part.
+const PART_OVERHEAD: u64 = 128;
+
 /// The full primary key: the URI with its zone. Two resources whose digests collide stay apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StoreKey(pub Arc<[u8]>);
@@ -136,11 +139,14 @@ impl Content {
         }
     }
 
-    /// Bytes held.
+    /// Bytes accounted for.
     pub fn len(&self) -> u64 {
         match self {
             Self::Complete(body) => body.len(),
-            Self::Parts { parts, .. } => parts.iter().map(|part| part.body.len()).sum(),
+            Self::Parts { parts, .. } => parts
+                .iter()
+                .map(|part| part.body.len().saturating_add(PART_OVERHEAD))
+                .sum(),
         }
     }
 

@@ -8,7 +8,7 @@ mod outcome;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tokio::sync::{mpsc, oneshot};
@@ -383,8 +383,30 @@ impl Request<'_> {
         let stock = self.lookup.find(&self.gateway.shared.store);
         let key = self.lookup.flight(self.known_vary(&stock), None);
         let begun = self.gateway.shared.store.purges.begin();
-        let fetch = self.fetch(exchange, &stock, (key, None, begun), Purpose::Own);
+        let fetch = self.fetch(exchange, &stock, (key, None, begun), self.own(&stock));
         self.run(session, exchange, &stock, fetch).await.map(drop)
+    }
+
+    /// The client's own request; a validation where something is stored and the client has no
+    /// conditions.
+    fn own(&self, stock: &Stock) -> Purpose {
+        let head = &self.lookup.head;
+        let conditional = [
+            header::RANGE,
+            header::IF_NONE_MATCH,
+            header::IF_MODIFIED_SINCE,
+            header::IF_MATCH,
+            header::IF_UNMODIFIED_SINCE,
+        ];
+        let plain = head.method == Method::GET
+            && !conditional
+                .iter()
+                .any(|name| head.headers.contains_key(name));
+        if plain && matches!(stock, Stock::Selected(..)) {
+            Purpose::Whole
+        } else {
+            Purpose::Own
+        }
     }
 
     /// Runs a fetch and answers with what arrives.
@@ -400,11 +422,19 @@ impl Request<'_> {
         fetch.arrived = Some(tell);
         fetch.interim = Some(interim);
         tokio::spawn(fetch.run());
+        session.as_downstream_mut().set_abort_on_close(true);
         let arrived = loop {
             tokio::select! {
                 biased;
+                // A client that leaves: what was fetched for it alone is not fetched on.
+                Err(error) = session.as_downstream_mut().read_body_or_idle(true) => {
+                    return Err(error.into_down());
+                }
                 Some(head) = interims.recv() => {
-                    session.write_response_header(Box::new(head), false).await?;
+                    // RFC 9110 §15.2: HTTP/1.0 knows none.
+                    if session.req_header().version > Version::HTTP_10 {
+                        session.write_response_header(Box::new(head), false).await?;
+                    }
                 }
                 arrived = &mut told => break arrived,
             }

@@ -11,7 +11,7 @@ use super::super::fetching::{Arrived, ArrivedResult, Landed, is_failure};
 use super::super::lookup::{Stock, ttl};
 use super::super::serve::{self, Source};
 use super::{Request, Round};
-use crate::cache::reuse::{OriginState, ReuseDecision, decide_reuse};
+use crate::cache::reuse::{Found, OriginState, ReuseDecision, StoredTimes, decide_reuse};
 use crate::cache::status::{CacheStatus, Forwarded, Outcome, Storing};
 use crate::clock;
 use crate::origin::FetchFailure;
@@ -30,7 +30,7 @@ impl Request<'_> {
         let now = clock::now();
         let failed = match &arrived.result {
             ArrivedResult::Failed(_) => true,
-            ArrivedResult::Reader(_) => arrived.status.is_some_and(is_failure),
+            ArrivedResult::Reader(..) => arrived.status.is_some_and(is_failure),
             ArrivedResult::Stored(_) => false,
         };
         if failed && let Some(round) = self.stale(session, exchange, stock, now).await? {
@@ -57,7 +57,7 @@ impl Request<'_> {
                 };
                 self.serve_stored(session, exchange, &stored, status).await
             }
-            ArrivedResult::Reader(reader) => {
+            ArrivedResult::Reader(reader, fields) => {
                 let fill = reader.fill().clone();
                 if let Some(times) = &fill.times {
                     exchange.served_age(times);
@@ -71,7 +71,7 @@ impl Request<'_> {
                     session,
                     exchange,
                     fill.status,
-                    &fill.fields,
+                    &fields,
                     Source::filling(reader),
                     status,
                 )
@@ -98,6 +98,9 @@ impl Request<'_> {
                 if !self.lookup.selects(&stored.selection) {
                     return Ok(Round::Again(Some(stored.selection.vary.clone())));
                 }
+                if !self.may_reuse(&stored.times, now) {
+                    return Ok(Round::Alone);
+                }
                 let status = collapsed(Some(stored.status), Some(stored.times.ttl(now)));
                 self.serve_stored(session, exchange, &stored, status).await
             }
@@ -105,7 +108,11 @@ impl Request<'_> {
                 if !self.lookup.selects(&fill.selection) {
                     return Ok(Round::Again(Some(fill.selection.vary.clone())));
                 }
-                let Some(reader) = fill.reader() else {
+                let reader = fill
+                    .times
+                    .filter(|times| self.may_reuse(times, now))
+                    .and_then(|_| fill.reader());
+                let Some(reader) = reader else {
                     return Ok(Round::Alone);
                 };
                 if let Some(times) = &fill.times {
@@ -125,6 +132,7 @@ impl Request<'_> {
                     // One of those who waited tries once more, for all of them.
                     return Ok(Round::AfterFailure);
                 }
+                let shared = shared.filter(|fill| self.lookup.selects(&fill.selection));
                 let Some(fill) = shared else {
                     let told = collapsed(None, None);
                     return self.failed(session, exchange, failure, told).await;
@@ -152,9 +160,20 @@ impl Request<'_> {
         let Stock::Selected(stored, _) = stock else {
             return Ok(None);
         };
+        // A purge may have come while the origin was asked.
+        let purges = &self.gateway.shared.store.purges;
+        let Some(times) = purges.times(&self.lookup.key, stored) else {
+            return Ok(None);
+        };
         let control = &self.lookup.control;
-        let decision = decide_reuse(control, stock.found(), OriginState::Failed, now);
+        let decision = decide_reuse(control, Found::Complete(&times), OriginState::Failed, now);
         match decision {
+            ReuseDecision::Reuse { ttl } if stored.content.is_complete() => {
+                let status = CacheStatus::hit(ttl);
+                self.serve_stored(session, exchange, stored, status)
+                    .await
+                    .map(Some)
+            }
             ReuseDecision::ReuseStale { ttl, mode } if stored.content.is_complete() => {
                 let status = CacheStatus::stale_hit(ttl, mode);
                 self.serve_stored(session, exchange, stored, status)
@@ -163,6 +182,17 @@ impl Request<'_> {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Whether a response that another request fetched may answer this one: not when it is to be
+    /// validated for each (RFC 9111 §5.2.2.4).
+    fn may_reuse(&self, times: &StoredTimes, now: SystemTime) -> bool {
+        let control = &self.lookup.control;
+        let decision = decide_reuse(control, Found::Complete(times), OriginState::Unasked, now);
+        matches!(
+            decision,
+            ReuseDecision::Reuse { .. } | ReuseDecision::ReuseStale { .. }
+        )
     }
 
     async fn failed(

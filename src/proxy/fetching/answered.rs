@@ -22,6 +22,18 @@ use crate::fields::vary::Vary;
 use crate::origin::{AnswerBody, FetchFailure, FetchReport};
 use crate::store::{Body, Content, Fill, Keep, Part, StoredResponse};
 
+/// Most parts kept of one response; with more, what was there makes room for what is new.
+const MOST_PARTS: usize = 16;
+
+/// A writer that goes away fails its readers, whatever the reason.
+struct AbortWhenDropped(Arc<Fill>);
+
+impl Drop for AbortWhenDropped {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Fetch {
     /// A response of its own: decided about, told, and read to its end.
     pub(super) async fn answered(&mut self, received: Received, report: FetchReport) {
@@ -36,12 +48,13 @@ impl Fetch {
         if self.lookup.head.method == Method::HEAD {
             self.update_from_head(&head, &times, now);
         }
-        let hidden = is_failure(status) && self.may_hide_failure(now);
-        let decision = match self.decide(status, &head.headers, &times) {
+        let failed = is_failure(status);
+        let hidden = failed && self.may_hide_failure(now);
+        let decision = match self.decide(&self.lookup.head.method, status, &head.headers, &times) {
             StoreDecision::Store(_) if !framed => {
                 StoreDecision::DoNotStore(NoStoreReason::UnknownLength)
             }
-            StoreDecision::Store(_) if self.shared.store.is_busy() => {
+            StoreDecision::Store(_) if self.shared.store.fill_budget().is_spent() => {
                 StoreDecision::DoNotStore(NoStoreReason::StoreBusy)
             }
             StoreDecision::Store(_) if hidden => StoreDecision::DoNotStore(NoStoreReason::Status),
@@ -52,8 +65,15 @@ impl Fetch {
             StoreDecision::Store(lifetimes) => Some(stored_times(lifetimes, &head.headers, &times)),
             StoreDecision::DoNotStore(_) => None,
         };
+        // What the origin says to one visitor about its trouble is not for others; nor is what nobody
+        // here reads.
+        let asked = &self.lookup.head.headers;
+        let anonymous =
+            !asked.contains_key(header::AUTHORIZATION) && !asked.contains_key(header::COOKIE);
         let shared = stored_times.is_none()
-            && is_failure(status)
+            && failed
+            && anonymous
+            && self.arrived.is_some()
             && shares_failure(&ResponseView {
                 status,
                 headers: &head.headers,
@@ -64,14 +84,21 @@ impl Fetch {
         } else {
             Keep::Window
         };
+        let own = Arc::new(head.headers.clone());
+        let mut fields = own.clone();
+        if stored_times.is_some() || shared {
+            // Others get what is stored: no more than that is for them.
+            answer::strip_for_store(Arc::make_mut(&mut fields), &self.lookup.site);
+        }
         let fill = Arc::new(Fill::new(
             status,
-            Arc::new(head.headers.clone()),
+            fields,
             stored_times,
             self.lookup.selection(&head.headers),
             keep,
-            self.shared.store.filling(),
+            self.shared.store.fill_budget(),
         ));
+        let _ended = AbortWhenDropped(fill.clone());
         if let Some(times) = stored_times
             && self.expected_length(&fill) == Some(0)
         {
@@ -80,7 +107,7 @@ impl Fetch {
         }
         let reader = self.arrived.as_ref().and_then(|_| fill.reader());
         let landed = match &decision {
-            _ if is_failure(status) && (hidden || shared) => {
+            StoreDecision::DoNotStore(_) if failed => {
                 Landed::Failed(FetchFailure::Closed, shared.then(|| fill.clone()))
             }
             StoreDecision::Store(_) => Landed::Filling(fill.clone()),
@@ -92,7 +119,7 @@ impl Fetch {
             StoreDecision::DoNotStore(reason) => Storing::NotStored(reason),
         };
         if let Some(reader) = reader {
-            let result = ArrivedResult::Reader(reader);
+            let result = ArrivedResult::Reader(reader, own);
             self.tell(result, storing, Some(status), Some(times.requested), report);
         } else if self.arrived.is_none() && stored_times.is_none() {
             // A background validation whose answer is not to be kept: its body is nobody's.
@@ -107,13 +134,20 @@ impl Fetch {
     async fn pump(&mut self, fill: Arc<Fill>, mut body: AnswerBody, times: Option<StoredTimes>) {
         let expected = self.expected_length(&fill);
         let mut unstored = times.filter(|_| expected != Some(0));
+        let mut kept = None;
         loop {
-            let chunk = match body.read().await {
+            let read = tokio::select! {
+                read = body.read() => read,
+                () = fill.abandoned() => return,
+            };
+            let chunk = match read {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
                 Err(failure) => {
+                    let pool = &self.lookup.site.site.pool.config.name;
+                    self.shared.metrics.origin_failure(pool, failure.kind());
                     tracing::debug!(%failure, "a response was cut short");
-                    return fill.abort();
+                    return;
                 }
             };
             let length = fill
@@ -124,21 +158,27 @@ impl Fetch {
                 && let Some(mut whole) = fill.whole()
             {
                 whole.push(chunk.clone());
-                self.store(&fill, &whole, times);
+                kept = self.store(&fill, &whole, times);
                 self.lead = None;
             }
-            if fill.write(chunk).await.is_err() {
-                return fill.abort();
+            // Slow readers have as long as the origin has.
+            let deadline = tokio::time::Instant::from_std(body.deadline());
+            match tokio::time::timeout_at(deadline, fill.write(chunk)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return,
             }
         }
         if expected.is_some_and(|expected| expected != fill.written()) {
-            return fill.abort();
+            return;
         }
         if let (Some(times), Some(whole)) = (unstored, fill.whole()) {
-            self.store(&fill, &whole, times);
+            kept = self.store(&fill, &whole, times);
         }
         self.lead = None;
         fill.complete();
+        if let Some(body) = kept {
+            fill.settle(&body);
+        }
         self.fetcher.release(body).await;
     }
 
@@ -153,25 +193,23 @@ impl Fetch {
         }
     }
 
-    fn store(&self, fill: &Fill, body: &[Bytes], times: StoredTimes) {
-        let body = Body::copy_of(body);
+    /// Stores the response with this body, which comes back.
+    fn store(&self, fill: &Fill, body: &[Bytes], times: StoredTimes) -> Option<Arc<Body>> {
+        let body = Arc::new(Body::copy_of(body));
         let mut fields = HeaderMap::clone(&fill.fields);
         let store = &self.shared.store;
         let tags = cache_tags(&fields).into();
-        answer::strip_for_store(&mut fields, &self.lookup.site);
         let (status, content) = if fill.status == StatusCode::PARTIAL_CONTENT {
-            let Some(range) = part_of(&ResponseView {
+            let range = part_of(&ResponseView {
                 status: fill.status,
                 headers: &fill.fields,
-            }) else {
-                return;
-            };
+            })?;
             (
                 StatusCode::OK,
-                self.with_part(&mut fields, &range, Arc::new(body)),
+                self.with_part(&mut fields, &range, body.clone()),
             )
         } else {
-            (fill.status, Content::Complete(Arc::new(body)))
+            (fill.status, Content::Complete(body.clone()))
         };
         if !matches!(status.as_u16(), 204 | 304) {
             match content.complete_length() {
@@ -195,6 +233,7 @@ impl Fetch {
                 content,
             },
         );
+        Some(body)
     }
 
     /// A 206 becomes part of what is stored, where that is the same representation (RFC 9111 §3.4).
@@ -213,8 +252,10 @@ impl Fetch {
                 && self.lookup.selects(&stored.selection)
                 && may_combine(&stored.fields, fields)
         });
-        let known = known.map_or(&nothing, |stored| &stored.content);
-        known.with(&part, range.complete)
+        let known = known
+            .map(|stored| &stored.content)
+            .filter(|content| content.ranges().len() < MOST_PARTS);
+        known.unwrap_or(&nothing).with(&part, range.complete)
     }
 
     /// Whether the selected response may be served in place of a failure.
@@ -222,7 +263,10 @@ impl Fetch {
         self.selected.as_ref().is_some_and(|times| {
             let found = Found::Complete(times);
             let decision = decide_reuse(&self.lookup.control, found, OriginState::Failed, now);
-            matches!(decision, ReuseDecision::ReuseStale { .. })
+            matches!(
+                decision,
+                ReuseDecision::Reuse { .. } | ReuseDecision::ReuseStale { .. }
+            )
         })
     }
 

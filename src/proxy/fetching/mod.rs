@@ -9,7 +9,7 @@ mod validated;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,6 +25,7 @@ use crate::cache::storing::{NoStoreReason, StoreDecision, decide_storing};
 use crate::clock;
 use crate::fields::validators::{Validators, make_validating};
 use crate::origin::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer};
+use crate::request::RequestView;
 use crate::server::Shared;
 use crate::store::{Begun, Fill, FillReader, FlightKey, Flights, Lead, StoredResponse};
 
@@ -54,8 +55,8 @@ pub(super) struct Arrived {
 
 /// What to answer with.
 pub(super) enum ArrivedResult {
-    /// What comes from the origin.
-    Reader(FillReader),
+    /// What comes from the origin, with the fields that are for this client.
+    Reader(FillReader, Arc<HeaderMap>),
     /// What is stored.
     Stored(Arc<StoredResponse>),
     Failed(FetchFailure),
@@ -139,9 +140,11 @@ impl Fetch {
     pub(super) async fn run(mut self) {
         let mut report = FetchReport::default();
         for _ in 0..2 {
-            let answer = self.ask(&mut report).await;
-            let received = match answer {
-                Ok(answer) => self.receive(answer),
+            let Some(answer) = self.ask_unless_alone(&mut report).await else {
+                return;
+            };
+            let received = match answer.and_then(|answer| self.receive(answer)) {
+                Ok(received) => received,
                 Err(failure) => return self.fail(failure, report),
             };
             self.shared.metrics.origin_first_byte(
@@ -169,6 +172,25 @@ impl Fetch {
             self.purpose = Purpose::Whole;
         }
         self.fail(FetchFailure::Protocol, report);
+    }
+
+    /// The answer; `None` when the client for whom alone it is has left.
+    async fn ask_unless_alone(
+        &mut self,
+        report: &mut FetchReport,
+    ) -> Option<Result<Answer, FetchFailure>> {
+        if self.lead.is_some() {
+            return Some(self.ask(report).await);
+        }
+        let Some(mut client) = self.arrived.take() else {
+            return Some(self.ask(report).await);
+        };
+        let answer = tokio::select! {
+            answer = self.ask(report) => Some(answer),
+            () = client.closed() => None,
+        };
+        self.arrived = Some(client);
+        answer
     }
 
     async fn ask(&self, report: &mut FetchReport) -> Result<Answer, FetchFailure> {
@@ -217,16 +239,27 @@ impl Fetch {
         Ok(head)
     }
 
-    fn receive(&self, answer: Answer) -> Received {
+    /// Cleans the answer; refuses what nobody asked for or nobody can read.
+    fn receive(&self, answer: Answer) -> Result<Received, FetchFailure> {
         let Answer {
             mut head,
             requested,
             body,
         } = answer;
+        let unasked = match head.status {
+            StatusCode::PARTIAL_CONTENT => !self.asks(header::RANGE),
+            StatusCode::NOT_MODIFIED => {
+                !self.asks(header::IF_NONE_MATCH) && !self.asks(header::IF_MODIFIED_SINCE)
+            }
+            _ => false,
+        };
+        if unasked || !answer::is_decodable(&head) {
+            return Err(FetchFailure::Protocol);
+        }
         let received = clock::now();
         let framed = answer::is_framed(&head, &self.lookup.head.method);
         answer::receive_for_store(&mut head, &self.lookup.site, received);
-        Received {
+        Ok(Received {
             head,
             times: ExchangeTimes {
                 requested,
@@ -234,7 +267,13 @@ impl Fetch {
             },
             framed,
             body,
-        }
+        })
+    }
+
+    /// Whether the request to the origin has this field.
+    fn asks(&self, name: header::HeaderName) -> bool {
+        self.request()
+            .is_ok_and(|request| request.headers.contains_key(name))
     }
 
     /// No answer: those who wait fall back on what is stored, or fail alike.
@@ -289,8 +328,10 @@ impl Fetch {
         }
     }
 
+    /// Decides about a response to this request with `method`.
     fn decide(
         &self,
+        method: &Method,
         status: StatusCode,
         fields: &HeaderMap,
         times: &ExchangeTimes,
@@ -300,8 +341,12 @@ impl Fetch {
             status,
             headers: fields,
         };
+        let request = RequestView {
+            method,
+            ..site.view(&self.lookup.head)
+        };
         decide_storing(
-            &site.view(&self.lookup.head),
+            &request,
             &self.lookup.control,
             &response,
             &site.settings,
@@ -321,6 +366,7 @@ fn is_lasting(reason: NoStoreReason, status: StatusCode) -> bool {
         && !matches!(
             reason,
             NoStoreReason::OriginRejected
+                | NoStoreReason::Authorization
                 | NoStoreReason::StoreBusy
                 | NoStoreReason::Method
                 | NoStoreReason::Status

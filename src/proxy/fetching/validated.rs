@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use pingora_http::ResponseHeader;
 
 use super::super::answer;
@@ -79,7 +79,7 @@ impl Fetch {
         if self.lookup.site.settings.store_set_cookie.value {
             answer::update_cookies(&mut fields, not_modified);
         }
-        let decision = self.decide(stored.status, &fields, times);
+        let decision = self.decide(&Method::GET, stored.status, &fields, times);
         let mut freshened = StoredResponse::clone(stored);
         freshened.generation = self.begun.generation();
         freshened.tags = cache_tags(&fields).into();
