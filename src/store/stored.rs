@@ -111,6 +111,13 @@ impl Content {
         }
     }
 
+    /// Whether the whole may be of this length, as far as both are known.
+    pub fn is_of_length(&self, complete: Option<u64>) -> bool {
+        self.complete_length()
+            .zip(complete)
+            .is_none_or(|(known, other)| known == other)
+    }
+
     /// Whether all of it is there.
     pub fn is_complete(&self) -> bool {
         matches!(self, Self::Complete(_))

@@ -1,26 +1,6 @@
 //! Many clients, one key: the origin is asked once, and nobody depends on anybody else.
 
-use futures_util::future::join_all;
-
-use crate::support::{Client, Gate, Origin, Reply, Seawall, Setup, eventually};
-
-/// Connects `count` clients that have all asked for `target`.
-async fn crowd(seawall: &Seawall, count: usize, target: &str) -> Vec<Client> {
-    join_all((0..count).map(|_| async {
-        let mut client = seawall.connect().await;
-        client.request("GET", target, &[]).await;
-        client
-    }))
-    .await
-}
-
-/// Waits until Seawall has taken up `count` connections, so that their requests are under way.
-async fn connected(seawall: &Seawall, count: u32) {
-    eventually("all clients to be connected", async || {
-        seawall.metric("seawall_connections").await >= f64::from(count)
-    })
-    .await;
-}
+use crate::support::{Gate, Origin, Reply, Seawall, Setup, answers, connected, crowd};
 
 #[tokio::test]
 async fn two_hundred_clients_on_a_cold_key_are_one_request_to_the_origin() {
@@ -36,11 +16,7 @@ async fn two_hundred_clients_on_a_cold_key_are_one_request_to_the_origin() {
     origin.asked("/p", 1).await;
     gate.open();
 
-    let responses = join_all(
-        clients
-            .into_iter()
-            .map(async |mut client| client.response().await),
-    );
+    let responses = answers(clients);
     for response in responses.await {
         assert!(response.status == 200 && response.body == body.as_bytes());
     }
@@ -178,11 +154,7 @@ async fn a_failing_origin_is_not_stormed_by_those_who_wait() {
     connected(&seawall, 50).await;
     origin.asked("/p", 1).await;
     gate.open();
-    let responses = join_all(
-        clients
-            .into_iter()
-            .map(async |mut client| client.response().await),
-    );
+    let responses = answers(clients);
     let failed = responses.await.iter().filter(|r| r.status == 500).count();
     assert_eq!(failed, 1);
     assert!(origin.count("/p") <= 5, "{}", origin.count("/p"));
@@ -199,11 +171,7 @@ async fn a_page_too_large_to_store_reaches_everybody_whole() {
         .await;
 
     let clients = crowd(&seawall, 5, "/p").await;
-    let responses = join_all(
-        clients
-            .into_iter()
-            .map(async |mut client| client.response().await),
-    );
+    let responses = answers(clients);
     for response in responses.await {
         assert!(response.body == body, "{} bytes", response.body.len());
     }

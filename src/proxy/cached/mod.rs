@@ -25,7 +25,9 @@ use crate::cache::reuse::{ForwardReason, OriginState, ReuseDecision, StaleMode, 
 use crate::cache::status::CacheStatus;
 use crate::clock;
 use crate::fields::range::RangeSpec;
-use crate::fields::validators::{RangeCondition, Validators, evaluate_if_range};
+use crate::fields::validators::{
+    Condition, RangeCondition, Validators, evaluate, evaluate_if_range,
+};
 use crate::fields::vary::Vary;
 use crate::purge::Generation;
 use crate::store::{Begun, Boarding, Flight, FlightKey, Landing, Lead, StoredResponse};
@@ -168,12 +170,19 @@ impl Request<'_> {
                 .forward(session, exchange, stock, reason, self.purpose())
                 .await;
         };
+        let validators = Validators::of(&stored.fields);
+        let head = &self.lookup.head;
+        let condition = evaluate(&head.method, &head.headers, stored.status, &validators);
+        if condition == Condition::NotModified {
+            let status = CacheStatus::hit(ttl);
+            return self.serve_stored(session, exchange, stored, status).await;
+        }
         let Some(wanted) = self.single_range() else {
             if self.lookup.control.only_if_cached {
                 return self.gateway_timeout(session, exchange).await;
             }
             let purpose = match partial::missing(&parts, complete) {
-                Some(missing) if self.lookup.head.method == Method::GET => {
+                Some(missing) if self.lookup.head.method == Method::GET && can_join(stored) => {
                     Purpose::Complete(missing)
                 }
                 _ => Purpose::Whole,
@@ -183,12 +192,11 @@ impl Request<'_> {
                 .forward(session, exchange, stock, reason, purpose)
                 .await;
         };
-        let validators = Validators::of(&stored.fields);
         let applies =
             evaluate_if_range(&self.lookup.head.headers, &validators) == RangeCondition::Apply;
         let spec = RangeSpec::of(&self.lookup.head.headers);
-        let held = spec.and_then(|spec| partial::answer(&parts, complete, &spec));
-        match held {
+        let answer = spec.and_then(|spec| partial::answer(&parts, complete, &spec));
+        match answer {
             Some(range) if applies => {
                 let status = CacheStatus::hit(ttl);
                 exchange.served_age(&stored.times);
@@ -454,4 +462,10 @@ async fn wait(exchange: &mut Exchange, flight: &Flight<Landed>) -> Option<Landin
     let waited = clock::instant().saturating_duration_since(began);
     exchange.waited = Some(exchange.waited.unwrap_or_default() + waited);
     landing.ok()
+}
+
+/// Whether what is missing of a stored part is worth asking for: with a weak validator, what comes
+/// could not be joined to it. Without any, the answer shows.
+fn can_join(stored: &StoredResponse) -> bool {
+    partial::if_range(&stored.fields).is_some() || !Validators::of(&stored.fields).any()
 }

@@ -206,7 +206,7 @@ impl Fetch {
             })?;
             (
                 StatusCode::OK,
-                self.with_part(&mut fields, &range, body.clone()),
+                self.with_part(&mut fields, &range, body.clone())?,
             )
         } else {
             (fill.status, Content::Complete(body.clone()))
@@ -237,7 +237,13 @@ impl Fetch {
     }
 
     /// A 206 becomes part of what is stored, where that is the same representation (RFC 9111 §3.4).
-    fn with_part(&self, fields: &mut HeaderMap, range: &ContentRange, body: Arc<Body>) -> Content {
+    /// `None` when the whole has come in the meantime.
+    fn with_part(
+        &self,
+        fields: &mut HeaderMap,
+        range: &ContentRange,
+        body: Arc<Body>,
+    ) -> Option<Content> {
         fields.remove(header::CONTENT_RANGE);
         let part = Part {
             first: range.first,
@@ -247,15 +253,23 @@ impl Fetch {
             parts: Arc::from([]),
             complete: None,
         };
-        let known = self.candidates.iter().find(|stored| {
-            !stored.content.is_complete()
-                && self.lookup.selects(&stored.selection)
+        let resource = self.shared.store.find(&self.lookup.key).unwrap_or_default();
+        let known = resource
+            .variants()
+            .iter()
+            .find(|stored| self.lookup.selects(&stored.selection));
+        if known
+            .is_some_and(|known| known.content.is_complete() && known.times.is_fresh(clock::now()))
+        {
+            return None;
+        }
+        let known = known.filter(|stored| {
+            stored.content.ranges().len() < MOST_PARTS
+                && stored.content.is_of_length(range.complete)
                 && may_combine(&stored.fields, fields)
         });
-        let known = known
-            .map(|stored| &stored.content)
-            .filter(|content| content.ranges().len() < MOST_PARTS);
-        known.unwrap_or(&nothing).with(&part, range.complete)
+        let known = known.map_or(&nothing, |stored| &stored.content);
+        Some(known.with(&part, range.complete))
     }
 
     /// Whether the selected response may be served in place of a failure.

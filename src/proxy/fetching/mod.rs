@@ -159,6 +159,8 @@ impl Fetch {
                     let missing = *missing;
                     self.completed(received, &missing, &report).await
                 }
+                // The stored part is of another representation.
+                (StatusCode::RANGE_NOT_SATISFIABLE, Purpose::Complete(_)) => true,
                 _ => {
                     self.answered(received, report).await;
                     return;

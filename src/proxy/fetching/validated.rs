@@ -125,10 +125,9 @@ impl Fetch {
             status: head.status,
             headers: &head.headers,
         });
-        let fits = range
-            .as_ref()
-            .is_some_and(|range| range.first == missing.first)
-            && may_combine(&stored.fields, &head.headers);
+        let fits = range.as_ref().is_some_and(|range| {
+            range.first == missing.first && stored.content.is_of_length(range.complete)
+        }) && may_combine(&stored.fields, &head.headers);
         if !fits {
             return true;
         }

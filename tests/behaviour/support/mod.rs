@@ -1,6 +1,7 @@
 //! The cast: an [`Origin`] that follows a script, a [`Seawall`] process, a raw [`Client`].
 
 mod client;
+mod crowd;
 mod origin;
 mod seawall;
 mod tls;
@@ -10,6 +11,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use client::Client;
+pub use crowd::{answers, connected, crowd};
 pub use origin::{Gate, Origin, Received, Reply, echo_fields};
 pub use seawall::{Seawall, Setup};
 pub use tls::Authority;

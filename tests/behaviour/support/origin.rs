@@ -16,10 +16,18 @@ type Script = dyn Fn(&Received) -> Reply + Send + Sync;
 pub struct Origin {
     pub address: SocketAddr,
     script: Arc<Script>,
-    log: Arc<Mutex<Vec<Received>>>,
+    log: Arc<Mutex<Log>>,
     server: Option<JoinHandle<()>>,
     /// Holds the port while nobody listens, so that no other test's origin gets it.
     reserved: Option<TcpSocket>,
+}
+
+#[derive(Default)]
+struct Log {
+    requests: Vec<Received>,
+    /// Requests without an answer, and the most there were.
+    outstanding: usize,
+    most_outstanding: usize,
 }
 
 /// A request as it arrived.
@@ -39,6 +47,8 @@ pub struct Reply {
     status: u16,
     fields: Vec<String>,
     framing: Framing,
+    /// Sent before everything else, whatever the gate.
+    interim: Vec<u8>,
     before: Option<Gate>,
 }
 
@@ -100,8 +110,27 @@ impl Reply {
             status,
             fields: Vec::new(),
             framing: Framing::Whole(body.as_ref().to_vec()),
+            interim: Vec::new(),
             before: None,
         }
+    }
+
+    /// What a server of static files answers: `whole`, or the range of it that is asked for.
+    pub fn file(request: &Received, whole: &str, etag: &str) -> Self {
+        let current = request.field("if-range").is_none_or(|tag| tag == etag);
+        let reply = match request.range(whole.len()).filter(|_| current) {
+            Some((first, last)) => Self::part(whole, first, last),
+            None => Self::fresh(whole),
+        };
+        reply.field(format!("ETag: {etag}"))
+    }
+
+    /// A 206 with these bytes of `whole`, fresh for a minute.
+    pub fn part(whole: &str, first: usize, last: usize) -> Self {
+        let described = format!("Content-Range: bytes {first}-{last}/{}", whole.len());
+        Self::status(206, &whole[first..=last])
+            .field(described)
+            .field("Cache-Control: max-age=60")
     }
 
     /// A chunked 200.
@@ -135,6 +164,13 @@ impl Reply {
         Self::raw("")
     }
 
+    /// Sends an interim response first, with a field.
+    pub fn after_interim(mut self, status_line: &str, field: &str) -> Self {
+        let interim = format!("HTTP/1.1 {status_line}\r\n{field}\r\n\r\n");
+        self.interim.extend_from_slice(interim.as_bytes());
+        self
+    }
+
     /// Adds `Name: value`.
     pub fn field(mut self, field: impl Into<String>) -> Self {
         self.fields.push(field.into());
@@ -155,11 +191,17 @@ impl Reply {
         self
     }
 
-    /// Plays the reply; `false` when the connection ends with it.
-    async fn play(self, method: &str, stream: &mut TcpStream) -> std::io::Result<bool> {
+    /// Waits until the reply may be played.
+    async fn wait(&self, stream: &mut TcpStream) -> std::io::Result<()> {
+        stream.write_all(&self.interim).await?;
         if let Some(gate) = &self.before {
             gate.pass().await;
         }
+        Ok(())
+    }
+
+    /// Plays the reply; `false` when the connection ends with it.
+    async fn play(self, method: &str, stream: &mut TcpStream) -> std::io::Result<bool> {
         let framing = match &self.framing {
             Framing::Raw { bytes, kept } => {
                 stream.write_all(bytes).await?;
@@ -232,20 +274,27 @@ impl Origin {
 
     /// Every request so far.
     pub fn requests(&self) -> Vec<Received> {
-        self.log.lock().unwrap().clone()
+        self.log.lock().unwrap().requests.clone()
     }
 
     /// Requests so far for `target`.
     pub fn count(&self, target: &str) -> usize {
         let log = self.log.lock().unwrap();
-        log.iter()
+        log.requests
+            .iter()
             .filter(|request| request.target == target)
             .count()
     }
 
     /// The last request.
     pub fn last(&self) -> Received {
-        self.log.lock().unwrap().last().expect("a request").clone()
+        let log = self.log.lock().unwrap();
+        log.requests.last().expect("a request").clone()
+    }
+
+    /// The most requests that waited for their answer at once.
+    pub fn most_outstanding(&self) -> usize {
+        self.log.lock().unwrap().most_outstanding
     }
 
     /// Waits until `target` was asked for `count` times.
@@ -275,6 +324,18 @@ impl Received {
     pub fn all(&self, name: &str) -> Vec<&str> {
         values(&self.fields, name)
     }
+
+    /// The positions that a Range with one member asks for, of `length` bytes.
+    fn range(&self, length: usize) -> Option<(usize, usize)> {
+        let range = self.field("range")?.strip_prefix("bytes=")?;
+        let (first, last) = range.split_once('-')?;
+        match (first.parse().ok(), last.parse().ok()) {
+            (Some(first), Some(last)) => Some((first, length.min(last + 1) - 1)),
+            (Some(first), None) => Some((first, length - 1)),
+            (None, Some(count)) => Some((length.saturating_sub(count), length - 1)),
+            (None, None) => None,
+        }
+    }
 }
 
 /// A body that lists what the request said in the fields named.
@@ -293,17 +354,27 @@ fn bound(address: SocketAddr) -> TcpSocket {
     socket
 }
 
-async fn serve(mut stream: TcpStream, script: Arc<Script>, log: Arc<Mutex<Vec<Received>>>) {
+async fn serve(mut stream: TcpStream, script: Arc<Script>, log: Arc<Mutex<Log>>) {
     let _ = stream.set_nodelay(true);
     let mut buffer = Vec::new();
     while let Some(mut request) = receive(&mut stream, &mut buffer).await {
         {
             let mut log = log.lock().unwrap();
-            let same = log.iter().filter(|known| known.target == request.target);
+            let same = log
+                .requests
+                .iter()
+                .filter(|known| known.target == request.target);
             request.nth = same.count();
-            log.push(request.clone());
+            log.requests.push(request.clone());
+            log.outstanding += 1;
+            log.most_outstanding = log.most_outstanding.max(log.outstanding);
         }
         let reply = script(&request);
+        let waited = reply.wait(&mut stream).await;
+        log.lock().unwrap().outstanding -= 1;
+        if waited.is_err() {
+            return;
+        }
         let kept = reply.play(&request.method, &mut stream).await;
         let close = request.field("connection") == Some("close");
         if close || !matches!(kept, Ok(true)) {
