@@ -136,10 +136,6 @@ fn warn_of_restart(old: &Config, new: &Config) {
         ("admin", old.admin != new.admin),
         ("server", old.server != new.server),
         (
-            "cache.collapse_timeout",
-            old.cache.collapse_timeout != new.cache.collapse_timeout,
-        ),
-        (
             "client.http2_max_streams",
             old.client.http2_max_streams != new.client.http2_max_streams,
         ),

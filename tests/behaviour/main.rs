@@ -34,6 +34,7 @@ mod credentials;
 mod error_pages;
 mod forwarding;
 mod head;
+mod herd;
 mod http2;
 mod keys;
 mod metrics;

@@ -186,7 +186,6 @@ async fn what_does_not_complete_a_part_leads_to_a_plain_request() {
 #[tokio::test]
 async fn a_rest_that_is_cut_short_is_no_rest() {
     let origin = Origin::start(|request| match request.nth {
-        0 => Reply::file(request, WHOLE, "\"v1\""),
         1 => Reply::raw(
             "HTTP/1.1 206 P\r\nContent-Length: 12\r\nContent-Range: bytes 8-19/20\r\n\
              ETag: \"v1\"\r\nCache-Control: max-age=60\r\n\r\n89a",
