@@ -13,7 +13,7 @@ use std::time::Duration;
 pub use client::Client;
 pub use crowd::{answers, connected, crowd};
 pub use origin::{Gate, Origin, Received, Reply, echo_fields};
-pub use seawall::{Seawall, Setup};
+pub use seawall::{Seawall, Setup, TOKEN};
 pub use tls::Authority;
 pub use traffic::Traffic;
 

@@ -35,6 +35,9 @@ pub struct Seawall {
     stderr: Lines,
 }
 
+/// What purges must show.
+pub const TOKEN: &str = "purge-token-0123456789";
+
 type Lines = Arc<Mutex<Vec<String>>>;
 
 impl Setup {
@@ -55,6 +58,11 @@ impl Setup {
             servers: servers.into_iter().collect(),
             ..Self::default()
         }
+    }
+
+    /// With purging on, by [`TOKEN`].
+    pub fn purging(self) -> Self {
+        self.section(&format!("[purge]\ntoken = \"{TOKEN}\""))
     }
 
     /// What to listen on instead of a cleartext address; `ADDRESS`, `PORT` and `DIR` are filled in.
@@ -286,6 +294,25 @@ impl Seawall {
     /// What the admin listener answers.
     pub async fn admin(&self, path: &str) -> Response {
         Client::connect(self.admin).await.get(path, &[]).await
+    }
+
+    /// A purge at the admin listener, with the token; what it answers.
+    pub async fn purge(&self, request: &str) -> Value {
+        let bearer = format!("Authorization: Bearer {TOKEN}");
+        let response = self.post_admin("/purge", &[&bearer], request).await;
+        assert_eq!(response.status, 200, "{request}: {response:?}");
+        serde_json::from_slice(&response.body).unwrap()
+    }
+
+    /// What the admin listener answers to a POST.
+    pub async fn post_admin(&self, path: &str, fields: &[&str], body: &str) -> Response {
+        let length = format!("Content-Length: {}", body.len());
+        let mut client = Client::connect(self.admin).await;
+        client
+            .request("POST", path, &[fields, &[length.as_str()]].concat())
+            .await;
+        client.send(body).await;
+        client.response().await
     }
 
     /// The value of a metric, given with its labels as the text format has them; 0 while absent.
