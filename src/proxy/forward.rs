@@ -34,6 +34,7 @@ const CLIENTS_MAY_NOT_SEND: &[&str] = &[
     "front-end-https",
     "x-request-id",
     "x-device-class",
+    "seawall-debug",
     // CGI makes it HTTP_PROXY (httpoxy, CVE-2016-5385).
     "proxy",
 ];

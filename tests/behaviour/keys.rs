@@ -125,3 +125,239 @@ async fn zones_are_kept_apart() {
     assert_eq!(seawall.get("/", &["Host: b.test"]).await.text(), "1");
     assert_eq!(seawall.get("/", &["Host: a.test"]).await.text(), "0");
 }
+
+/// An origin that counts, behind a rule with this `key`.
+async fn keyed(key: &str) -> (Origin, Seawall) {
+    let origin = Origin::start(|request| Reply::fresh(format!("{}", request.nth)));
+    let seawall = Setup::before([&origin])
+        .rule("keyed", "*", &format!("key = {key}"))
+        .start()
+        .await;
+    (origin, seawall)
+}
+
+/// Sees that requests for these targets make the origin receive these, or are hits where there is
+/// none.
+async fn receives(key: &str, steps: &[(&str, Option<&str>)]) {
+    let (origin, seawall) = keyed(key).await;
+    for (target, received) in steps {
+        let before = origin.requests().len();
+        let response = seawall.get(target, &[]).await;
+        assert_eq!(response.status, 200, "{key}: {target}");
+        let requests = origin.requests();
+        let after: Vec<&str> = requests[before..]
+            .iter()
+            .map(|request| request.target.as_str())
+            .collect();
+        let expected: Vec<&str> = received.iter().copied().collect();
+        assert_eq!(after, expected, "{key}: {target}");
+        let word = if received.is_some() { "MISS" } else { "HIT" };
+        assert_eq!(response.cache(), word, "{key}: {target}");
+    }
+}
+
+/// Sees which of these requests, told apart by one field, share a page.
+async fn shares(key: &str, steps: &[(&str, &str)]) {
+    let (_origin, seawall) = keyed(key).await;
+    for (field, word) in steps {
+        let response = seawall.get("/p", &[field]).await;
+        assert_eq!(response.cache(), *word, "{key}: {field}");
+    }
+}
+
+#[tokio::test]
+async fn parameters_that_do_not_count_do_not_reach_the_origin() {
+    receives(
+        r#"{ query = { exclude = ["utm_*", "fbclid"] } }"#,
+        &[
+            ("/p?a=1&utm_source=x", Some("/p?a=1")),
+            ("/p?a=1", None),
+            ("/p?utm_=&a=1&fbclid=2", None),
+            ("/p?%75tm_source=x&a=1", None),
+            ("/p?&a=1&", None),
+            ("/p?a=1&fbclid2=x", Some("/p?a=1&fbclid2=x")),
+            ("/p?a=1&FBCLID=x", Some("/p?a=1&FBCLID=x")),
+            ("/p?a=1;utm_source=x", Some("/p?a=1;utm_source=x")),
+            ("/p?utm_source=x", Some("/p")),
+            ("/p", None),
+            ("/p?", None),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn parameters_that_count_reach_the_origin_alone() {
+    receives(
+        r#"{ query = { include = ["q", "page"] } }"#,
+        &[
+            ("/p?x=1&q=tea&y=2&page=3", Some("/p?q=tea&page=3")),
+            ("/p?q=tea&page=3&z", None),
+            ("/p?q=tea&page=3&q=milk", Some("/p?q=tea&page=3&q=milk")),
+            ("/p?page=3&q=tea", Some("/p?page=3&q=tea")),
+            ("/p?x=1", Some("/p")),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn without_a_query_in_the_key_none_reaches_the_origin() {
+    receives(
+        r#"{ query = "none" }"#,
+        &[("/p?a=1", Some("/p")), ("/p?b", None), ("/p", None)],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn sorted_parameters_share_a_page_and_reach_the_origin_sorted() {
+    receives(
+        "{ sort_query = true }",
+        &[
+            ("/p?b=2&a=1", Some("/p?a=1&b=2")),
+            ("/p?a=1&b=2", None),
+            // The order within one name is the application's.
+            ("/p?b=1&a=2&b=0", Some("/p?a=2&b=1&b=0")),
+            ("/p?a=2&b=0&b=1", Some("/p?a=2&b=0&b=1")),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_dropped_does_not_poison_what_is_shared() {
+    let origin = Origin::start(|request| Reply::fresh(&request.target));
+    let seawall = Setup::before([&origin])
+        .rule(
+            "keyed",
+            "*",
+            r#"key = { query = { exclude = ["callback"] } }"#,
+        )
+        .start()
+        .await;
+    let attack = seawall.get("/p?callback=evil", &[]).await;
+    assert_eq!(attack.text(), "/p");
+    let victim = seawall.get("/p", &[]).await;
+    assert_eq!((victim.text(), victim.cache()), ("/p", "HIT"));
+}
+
+#[tokio::test]
+async fn fields_count_with_their_values_or_their_presence() {
+    shares(
+        r#"{ headers = ["X-Tenant"] }"#,
+        &[
+            ("X-Tenant: a", "MISS"),
+            ("x-tenant: a", "HIT"),
+            ("X-Tenant: b", "MISS"),
+            ("X-Tenant: A", "MISS"),
+            ("X-Tenant:", "MISS"),
+            ("X-Other: a", "MISS"),
+            ("X-Other: b", "HIT"),
+            ("X-Tenant: b", "HIT"),
+        ],
+    )
+    .await;
+    shares(
+        r#"{ header_presence = ["x-preview"] }"#,
+        &[
+            ("X-Preview: 1", "MISS"),
+            ("X-Preview: 2", "HIT"),
+            ("X-Other: a", "MISS"),
+            ("X-Preview: 3", "HIT"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn cookies_count_with_their_values_or_their_presence() {
+    shares(
+        r#"{ cookies = ["currency"] }"#,
+        &[
+            ("Cookie: currency=eur", "MISS"),
+            ("Cookie: a=1; currency=eur; b=2", "HIT"),
+            ("Cookie: currency=usd", "MISS"),
+            ("Cookie: a=1", "MISS"),
+            ("Cookie: b=2", "HIT"),
+            ("Cookie: currency2=usd", "HIT"),
+            ("Cookie: a=currency=usd", "HIT"),
+        ],
+    )
+    .await;
+    shares(
+        r#"{ cookie_presence = ["beta"] }"#,
+        &[
+            ("Cookie: beta=1", "MISS"),
+            ("Cookie: a=1; beta=2", "HIT"),
+            ("Cookie: a=1", "MISS"),
+            ("Cookie: alphabeta=1", "HIT"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn devices_are_told_apart_and_the_origin_is_told_which() {
+    let origin = Origin::start(|request| Reply::fresh(request.all("x-device-class").join(",")));
+    let seawall = Setup::before([&origin])
+        .rule("keyed", "/d/*", "key = { device = true }")
+        .start()
+        .await;
+    let phone =
+        "User-Agent: Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Mobile Safari/537.36";
+    let other_phone =
+        "User-Agent: Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Mobile/15E148";
+    let tablet = "User-Agent: Mozilla/5.0 (iPad; CPU OS 16_0 like Mac OS X) AppleWebKit/605.1.15";
+    let desktop = "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101";
+    for (fields, class, word) in [
+        (&[phone][..], "mobile", "MISS"),
+        (&[other_phone], "mobile", "HIT"),
+        (&["Sec-CH-UA-Mobile: ?1"], "mobile", "HIT"),
+        (&[tablet], "tablet", "MISS"),
+        (&[desktop], "desktop", "MISS"),
+        (&[], "desktop", "HIT"),
+        (&[desktop, "X-Device-Class: mobile"], "desktop", "HIT"),
+    ] {
+        let response = seawall.get("/d/p", fields).await;
+        assert_eq!(
+            (response.text(), response.cache()),
+            (class, word),
+            "{fields:?}"
+        );
+    }
+    // Where it is not in the key, the origin does not learn it, from nobody.
+    let plain = seawall.get("/p", &[phone, "X-Device-Class: tablet"]).await;
+    assert_eq!(plain.text(), "");
+}
+
+#[tokio::test]
+async fn operators_with_the_token_see_the_key() {
+    let origin = Origin::start(|_| Reply::fresh("page"));
+    let seawall = Setup::before([&origin])
+        .section("[cache]\ndebug_token = \"debug-token-0123456789\"")
+        .start()
+        .await;
+    let right = "Seawall-Debug: debug-token-0123456789";
+    let mut keys = Vec::new();
+    for (target, word) in [("/p", "MISS"), ("/p", "HIT"), ("/q", "MISS")] {
+        let response = seawall.get(target, &[right]).await;
+        assert_eq!(response.cache(), word);
+        let status = response.cache_status();
+        let (_, key) = status.split_once("; key=").expect("the key");
+        keys.push(key.to_owned());
+    }
+    assert_eq!(keys[0], keys[1]);
+    assert_ne!(keys[0], keys[2]);
+    for fields in [&[][..], &["Seawall-Debug: debug-token-0123456788"]] {
+        let response = seawall.get("/p", fields).await;
+        assert!(!response.cache_status().contains("key="), "{fields:?}");
+    }
+    let received = origin.requests();
+    assert!(
+        received
+            .iter()
+            .all(|request| request.field("seawall-debug").is_none()),
+        "the token is not for the origin"
+    );
+}

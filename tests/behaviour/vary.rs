@@ -1,6 +1,6 @@
 //! Variants of one page are kept apart (RFC 9111 §4.1).
 
-use crate::support::{Origin, Reply, Seawall};
+use crate::support::{Origin, Reply, Seawall, Setup};
 
 #[tokio::test]
 async fn codings_are_kept_apart_and_their_spellings_together() {
@@ -74,5 +74,62 @@ async fn an_origin_that_starts_to_vary_is_believed() {
             .get("/p", &[&format!("Accept-Language: {language}")])
             .await;
         assert_eq!(response.text(), format!("in {language}"));
+    }
+}
+
+#[tokio::test]
+async fn normalized_spellings_of_languages_share_a_variant() {
+    let origin = Origin::start(|request| {
+        let language = request.field("accept-language").unwrap_or("none");
+        Reply::fresh(format!("in {language}")).field("Vary: Accept-Language")
+    });
+    let seawall = Setup::before([&origin])
+        .rule(
+            "languages",
+            "*",
+            "vary = { accept-language = \"normalize\" }",
+        )
+        .start()
+        .await;
+    for (language, word) in [
+        ("de-DE, de;q=0.9, en;q=0.5", "MISS"),
+        ("en;q=0.50,de;q=0.900,DE-de", "HIT"),
+        ("de-DE;q=1.0 , de;q=0.9,en;q=0.5", "HIT"),
+        ("en, de;q=0.9", "MISS"),
+    ] {
+        let response = seawall
+            .get("/p", &[&format!("Accept-Language: {language}")])
+            .await;
+        assert_eq!(response.cache(), word, "{language}: {response:?}");
+    }
+}
+
+#[tokio::test]
+async fn listed_languages_are_the_only_variants() {
+    let origin = Origin::start(|request| {
+        let language = request.field("accept-language").unwrap_or("none");
+        Reply::fresh(format!("in {language}")).field("Vary: Accept-Language")
+    });
+    let seawall = Setup::before([&origin])
+        .rule(
+            "languages",
+            "*",
+            "vary = { accept-language = [\"en\", \"de\"] }",
+        )
+        .start()
+        .await;
+    for (languages, body, word) in [
+        (&["Accept-Language: de-AT, fr;q=0.5"][..], "in de", "MISS"),
+        (&["Accept-Language: fr, de;q=0.5, en;q=0.1"], "in de", "HIT"),
+        (&["Accept-Language: fr"], "in en", "MISS"),
+        (&[], "in en", "HIT"),
+        (&["Accept-Language: en-GB"], "in en", "HIT"),
+    ] {
+        let response = seawall.get("/p", languages).await;
+        assert_eq!(
+            (response.text(), response.cache()),
+            (body, word),
+            "{languages:?}"
+        );
     }
 }
