@@ -113,7 +113,7 @@ pub(super) async fn response(
             session,
             exchange,
             StatusCode::NOT_MODIFIED,
-            fields,
+            &fields,
             told,
             Body::None,
         )
@@ -126,13 +126,13 @@ pub(super) async fn response(
         _ => RangeOutcome::Full,
     };
     let total = source.length().unwrap_or_default();
-    let mut fields = fields.clone();
     match outcome {
         RangeOutcome::Full => {
             let body = Body::Range(&mut source, 0..u64::MAX);
             write(session, exchange, status, fields, told, body).await
         }
         RangeOutcome::Unsatisfiable => {
+            let mut fields = fields.clone();
             insert(
                 &mut fields,
                 header::CONTENT_RANGE,
@@ -140,12 +140,17 @@ pub(super) async fn response(
             );
             insert(&mut fields, header::CONTENT_LENGTH, "0");
             let status = StatusCode::RANGE_NOT_SATISFIABLE;
-            write(session, exchange, status, fields, told, Body::None).await
+            write(session, exchange, status, &fields, told, Body::None).await
         }
-        RangeOutcome::Partial(ranges) => match ranges.as_slice() {
-            [range] => one_range(session, exchange, fields, &mut source, range.clone(), told).await,
-            _ => several_ranges(session, exchange, fields, &mut source, ranges, told).await,
-        },
+        RangeOutcome::Partial(ranges) => {
+            let fields = fields.clone();
+            match ranges.as_slice() {
+                [range] => {
+                    one_range(session, exchange, fields, &mut source, range.clone(), told).await
+                }
+                _ => several_ranges(session, exchange, fields, &mut source, ranges, told).await,
+            }
+        }
     }
 }
 
@@ -185,7 +190,7 @@ async fn one_range(
     );
     let body = Body::Range(source, range);
     let status = StatusCode::PARTIAL_CONTENT;
-    write(session, exchange, status, fields, told, body).await
+    write(session, exchange, status, &fields, told, body).await
 }
 
 /// RFC 9110 §14.4.
@@ -243,7 +248,7 @@ async fn several_ranges(
     );
     let body = Body::Parts(source, parts, end);
     let status = StatusCode::PARTIAL_CONTENT;
-    write(session, exchange, status, fields, told, body).await
+    write(session, exchange, status, &fields, told, body).await
 }
 
 fn insert(fields: &mut HeaderMap, name: header::HeaderName, value: impl TryInto<HeaderValue>) {
@@ -262,12 +267,12 @@ async fn write(
     session: &mut Session,
     exchange: &mut Exchange,
     status: StatusCode,
-    fields: HeaderMap,
+    fields: &HeaderMap,
     told: CacheStatus,
     body: Body<'_>,
 ) -> Result<()> {
     let mut head = ResponseHeader::build(status, Some(fields.len() + 6))?;
-    for (name, value) in &fields {
+    for (name, value) in fields {
         head.append_header(name.clone(), value.clone())?;
     }
     answer::send(&mut head, exchange, &told, clock::now())?;
