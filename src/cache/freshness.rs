@@ -49,12 +49,21 @@ impl Lifetimes {
         }
     }
 
+    /// How long it has been stale already when it arrives: so much of its stale windows is over.
+    pub fn stale_for(&self) -> Duration {
+        if self.source.is_granted() {
+            Duration::ZERO
+        } else {
+            self.initial_age.saturating_sub(self.freshness)
+        }
+    }
+
     /// Whether it can ever be served without asking the origin.
     pub fn reusable_unvalidated(&self) -> bool {
+        let window = self.stale_while_revalidate.max(self.stale_if_error);
         let longest = self
             .fresh_for()
-            .max(self.stale_while_revalidate)
-            .max(self.stale_if_error);
+            .max(window.saturating_sub(self.stale_for()));
         !self.validate_always && longest > Duration::ZERO
     }
 }

@@ -14,7 +14,7 @@ pub struct StoredTimes {
     pub received: SystemTime,
     /// Its age at that time.
     pub initial_age: Duration,
-    /// When it becomes stale.
+    /// When it becomes stale; before `received` when it arrived stale.
     pub fresh_until: SystemTime,
     /// For how long after that it may be served while it is validated.
     pub stale_while_revalidate: Duration,
@@ -35,7 +35,10 @@ impl StoredTimes {
         Self {
             received,
             initial_age: lifetimes.initial_age,
-            fresh_until: after(received, lifetimes.fresh_for()),
+            fresh_until: before(
+                after(received, lifetimes.fresh_for()),
+                lifetimes.stale_for(),
+            ),
             stale_while_revalidate: lifetimes.stale_while_revalidate,
             stale_if_error: lifetimes.stale_if_error,
             validate_always: lifetimes.validate_always,
@@ -291,6 +294,11 @@ fn stale_mode(
         MaxStale::UpTo(most) => since(now, stored.fresh_until) <= most,
     };
     (accepted && !stored.stale_forbidden).then_some(StaleMode::ClientAccepts)
+}
+
+/// `time` less a span, or `time` itself where the difference cannot be represented.
+fn before(time: SystemTime, span: Duration) -> SystemTime {
+    time.checked_sub(span).unwrap_or(time)
 }
 
 /// `time` and a span, or `time` itself where the sum cannot be represented.

@@ -29,6 +29,10 @@ const SEAWALL_DEBUG: &str = "seawall-debug";
 pub(super) fn receive(session: &mut Session, exchange: &mut Exchange) -> Result<()> {
     let scheme = scheme(session);
     let client = client_address(session);
+    if session.req_header().version <= Version::HTTP_10 {
+        // RFC 9110 §15.2: such a client knows no interim responses.
+        session.as_downstream_mut().set_ignore_info_resp(true);
+    }
     // Only HTTP/2 can have a body that no field announces (RFC 9113 §8.1).
     let unannounced_body = session.req_header().version == Version::HTTP_2
         && !session.as_downstream_mut().is_body_empty();

@@ -27,15 +27,20 @@
 mod support;
 
 mod access_log;
+mod background;
+mod cache_status;
 mod client_limits;
 mod collapsing;
 mod conditional;
 mod credentials;
+mod directives;
 mod error_pages;
+mod followers;
 mod forwarding;
 mod head;
 mod herd;
 mod http2;
+mod interim;
 mod invalidation;
 mod keys;
 mod metrics;
