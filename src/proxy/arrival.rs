@@ -17,7 +17,7 @@ use crate::config::{Client, Config};
 use crate::fields::cookies::cookies;
 use crate::fields::hop_by_hop::{connection_options, nominated};
 use crate::request::Scheme;
-use crate::zone::{Authority, SessionCookies, canonical_path};
+use crate::zone::{Authority, SessionCookies, Slashes, canonical_path_with};
 
 /// Holds the token that lets a client see keys in Cache-Status.
 const SEAWALL_DEBUG: &str = "seawall-debug";
@@ -41,10 +41,17 @@ pub(super) fn receive(session: &mut Session, exchange: &mut Exchange) -> Result<
     remove_unkeyed(head)?;
     join_cookies(head)?;
     let authority = authority(head, scheme)?;
-    normalise(head, &authority)?;
+    let site = exchange.runtime.site(authority.host());
+    let merges = site.is_some_and(|site| site.zone.merge_slashes);
+    let slashes = if merges {
+        Slashes::Merge
+    } else {
+        Slashes::Keep
+    };
+    normalise(head, &authority, slashes)?;
     let head = session.req_header();
     check_size(head, &exchange.runtime.config.client)?;
-    let Some(site) = exchange.runtime.site(authority.host()) else {
+    let Some(site) = site else {
         // RFC 9110 §15.5.20.
         return refuse(421, "no zone answers for this host");
     };
@@ -211,11 +218,11 @@ fn authority(head: &RequestHeader, scheme: Scheme) -> Result<Authority> {
 }
 
 /// Rewrites target and Host to their canonical form: what is matched, keyed and forwarded is one.
-fn normalise(head: &mut RequestHeader, authority: &Authority) -> Result<()> {
+fn normalise(head: &mut RequestHeader, authority: &Authority, slashes: Slashes) -> Result<()> {
     let path = match head.uri.path() {
         // `OPTIONS *` asks about the server, which is this one.
         "*" | "" => "/".into(),
-        path => match canonical_path(path) {
+        path => match canonical_path_with(path, slashes) {
             Ok(path) => path.into_owned(),
             Err(error) => {
                 return Error::e_explain(ErrorType::HTTPStatus(400), error.to_string())

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
+use http::header::DATE;
 use pingora_core::protocols::Digest;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -19,6 +20,7 @@ use super::fetching::Landed;
 use super::{answer, arrival, cached, deadline, error_page, forward, passing, record};
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
+use crate::edge;
 use crate::origin::Fetcher;
 use crate::server::Shared;
 use crate::store::Flights;
@@ -224,13 +226,19 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         head: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
         let status = passing::status(exchange);
         exchange.status = Some(status);
-        answer::send(head, exchange, &status, clock::now())
+        answer::send(head, exchange, &status, clock::now())?;
+        if !head.status.is_informational()
+            && let (Some(connection), Some(date)) = (session.stream(), head.headers.get(DATE))
+        {
+            edge::keep_date(connection, date.as_bytes());
+        }
+        Ok(())
     }
 
     fn error_while_proxy(
@@ -330,7 +338,7 @@ impl Gateway {
         let now = clock::now();
         let told = exchange.status.unwrap_or_else(|| passing::status(exchange));
         exchange.status = exchange.request.is_some().then_some(told);
-        head.insert_header(http::header::DATE, httpdate::fmt_http_date(now))?;
+        head.insert_header(DATE, httpdate::fmt_http_date(now))?;
         answer::send(&mut head, exchange, &told, now)?;
         let no_body = session.req_header().method == http::Method::HEAD;
         session.set_keepalive(None);
