@@ -2,17 +2,16 @@
 //! added.
 
 use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LENGTH, EXPECT, HOST};
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, Method, Version};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 
 use super::exchange::SiteRequest;
 use crate::cache::device::device;
 use crate::cache::eligibility::RequestDecision;
-use crate::cache::settings::LanguageKey;
 use crate::fields::accept_encoding::AcceptedCodings;
-use crate::fields::accept_language;
 use crate::fields::hop_by_hop::strip_for_forwarding;
+use crate::fields::vary::forwarded_language;
 
 /// Tells the app which device class the response is for, where the key tells them apart.
 const X_DEVICE_CLASS: &str = "X-Device-Class";
@@ -112,15 +111,7 @@ fn normalise_selecting(head: &mut RequestHeader, request: &SiteRequest) -> Resul
     if let Some(codings) = AcceptedCodings::of(&head.headers) {
         head.insert_header(ACCEPT_ENCODING, codings.to_value())?;
     }
-    let language = match &request.settings.vary.value.accept_language {
-        LanguageKey::PassThrough => None,
-        LanguageKey::Normalize => accept_language::normalized(&head.headers),
-        LanguageKey::Languages(languages) => {
-            let best = accept_language::best_of(&head.headers, languages);
-            HeaderValue::try_from(best).ok()
-        }
-    };
-    if let Some(language) = language {
+    if let Some(language) = forwarded_language(&head.headers, &request.settings.vary.value) {
         head.insert_header(ACCEPT_LANGUAGE, language)?;
     }
     if request.settings.key.value.device {
