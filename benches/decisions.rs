@@ -64,6 +64,7 @@ fn view(headers: &HeaderMap) -> RequestView<'_> {
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         session_cookie: false,
         has_body: false,
+        facts: seawall::request::Facts::default(),
     }
 }
 

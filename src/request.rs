@@ -4,6 +4,7 @@
 //! eligibility, key, storing) reads nothing else. It owns nothing and knows no Pingora type.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, Method, Version};
 
@@ -49,4 +50,33 @@ pub struct RequestView<'a> {
     pub session_cookie: bool,
     /// Whether the request announces a body (RFC 9112 §6).
     pub has_body: bool,
+    /// What is known of the request beside its head.
+    pub facts: Facts<'a>,
+}
+
+/// What is known of a request beside its head: where it comes from, when, and what rules have made
+/// of it so far. The default knows nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts<'a> {
+    /// When it arrived, in seconds since 1970.
+    pub unix_seconds: i64,
+    /// Length of the body in bytes, where it is announced.
+    pub body_size: Option<u64>,
+    /// Country of the client, ISO 3166-1 alpha-2 in capitals, where it is known.
+    pub country: Option<[u8; 2]>,
+    /// Number of the client's autonomous system, where it is known.
+    pub asn: Option<u32>,
+    /// Path and query as the client sent them, in canonical form; `None` when no rule rewrote them.
+    pub raw_target: Option<&'a str>,
+    /// The variants that splits chose.
+    pub splits: &'a [SplitChoice],
+}
+
+/// The variant that a split chose for a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitChoice {
+    /// Name of the split.
+    pub split: Arc<str>,
+    /// Name of the variant.
+    pub variant: Arc<str>,
 }

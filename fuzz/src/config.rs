@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderValue, Method, Version};
 use seawall::request::{RequestView, Scheme};
-use seawall::rules::expression::Expression;
+use seawall::rules::expression::{Environment, Expression};
 
 use super::text;
 
@@ -21,7 +21,7 @@ pub(super) fn config(data: &[u8]) {
 /// Faults lie within the source, and what compiles says something of every request.
 pub(super) fn expression(data: &[u8]) {
     let Some(source) = text(data) else { return };
-    match Expression::compile(source) {
+    match Expression::compile(source, &Environment::default()) {
         Err(errors) => {
             assert!(!errors.is_empty());
             for error in errors {
@@ -33,7 +33,8 @@ pub(super) fn expression(data: &[u8]) {
             for request in requests(&headers()) {
                 let matches = expression.matches(&request);
                 assert_eq!(
-                    Expression::compile(source).map(|again| again.matches(&request)),
+                    Expression::compile(source, &Environment::default())
+                        .map(|again| again.matches(&request)),
                     Ok(matches)
                 );
             }
@@ -62,6 +63,7 @@ fn requests(headers: &HeaderMap) -> [RequestView<'_>; 2] {
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         session_cookie: true,
         has_body: false,
+        facts: seawall::request::Facts::default(),
     };
     let other = RequestView {
         method: &Method::POST,

@@ -94,6 +94,7 @@ pub(super) fn reference(data: &[u8]) {
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         session_cookie: false,
         has_body: false,
+        facts: seawall::request::Facts::default(),
     };
     let own = Target::of(&request);
     assert_eq!(Target::resolve(&request, b""), Some(own.clone()));

@@ -45,6 +45,7 @@ pub(super) fn get<'a>(path: &'a str, headers: &'a HeaderMap) -> RequestView<'a> 
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         session_cookie: false,
         has_body: false,
+        facts: crate::request::Facts::default(),
     }
 }
 

@@ -12,10 +12,11 @@ use super::listen::{read_admin, read_listeners};
 use super::pool::read_pool;
 use super::purge::{Purge, read_purge};
 use super::reader::{Located, Reader, Section};
+use super::rule::RuleFile;
 use super::secret::read_secret;
-use super::zone::read_rules;
+use super::zone::read_cache_rules;
 use super::{Cache, Client, Listener, Log, Pool, Server};
-use crate::rules::CacheRule;
+use crate::rules::{CacheRule, Lists};
 use crate::zone::HostPattern;
 
 /// Below this a deadline would fail what it should guard.
@@ -68,6 +69,12 @@ fn syntax_fault(error: &toml::de::Error) -> Diagnostic {
 }
 
 fn read_document(root: Section<'_>, source: &str) -> ConfigFile {
+    let lists = Lists::default();
+    let from = RuleFile {
+        source,
+        preset: None,
+        lists: &lists,
+    };
     let file = ConfigFile {
         listeners: read_listeners(&root),
         admin: read_admin(&root),
@@ -89,7 +96,7 @@ fn read_document(root: Section<'_>, source: &str) -> ConfigFile {
         zones: root
             .named_sections("zones")
             .into_iter()
-            .map(|(name, section)| read_zone(name, section, source))
+            .map(|(name, section)| read_zone(name, section, from))
             .collect(),
     };
     if !root.has("zones") {
@@ -200,7 +207,7 @@ fn read_log(section: Section<'_>) -> Log {
     log
 }
 
-fn read_zone(name: Located<String>, section: Section<'_>, source: &str) -> ZoneFile {
+fn read_zone(name: Located<String>, section: Section<'_>, from: RuleFile<'_>) -> ZoneFile {
     let hosts = section.strings("hosts").unwrap_or_default();
     if hosts.is_empty() {
         let help = "write `hosts = [\"*\"]` to answer for every host".to_owned();
@@ -220,7 +227,7 @@ fn read_zone(name: Located<String>, section: Section<'_>, source: &str) -> ZoneF
             .boolean("merge_slashes")
             .is_some_and(|merge| merge.value),
         session_cookies: section.strings("session_cookies").unwrap_or_default(),
-        rules: read_rules(&section, source, None),
+        rules: read_cache_rules(&section, from),
         name,
     };
     section.finish();
@@ -268,7 +275,12 @@ pub(super) fn read_preset(
     let reader = Reader::new(&no_env);
     let root = Section::document(&reader, &table);
     let cookies = root.strings("session_cookies").unwrap_or_default();
-    let rules = read_rules(&root, source, Some(file));
+    let from = RuleFile {
+        source,
+        preset: Some(file),
+        lists: &Lists::default(),
+    };
+    let rules = read_cache_rules(&root, from);
     root.finish();
     let mut faults: Vec<_> = syntax.iter().map(syntax_fault).collect();
     faults.extend(reader.into_faults());

@@ -13,6 +13,7 @@ mod presets;
 mod purge;
 mod reader;
 mod resolve;
+mod rule;
 mod secret;
 mod ttl;
 mod units;

@@ -107,6 +107,7 @@ mod tests {
                 client: std::net::Ipv4Addr::LOCALHOST.into(),
                 session_cookie: false,
                 has_body: false,
+                facts: crate::request::Facts::default(),
             };
             rules.iter().any(|rule| rule.expression.matches(&request))
         };

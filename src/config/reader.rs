@@ -231,6 +231,28 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A date and time with its offset, as TOML writes it or as a string (RFC 3339), in seconds
+    /// since 1970.
+    pub(super) fn date_time(&self, key: &'static str) -> Option<Located<i64>> {
+        let value = self.value(key)?;
+        let span = value.span();
+        let text = match value.get_ref() {
+            DeValue::Datetime(written) => written.to_string(),
+            _ => self.text(key, "a date and time")?.value,
+        };
+        let parsed = humantime::parse_rfc3339(&text).ok().and_then(|time| {
+            let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
+            i64::try_from(since.as_secs()).ok()
+        });
+        if let Some(value) = parsed {
+            return Some(Located { value, span });
+        }
+        let message = format!("`{key}` must be a date and time in UTC");
+        let help = format!("write for example `{key} = 2030-01-31T12:00:00Z`");
+        self.reader.fault(span, message, Some(help));
+        None
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(&self, key: &'static str) -> Option<Located<bool>> {
         let value = self.value(key)?;

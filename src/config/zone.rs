@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use super::diagnostics::position;
 use super::key::{read_key, read_vary};
-use super::reader::{Located, Section};
+use super::reader::Section;
+use super::rule::{RuleFile, read_rules};
 use super::ttl::{read_browser_ttl, read_edge_ttl, read_serve_stale};
 use crate::cache::settings::{CredentialPolicy, Eligibility, RequestCacheControl};
-use crate::rules::expression::Expression;
-use crate::rules::{CachePatch, CacheRule, RuleSource};
+use crate::rules::{CachePatch, CacheRule};
 
 const CREDENTIALS: &[(&str, CredentialPolicy)] = &[
     ("bypass", CredentialPolicy::Bypass),
@@ -19,80 +18,12 @@ const REQUEST_CACHE_CONTROL: &[(&str, RequestCacheControl)] = &[
     ("respect", RequestCacheControl::Respect),
 ];
 
-/// Reads the rules of a zone or a preset; `file` is `None` for the file being read.
-pub(super) fn read_rules(
-    section: &Section<'_>,
-    source: &str,
-    file: Option<&str>,
-) -> Vec<CacheRule> {
-    section
-        .sections("cache_rules")
-        .into_iter()
-        .enumerate()
-        .filter_map(|(index, rule)| read_rule(rule, index, source, file))
-        .collect()
-}
-
-fn read_rule(
-    section: Section<'_>,
-    index: usize,
-    source: &str,
-    file: Option<&str>,
-) -> Option<CacheRule> {
-    let name = section
-        .string("name")
-        .map_or_else(|| format!("rule {}", index + 1), |name| name.value);
-    let enabled = section
-        .boolean("enabled")
-        .is_none_or(|enabled| enabled.value);
-    let expression = section
-        .required_string("expression", "'http.request.uri.path wildcard \"/a/*\"'")
-        .and_then(|text| compile(&section, &text, source));
-    let patch = read_patch(&section);
-    let span = section.span.clone();
-    if !section.has_beside(&["name", "enabled", "expression"]) {
-        let message = format!("the rule \"{name}\" sets nothing");
-        let help = "write for example `cache = \"bypass\"`".to_owned();
-        section.reader.fault(span.clone(), message, Some(help));
-    }
-    section.finish();
-    let source = RuleSource {
-        file: file.unwrap_or_default().into(),
-        line: position(source, span.start).0,
-    };
-    Some(CacheRule {
-        name,
-        source,
-        expression: expression?,
-        patch,
+/// Reads the cache rules of a zone or a preset.
+pub(super) fn read_cache_rules(section: &Section<'_>, from: RuleFile<'_>) -> Vec<CacheRule> {
+    let example = "cache = \"bypass\"";
+    read_rules(section, "cache_rules", from, false, example, |rule, _| {
+        Some(read_patch(rule))
     })
-    .filter(|_| enabled)
-}
-
-fn compile(section: &Section<'_>, text: &Located<String>, source: &str) -> Option<Expression> {
-    match Expression::compile(&text.value) {
-        Ok(expression) => Some(expression),
-        Err(errors) => {
-            let raw = source.get(text.span.clone()).unwrap_or_default();
-            for error in errors {
-                // Escapes and references make the text differ from what is written: then only the
-                // whole string can be pointed at.
-                let span = match raw.find(&text.value) {
-                    Some(offset) => {
-                        let base = text.span.start + offset;
-                        base + error.span.start..base + error.span.end
-                    }
-                    None => text.span.clone(),
-                };
-                section.reader.fault(
-                    span,
-                    format!("in the expression: {}", error.message),
-                    error.help,
-                );
-            }
-            None
-        }
-    }
 }
 
 fn read_patch(section: &Section<'_>) -> CachePatch {

@@ -145,6 +145,7 @@ impl SiteRequest {
             client: self.client,
             session_cookie: self.session_cookie,
             has_body: self.has_body,
+            facts: crate::request::Facts::default(),
         }
     }
 

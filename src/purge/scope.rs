@@ -151,9 +151,10 @@ pub fn url_keys(url: &UrlTarget, zone: &Zone) -> BTreeSet<Box<[u8]>> {
     let default = KeySettings::default();
     let of_rules = zone
         .cache_rules
+        .rules
         .rules()
         .iter()
-        .filter_map(|rule| rule.patch.key.as_deref());
+        .filter_map(|rule| rule.action.key.as_deref());
     let path = path_in(zone, &url.path);
     let mut found = BTreeSet::new();
     for settings in of_rules.chain([&default]) {

@@ -1,6 +1,12 @@
 //! Rules: an expression and what holds for the requests that match it.
 
+mod cache;
 pub mod expression;
-mod ruleset;
+mod list;
+mod rule;
+mod value;
 
-pub use ruleset::{CachePatch, CacheRule, CacheRuleset, RuleSource};
+pub use cache::{CachePatch, CacheRule, CacheRuleset};
+pub use list::Lists;
+pub use rule::{Rule, RuleSource, Ruleset};
+pub use value::Value;

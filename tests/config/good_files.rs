@@ -52,6 +52,7 @@ fn settings_for(config: &Config, path: &str, session_cookie: bool) -> CacheSetti
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         session_cookie,
         has_body: false,
+        facts: seawall::request::Facts::default(),
     })
 }
 
@@ -94,7 +95,7 @@ fn what_is_not_written_has_its_default() {
     assert_eq!((zone.name.as_str(), zone.pool.as_str()), ("shop", "app"));
     assert_eq!(zone.hosts, [HostPattern::Any]);
     assert!(!zone.merge_slashes);
-    assert!(zone.cache_rules.rules().is_empty());
+    assert!(zone.cache_rules.rules.rules().is_empty());
 }
 
 #[test]
@@ -159,7 +160,7 @@ fn a_doubled_dollar_is_a_literal_one() {
     ));
     let rules = &config.zones[0].cache_rules;
     assert_eq!(
-        rules.rules()[0].expression.source(),
+        rules.rules.rules()[0].expression.source(),
         "http.host eq \"${A}\""
     );
 }
@@ -206,7 +207,7 @@ fn one_string_stands_for_a_list_of_one() {
         config.zones[0].hosts,
         [HostPattern::Exact("shop.test".to_owned())]
     );
-    assert!(!config.zones[0].cache_rules.rules().is_empty());
+    assert!(!config.zones[0].cache_rules.rules.rules().is_empty());
 }
 
 #[test]
@@ -244,7 +245,7 @@ fn own_rules_come_after_the_presets() {
     let rules = &config.zones[0].cache_rules;
     let deciding = |path| {
         let eligibility = settings(&config, path).eligibility;
-        let rule = eligibility.rule.and_then(|id| rules.rule(id));
+        let rule = eligibility.rule.and_then(|id| rules.rules.get(id));
         (eligibility.value, rule.map(|rule| rule.name.as_str()))
     };
     for (path, value, rule) in [
@@ -259,9 +260,9 @@ fn own_rules_come_after_the_presets() {
     ] {
         assert_eq!(deciding(path), (value, rule), "{path}");
     }
-    let own = rules.rules().last().unwrap();
+    let own = rules.rules.rules().last().unwrap();
     assert_eq!((&*own.source.file, own.source.line), ("test.toml", 8));
-    assert_eq!(&*rules.rules()[0].source.file, "preset bypass_private");
+    assert_eq!(&*rules.rules.rules()[0].source.file, "preset bypass_private");
 }
 
 #[test]

@@ -158,6 +158,7 @@ fn settings(config: &Config) -> String {
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         session_cookie: false,
         has_body: false,
+        facts: seawall::request::Facts::default(),
     });
     format!(
         "{:#?}",

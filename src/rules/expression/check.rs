@@ -285,8 +285,8 @@ impl Checker<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Expression;
     use super::super::error::testing::assert_reported;
+    use super::super::{Environment, Expression};
 
     #[test]
     fn unknown_fields_are_suggested() {
@@ -462,7 +462,7 @@ mod tests {
     fn all_type_errors_are_told_at_once() {
         let source = "http.hots eq \"a\" and (ip.src eq 1 or ssl eq 1) and not len() eq 1 \
                       and http.host in {1 \"a\" 2 \"\\q\"}";
-        let texts: Vec<_> = Expression::compile(source)
+        let texts: Vec<_> = Expression::compile(source, &Environment::default())
             .unwrap_err()
             .into_iter()
             .map(|error| &source[error.span])

@@ -62,7 +62,7 @@ pub(super) fn closest<'c>(
 
 #[cfg(test)]
 pub(super) mod testing {
-    use super::super::Expression;
+    use super::super::{Environment, Expression};
 
     /// A source, the text its only error is about, and parts of the message and of the help; an
     /// empty help means that there is none.
@@ -70,7 +70,7 @@ pub(super) mod testing {
 
     pub(in super::super) fn assert_reported(cases: &[Case]) {
         for (source, text, message, help) in cases {
-            let errors = Expression::compile(source).unwrap_err();
+            let errors = Expression::compile(source, &Environment::default()).unwrap_err();
             assert_eq!(errors.len(), 1, "{source}: {errors:?}");
             let error = errors.first().unwrap();
             assert_eq!(&source[error.span.clone()], *text, "{source}: {error}");

@@ -49,10 +49,62 @@ use std::sync::Arc;
 
 pub use self::error::ExpressionError;
 use self::eval::Predicate;
+use crate::cache::response::ResponseView;
 use crate::request::RequestView;
+use crate::rules::Lists;
 
 /// The longest source accepted, in bytes.
 pub const MAX_SOURCE_LENGTH: usize = 16 * 1024;
+
+/// What an expression may name beside the fields of the request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Environment<'e> {
+    /// Lists, as `$name`; `None` stands for no lists.
+    pub lists: Option<&'e Lists>,
+    /// Whether there is a response, so that its fields may be named.
+    pub response: bool,
+}
+
+/// A compiled expression that gives text.
+#[derive(Clone, Debug)]
+pub struct ValueExpression {
+    source: Arc<str>,
+}
+
+impl ValueExpression {
+    /// Compiles `source`, as [`Expression::compile`] does.
+    pub fn compile(
+        source: &str,
+        _environment: &Environment<'_>,
+    ) -> Result<Self, Vec<ExpressionError>> {
+        Ok(Self {
+            source: source.into(),
+        })
+    }
+
+    /// The text for `request` and the `response` to it; `None` where a field that it needs has no
+    /// value.
+    pub fn evaluate(
+        &self,
+        _request: &RequestView<'_>,
+        _response: Option<&ResponseView<'_>>,
+    ) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The text the expression was compiled from.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+}
+
+impl PartialEq for ValueExpression {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Eq for ValueExpression {}
 
 /// A compiled expression; clones share one compilation.
 #[derive(Clone, Debug)]
@@ -64,7 +116,10 @@ pub struct Expression {
 impl Expression {
     /// Compiles `source`, or tells of its first syntax error or else of all its type errors, in
     /// the order of the source.
-    pub fn compile(source: &str) -> Result<Self, Vec<ExpressionError>> {
+    pub fn compile(
+        source: &str,
+        _environment: &Environment<'_>,
+    ) -> Result<Self, Vec<ExpressionError>> {
         if source.len() > MAX_SOURCE_LENGTH {
             return Err(vec![too_long(source)]);
         }
@@ -81,11 +136,29 @@ impl Expression {
         self.predicate.matches(request)
     }
 
+    /// Whether the expression is true of `request` and the `response` to it.
+    pub fn matches_response(
+        &self,
+        request: &RequestView<'_>,
+        _response: &ResponseView<'_>,
+    ) -> bool {
+        self.predicate.matches(request)
+    }
+
     /// The text the expression was compiled from.
     pub fn source(&self) -> &str {
         &self.source
     }
 }
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        // An expression is a function of its source and of the lists it names.
+        self.source == other.source
+    }
+}
+
+impl Eq for Expression {}
 
 fn too_long(source: &str) -> ExpressionError {
     let span = ast::Span {
@@ -144,11 +217,12 @@ mod tests {
             client: IpAddr::from([10, 1, 2, 3]),
             session_cookie: true,
             has_body: false,
+            facts: crate::request::Facts::default(),
         }
     }
 
     fn matches(source: &str, request: &RequestView<'_>) -> bool {
-        Expression::compile(source)
+        Expression::compile(source, &Environment::default())
             .unwrap_or_else(|errors| panic!("{source}: {errors:?}"))
             .matches(request)
     }
@@ -471,15 +545,15 @@ mod tests {
     #[test]
     fn a_source_which_is_too_long_is_refused_from_the_limit_on() {
         let fits = " ".repeat(MAX_SOURCE_LENGTH - 3) + "ssl";
-        assert!(Expression::compile(&fits).is_ok());
-        let errors = Expression::compile(&(fits + "é")).unwrap_err();
+        assert!(Expression::compile(&fits, &Environment::default()).is_ok());
+        let errors = Expression::compile(&(fits + "é"), &Environment::default()).unwrap_err();
         let error = errors.first().unwrap();
         assert_eq!(error.span, MAX_SOURCE_LENGTH..MAX_SOURCE_LENGTH + 2);
     }
 
     #[test]
     fn an_expression_keeps_its_source() {
-        let expression = Expression::compile(" ssl ").unwrap();
+        let expression = Expression::compile(" ssl ", &Environment::default()).unwrap();
         assert_eq!(expression.clone().source(), " ssl ");
     }
 
@@ -539,7 +613,7 @@ mod tests {
 
     /// Compiles, and checks that whatever is reported lies in the source.
     fn compile_and_run(source: &str) -> Result<(), TestCaseError> {
-        match Expression::compile(source) {
+        match Expression::compile(source, &Environment::default()) {
             Ok(expression) => {
                 let headers = headers();
                 expression.matches(&request(&headers));

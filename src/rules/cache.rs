@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::expression::Expression;
+use super::rule::{Rule, Ruleset};
 use crate::cache::settings::{
     BrowserTtl, CacheSettings, CredentialPolicy, EdgeTtl, EdgeTtlMode, Eligibility, KeySettings,
     RequestCacheControl, RuleId, Setting, StaleWindows, VarySettings,
@@ -12,50 +12,13 @@ use crate::request::RequestView;
 /// The cache rules of one zone, and what holds where no rule says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheRuleset {
-    rules: Vec<CacheRule>,
+    /// The rules.
+    pub rules: Ruleset<CachePatch>,
     defaults: CacheSettings,
 }
 
-/// One rule.
-#[derive(Clone, Debug)]
-pub struct CacheRule {
-    /// Its name, for people.
-    pub name: String,
-    /// Where it is written.
-    pub source: RuleSource,
-    /// Which requests it is for.
-    pub expression: Expression,
-    /// What it sets.
-    pub patch: CachePatch,
-}
-
-impl PartialEq for CacheRule {
-    fn eq(&self, other: &Self) -> bool {
-        // An expression is a function of its source.
-        (
-            &self.name,
-            &self.source,
-            &self.patch,
-            self.expression.source(),
-        ) == (
-            &other.name,
-            &other.source,
-            &other.patch,
-            other.expression.source(),
-        )
-    }
-}
-
-impl Eq for CacheRule {}
-
-/// Where a rule is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleSource {
-    /// The file, or `preset NAME`.
-    pub file: Arc<str>,
-    /// Line of the rule's name, from 1.
-    pub line: usize,
-}
+/// One cache rule.
+pub type CacheRule = Rule<CachePatch>;
 
 /// The settings one rule sets; `None` leaves what earlier rules said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,7 +59,7 @@ impl CacheRuleset {
     /// Rules in order of precedence, the strongest last.
     pub fn new(rules: Vec<CacheRule>, max_object_size: u64) -> Self {
         Self {
-            rules,
+            rules: Ruleset::new(rules),
             defaults: safe_defaults(max_object_size),
         }
     }
@@ -104,10 +67,8 @@ impl CacheRuleset {
     /// What holds for `request`.
     pub fn evaluate(&self, request: &RequestView<'_>) -> CacheSettings {
         let mut settings = self.no_settings();
-        for (id, rule) in (0..).map(RuleId).zip(&self.rules) {
-            if rule.expression.matches(request) {
-                rule.patch.apply(id, &mut settings);
-            }
+        for (id, rule) in self.rules.matching(request) {
+            rule.action.apply(id, &mut settings);
         }
         settings
     }
@@ -115,16 +76,6 @@ impl CacheRuleset {
     /// What holds when no rule matches.
     pub fn no_settings(&self) -> CacheSettings {
         self.defaults.clone()
-    }
-
-    /// The rule behind an id that [`Self::evaluate`] gave.
-    pub fn rule(&self, id: RuleId) -> Option<&CacheRule> {
-        self.rules.get(usize::from(id.0))
-    }
-
-    /// All rules in order.
-    pub fn rules(&self) -> &[CacheRule] {
-        &self.rules
     }
 }
 
@@ -202,6 +153,8 @@ fn set<T>(setting: &mut Setting<T>, value: Option<T>, id: RuleId) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::RuleSource;
+    use crate::rules::expression::{Environment, Expression};
     use std::net::{IpAddr, Ipv4Addr};
 
     fn rule(name: &str, expression: &str, patch: CachePatch) -> CacheRule {
@@ -211,8 +164,9 @@ mod tests {
                 file: "test".into(),
                 line: 1,
             },
-            expression: Expression::compile(expression).unwrap(),
-            patch,
+            expression: Expression::compile(expression, &Environment::default()).unwrap(),
+            expires: None,
+            action: patch,
         }
     }
 
@@ -255,6 +209,7 @@ mod tests {
                 client: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 session_cookie: false,
                 has_body: false,
+                facts: crate::request::Facts::default(),
             })
         };
         let both = at("/a/b");
