@@ -7,8 +7,8 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::diagnostics::Diagnostic;
-use super::interpolate::Env;
 use super::listen::{read_admin, read_listeners};
+use super::outside::{Outside, no_files};
 use super::pool::read_pool;
 use super::purge::{Purge, read_purge};
 use super::reader::{Located, Reader, Section};
@@ -34,6 +34,8 @@ pub(super) struct ConfigFile {
     pub(super) log: Log,
     pub(super) pools: Vec<Pool>,
     pub(super) zones: Vec<ZoneFile>,
+    /// The other files that it names.
+    pub(super) files: Vec<PathBuf>,
 }
 
 /// A zone as written.
@@ -48,16 +50,18 @@ pub(super) struct ZoneFile {
 }
 
 /// Reads `source`; what could be read comes back beside all faults.
-pub(super) fn read(source: &str, env: &Env<'_>) -> (ConfigFile, Vec<Diagnostic>) {
+pub(super) fn read(source: &str, outside: Outside<'_>) -> (ConfigFile, Vec<Diagnostic>) {
     let (table, syntax) = DeTable::parse_recoverable(source);
     if !syntax.is_empty() {
         // A recovered tree is guesswork, and so are the faults after the first.
         let faults = syntax.iter().take(1).map(syntax_fault).collect();
         return (ConfigFile::default(), faults);
     }
-    let reader = Reader::new(env);
-    let file = read_document(Section::document(&reader, &table), source);
-    (file, reader.into_faults())
+    let reader = Reader::new(outside);
+    let mut file = read_document(Section::document(&reader, &table), source);
+    let (faults, files) = reader.finish();
+    file.files = files;
+    (file, faults)
 }
 
 fn syntax_fault(error: &toml::de::Error) -> Diagnostic {
@@ -98,6 +102,7 @@ fn read_document(root: Section<'_>, source: &str) -> ConfigFile {
             .into_iter()
             .map(|(name, section)| read_zone(name, section, from))
             .collect(),
+        files: Vec::new(),
     };
     if !root.has("zones") {
         let help = "add `[zones.site]` with `hosts = [\"*\"]` and `pool = \"app\"`".to_owned();
@@ -271,8 +276,11 @@ pub(super) fn read_preset(
     file: &str,
 ) -> (Vec<String>, Vec<CacheRule>, Vec<Diagnostic>) {
     let (table, syntax) = DeTable::parse_recoverable(source);
-    let no_env = |_: &str| None;
-    let reader = Reader::new(&no_env);
+    let env = |_: &str| None;
+    let reader = Reader::new(Outside {
+        env: &env,
+        files: &no_files,
+    });
     let root = Section::document(&reader, &table);
     let cookies = root.strings("session_cookies").unwrap_or_default();
     let from = RuleFile {
@@ -283,7 +291,7 @@ pub(super) fn read_preset(
     let rules = read_cache_rules(&root, from);
     root.finish();
     let mut faults: Vec<_> = syntax.iter().map(syntax_fault).collect();
-    faults.extend(reader.into_faults());
+    faults.extend(reader.finish().0);
     (
         cookies.into_iter().map(|cookie| cookie.value).collect(),
         rules,

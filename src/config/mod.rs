@@ -8,6 +8,7 @@ mod file;
 mod interpolate;
 mod key;
 mod listen;
+mod outside;
 mod pool;
 mod presets;
 mod purge;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use interpolate::Env;
+pub use outside::{Files, Outside};
 pub use presets::{PRESETS, Preset};
 pub use purge::Purge;
 pub use secret::Secret;
@@ -33,14 +35,21 @@ pub use secret::Secret;
 use crate::rules::CacheRuleset;
 use crate::zone::{HostPattern, SessionCookies};
 
-/// Reads a configuration.
-///
-/// `name` is the file's name for messages and `env` looks up environment variables.
+/// Reads a configuration that names no other files.
 ///
 /// # Errors
 /// Every fault of the file at once.
 pub fn parse(name: &str, source: &str, env: &Env<'_>) -> Result<Config, Diagnostics> {
-    let (file, faults) = file::read(source, env);
+    let files = &outside::no_files;
+    parse_with(name, source, Outside { env, files })
+}
+
+/// Reads a configuration; `name` is the file's name for messages.
+///
+/// # Errors
+/// Every fault of the file at once.
+pub fn parse_with(name: &str, source: &str, outside: Outside<'_>) -> Result<Config, Diagnostics> {
+    let (file, faults) = file::read(source, outside);
     resolve::resolve(name, source, file, faults)
 }
 
@@ -65,6 +74,8 @@ pub struct Config {
     pub pools: Vec<Arc<Pool>>,
     /// Sites, by name.
     pub zones: Vec<Arc<Zone>>,
+    /// The other files that it names, as written.
+    pub files: Vec<PathBuf>,
 }
 
 /// One address that clients connect to.

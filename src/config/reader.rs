@@ -3,18 +3,22 @@
 //! A [`Section`] remembers which keys it was asked for; [`Section::finish`] then refuses the rest,
 //! with the nearest known key as a suggestion. Nothing here knows what the keys mean.
 
+mod rich;
 mod shape;
 
 use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::{Diagnostic, did_you_mean};
-use super::interpolate::{Env, interpolate};
+use super::interpolate::interpolate;
+use super::outside::Outside;
 use super::units::{parse_duration, parse_size};
+pub(super) use rich::NamedFile;
 
 /// A value with its place in the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,15 +31,17 @@ pub(super) struct Located<T> {
 
 /// What all sections of one document share.
 pub(super) struct Reader<'a> {
-    env: &'a Env<'a>,
+    outside: Outside<'a>,
+    files: RefCell<Vec<PathBuf>>,
     faults: RefCell<Vec<Diagnostic>>,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader that takes `${NAME}` from `env`.
-    pub(super) fn new(env: &'a Env<'a>) -> Self {
+    /// A reader that takes `${NAME}` and files from `outside`.
+    pub(super) fn new(outside: Outside<'a>) -> Self {
         Self {
-            env,
+            outside,
+            files: RefCell::new(Vec::new()),
             faults: RefCell::new(Vec::new()),
         }
     }
@@ -54,9 +60,9 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// All faults recorded so far.
-    pub(super) fn into_faults(self) -> Vec<Diagnostic> {
-        self.faults.into_inner()
+    /// All faults recorded so far, and the files that were asked for.
+    pub(super) fn finish(self) -> (Vec<Diagnostic>, Vec<PathBuf>) {
+        (self.faults.into_inner(), self.files.into_inner())
     }
 }
 
@@ -231,28 +237,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A date and time with its offset, as TOML writes it or as a string (RFC 3339), in seconds
-    /// since 1970.
-    pub(super) fn date_time(&self, key: &'static str) -> Option<Located<i64>> {
-        let value = self.value(key)?;
-        let span = value.span();
-        let text = match value.get_ref() {
-            DeValue::Datetime(written) => written.to_string(),
-            _ => self.text(key, "a date and time")?.value,
-        };
-        let parsed = humantime::parse_rfc3339(&text).ok().and_then(|time| {
-            let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
-            i64::try_from(since.as_secs()).ok()
-        });
-        if let Some(value) = parsed {
-            return Some(Located { value, span });
-        }
-        let message = format!("`{key}` must be a date and time in UTC");
-        let help = format!("write for example `{key} = 2030-01-31T12:00:00Z`");
-        self.reader.fault(span, message, Some(help));
-        None
-    }
-
     /// `true` or `false`.
     pub(super) fn boolean(&self, key: &'static str) -> Option<Located<bool>> {
         let value = self.value(key)?;
@@ -420,7 +404,7 @@ impl<'a> Section<'a> {
             self.wrong_type(key, expected, value.get_ref(), span);
             return None;
         };
-        match interpolate(text, self.reader.env) {
+        match interpolate(text, self.reader.outside.env) {
             Ok(text) => Some(Located {
                 value: text.into_owned(),
                 span,

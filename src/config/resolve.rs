@@ -42,6 +42,7 @@ pub(super) fn resolve(
         log: file.log,
         pools: file.pools.into_iter().map(Arc::new).collect(),
         zones,
+        files: file.files,
     })
 }
 

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Runtime, Shared};
 use crate::clock;
-use crate::config::{self, Config, TlsFiles};
+use crate::config::{self, Config, Outside, TlsFiles};
 use crate::edge::Certificates;
 
 /// How often the files are looked at. Looking works for editors that replace a file, for mounted
@@ -25,7 +25,13 @@ const LOOK: Duration = Duration::from_secs(1);
 pub fn load_config(path: &Path) -> Result<Config, config::Diagnostics> {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(source) => config::parse(&name, &source, &|variable| std::env::var(variable).ok()),
+        Ok(source) => {
+            let outside = Outside {
+                env: &|variable| std::env::var(variable).ok(),
+                files: &|file| read_beside(path, file),
+            };
+            config::parse_with(&name, &source, outside)
+        }
         Err(error) => {
             let fault = config::Diagnostic {
                 span: 0..0,
@@ -37,7 +43,17 @@ pub fn load_config(path: &Path) -> Result<Config, config::Diagnostics> {
     }
 }
 
-/// Watches the configuration file and the certificates.
+/// Reads a file whose name in the configuration begins at the configuration's folder.
+fn read_beside(config: &Path, file: &Path) -> Result<String, String> {
+    std::fs::read_to_string(beside(config, file)).map_err(|error| error.to_string())
+}
+
+/// Where a file that the configuration names is.
+fn beside(config: &Path, file: &Path) -> PathBuf {
+    config.parent().unwrap_or(Path::new("")).join(file)
+}
+
+/// Watches the configuration file, the files that it names, and the certificates.
 pub(super) struct Reload {
     pub(super) path: PathBuf,
     pub(super) shared: Arc<Shared>,
@@ -53,7 +69,7 @@ pub(super) type Loaded = Vec<(TlsFiles, Arc<Certificates>)>;
 pub(super) type Contents = Vec<Option<Vec<u8>>>;
 
 /// Reads files for comparison.
-pub(super) fn contents<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Contents {
+pub(super) fn contents(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Contents {
     paths
         .into_iter()
         .map(|path| std::fs::read(path).ok())
@@ -76,6 +92,7 @@ impl BackgroundService for Reload {
             return;
         };
         let mut seen = self.seen.clone();
+        let mut named = self.named();
         loop {
             let asked = tokio::select! {
                 received = hangup.recv() => received.is_some(),
@@ -83,9 +100,12 @@ impl BackgroundService for Reload {
                 _ = shutdown.changed() => return,
             };
             let now = self.contents();
-            if asked || now != seen {
+            let named_now = self.named();
+            if asked || now != seen || named_now != named {
                 seen = now;
                 self.reload();
+                // The configuration may name other files now.
+                named = self.named();
             }
         }
     }
@@ -95,6 +115,12 @@ impl Reload {
     fn contents(&self) -> Contents {
         let tls = tls_paths(self.certificates.iter().map(|(files, _)| files));
         contents(std::iter::once(self.path.as_path()).chain(tls))
+    }
+
+    /// The files that the configuration in force names.
+    fn named(&self) -> Contents {
+        let files = &self.shared.runtime().config.files;
+        contents(files.iter().map(|file| beside(&self.path, file)))
     }
 
     /// All or nothing: whatever fails, the configuration in force stays.
