@@ -12,7 +12,7 @@ use super::settings::{
 };
 use crate::request::{RequestView, Scheme};
 
-pub(super) fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
+pub(crate) fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in fields {
         map.append(*name, HeaderValue::from_str(value).unwrap());
@@ -20,20 +20,20 @@ pub(super) fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
     map
 }
 
-pub(super) fn seconds(count: u64) -> Duration {
+pub(crate) fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
 /// 6 Nov 1994 08:49:37 GMT, give or take `offset` seconds.
-pub(super) fn at(offset: i64) -> SystemTime {
+pub(crate) fn at(offset: i64) -> SystemTime {
     UNIX_EPOCH + seconds(784_111_777_u64.saturating_add_signed(offset))
 }
 
-pub(super) fn http_date(offset: i64) -> String {
+pub(crate) fn http_date(offset: i64) -> String {
     httpdate::fmt_http_date(at(offset))
 }
 
-pub(super) fn get<'a>(path: &'a str, headers: &'a HeaderMap) -> RequestView<'a> {
+pub(crate) fn get<'a>(path: &'a str, headers: &'a HeaderMap) -> RequestView<'a> {
     RequestView {
         method: &Method::GET,
         scheme: Scheme::Https,
@@ -49,14 +49,14 @@ pub(super) fn get<'a>(path: &'a str, headers: &'a HeaderMap) -> RequestView<'a> 
     }
 }
 
-pub(super) fn by_rule<T>(value: T) -> Setting<T> {
+pub(crate) fn by_rule<T>(value: T) -> Setting<T> {
     Setting {
         value,
         rule: Some(RuleId(7)),
     }
 }
 
-pub(super) fn settings() -> CacheSettings {
+pub(crate) fn settings() -> CacheSettings {
     CacheSettings {
         eligibility: Setting::default_value(Eligibility::Eligible),
         authorization: Setting::default_value(CredentialPolicy::Bypass),
@@ -76,7 +76,7 @@ pub(super) fn settings() -> CacheSettings {
     }
 }
 
-pub(super) fn with_ttl(
+pub(crate) fn with_ttl(
     mode: EdgeTtlMode,
     default: Option<u64>,
     status: &[(u16, u16, TtlValue)],

@@ -26,4 +26,4 @@ pub mod storing;
 pub mod target;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;

@@ -30,6 +30,8 @@ pub enum Eligibility {
     Eligible,
     /// The store is neither read nor written.
     Bypass,
+    /// The same, for a while: development mode.
+    DevelopmentMode,
 }
 
 /// What a credential in the request (Authorization, a session cookie) does to caching.

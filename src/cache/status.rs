@@ -150,6 +150,7 @@ impl CacheStatus {
                 | BypassReason::SessionCookie(_) => XCache::Bypass,
                 BypassReason::Method
                 | BypassReason::NotEligible
+                | BypassReason::DevelopmentMode
                 | BypassReason::Upgrade
                 | BypassReason::Body => XCache::Dynamic,
             },

@@ -32,7 +32,7 @@ pub use presets::{PRESETS, Preset};
 pub use purge::Purge;
 pub use secret::Secret;
 
-use crate::rules::CacheRuleset;
+use crate::rules::phase::Phases;
 use crate::zone::{HostPattern, SessionCookies};
 
 /// Reads a configuration that names no other files.
@@ -337,6 +337,6 @@ pub struct Zone {
     pub merge_slashes: bool,
     /// Cookie names that mark a session.
     pub session_cookies: SessionCookies,
-    /// Cache rules, presets first.
-    pub cache_rules: CacheRuleset,
+    /// Its rules, presets first.
+    pub rules: Phases,
 }

@@ -8,6 +8,7 @@ use super::diagnostics::{Diagnostic, Diagnostics, did_you_mean};
 use super::file::{ConfigFile, ZoneFile};
 use super::presets::{Preset, unknown_preset};
 use super::{Config, Zone};
+use crate::rules::phase::Phases;
 use crate::rules::{CacheRule, CacheRuleset, RuleSource};
 use crate::zone::{HostPattern, SessionCookies};
 
@@ -145,7 +146,7 @@ fn resolve_zone(
         merge_slashes: zone.merge_slashes,
         session_cookies: SessionCookies::with_own(cookies.iter().map(String::as_str))
             .unwrap_or_else(|_| SessionCookies::frameworks()),
-        cache_rules: CacheRuleset::new(rules, file.cache.max_object_size),
+        rules: Phases::of_cache(CacheRuleset::new(rules, file.cache.max_object_size)),
     })
 }
 

@@ -12,6 +12,7 @@ pub mod cache_control;
 pub mod content_range;
 pub mod cookies;
 pub mod date;
+pub mod directives;
 pub mod hop_by_hop;
 pub mod range;
 pub mod request_control;

@@ -59,7 +59,7 @@ pub(super) fn receive(session: &mut Session, exchange: &mut Exchange) -> Result<
         session_cookie: has_session_cookie(&head.headers, &site.zone.session_cookies),
         has_body: unannounced_body || has_body(head),
         upgrade: head.version == Version::HTTP_11 && head.headers.contains_key(UPGRADE),
-        settings: site.zone.cache_rules.no_settings(),
+        settings: site.zone.rules.cache_rules.no_settings(),
         decision: RequestDecision::Lookup,
         site: site.clone(),
         client,
@@ -67,7 +67,7 @@ pub(super) fn receive(session: &mut Session, exchange: &mut Exchange) -> Result<
         authority,
         version: head.version,
     };
-    request.settings = site.zone.cache_rules.evaluate(&request.view(head));
+    request.settings = site.zone.rules.cache_rules.evaluate(&request.view(head));
     request.decision = eligibility(&request.view(head), &request.settings);
     if request.decision == RequestDecision::Lookup
         || post_may_fill(&request.view(head), &request.settings)

@@ -99,7 +99,7 @@ pub(super) fn write(
 
 fn deciding_rule<'r>(request: &'r SiteRequest, exchange: &Exchange) -> Option<&'r CacheRule> {
     let id = request.deciding_rule(exchange.status.as_ref())?;
-    request.site.zone.cache_rules.rules.get(id)
+    request.site.zone.rules.cache_rules.rules.get(id)
 }
 
 fn client(session: &Session, request: Option<&SiteRequest>) -> String {

@@ -150,6 +150,7 @@ fn zone_of<'z>(
 pub fn url_keys(url: &UrlTarget, zone: &Zone) -> BTreeSet<Box<[u8]>> {
     let default = KeySettings::default();
     let of_rules = zone
+        .rules
         .cache_rules
         .rules
         .rules()

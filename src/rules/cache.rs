@@ -106,7 +106,8 @@ fn safe_defaults(max_object_size: u64) -> CacheSettings {
 }
 
 impl CachePatch {
-    fn apply(&self, id: RuleId, settings: &mut CacheSettings) {
+    /// Sets what the rule `id` sets.
+    pub(super) fn apply(&self, id: RuleId, settings: &mut CacheSettings) {
         set(&mut settings.eligibility, self.eligibility, id);
         set(&mut settings.authorization, self.authorization, id);
         set(&mut settings.session_cookie, self.session_cookie, id);

@@ -3,10 +3,13 @@
 mod cache;
 pub mod expression;
 mod list;
+pub mod phase;
+mod plan;
 mod rule;
 mod value;
 
 pub use cache::{CachePatch, CacheRule, CacheRuleset};
 pub use list::Lists;
+pub use plan::{Circumstances, EdgeAnswer, Plan, Planned, plan, rewritten, target_text};
 pub use rule::{Rule, RuleSource, Ruleset};
 pub use value::Value;

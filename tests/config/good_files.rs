@@ -41,7 +41,7 @@ fn settings(config: &Config, path: &str) -> CacheSettings {
 }
 
 fn settings_for(config: &Config, path: &str, session_cookie: bool) -> CacheSettings {
-    config.zones[0].cache_rules.evaluate(&RequestView {
+    config.zones[0].rules.cache_rules.evaluate(&RequestView {
         method: &Method::GET,
         scheme: Scheme::Http,
         host: "shop.test",
@@ -95,7 +95,7 @@ fn what_is_not_written_has_its_default() {
     assert_eq!((zone.name.as_str(), zone.pool.as_str()), ("shop", "app"));
     assert_eq!(zone.hosts, [HostPattern::Any]);
     assert!(!zone.merge_slashes);
-    assert!(zone.cache_rules.rules.rules().is_empty());
+    assert!(zone.rules.cache_rules.rules.rules().is_empty());
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_doubled_dollar_is_a_literal_one() {
     let config = good(&site(
         "cache_rules = [{ expression = 'http.host eq \"$${A}\"', cache = \"bypass\" }]",
     ));
-    let rules = &config.zones[0].cache_rules;
+    let rules = &config.zones[0].rules.cache_rules;
     assert_eq!(
         rules.rules.rules()[0].expression.source(),
         "http.host eq \"${A}\""
@@ -207,7 +207,7 @@ fn one_string_stands_for_a_list_of_one() {
         config.zones[0].hosts,
         [HostPattern::Exact("shop.test".to_owned())]
     );
-    assert!(!config.zones[0].cache_rules.rules.rules().is_empty());
+    assert!(!config.zones[0].rules.cache_rules.rules.rules().is_empty());
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn own_rules_come_after_the_presets() {
          expression = 'http.request.uri.path eq \"/api/status\"'\n\
          cache = \"eligible\"",
     ));
-    let rules = &config.zones[0].cache_rules;
+    let rules = &config.zones[0].rules.cache_rules;
     let deciding = |path| {
         let eligibility = settings(&config, path).eligibility;
         let rule = eligibility.rule.and_then(|id| rules.rules.get(id));

@@ -147,7 +147,7 @@ fn settings(config: &Config) -> String {
         key,
         vary,
         pass_cache_tags,
-    } = config.zones[0].cache_rules.evaluate(&RequestView {
+    } = config.zones[0].rules.cache_rules.evaluate(&RequestView {
         method: &Method::GET,
         scheme: Scheme::Http,
         host: "site.test",
