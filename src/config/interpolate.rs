@@ -29,11 +29,20 @@ pub(super) fn interpolate<'t>(text: &'t str, env: &Env<'_>) -> Result<Cow<'t, st
         let (reference, tail) = after
             .split_once('}')
             .ok_or_else(|| "has a `${` without its `}`".to_owned())?;
-        out.push_str(&lookup(reference, env)?);
+        if is_capture(reference) {
+            // `${1}` of a replacement is for the expression.
+            out.push_str(&format!("${{{reference}}}"));
+        } else {
+            out.push_str(&lookup(reference, env)?);
+        }
         rest = tail;
     }
     out.push_str(rest);
     Ok(Cow::Owned(out))
+}
+
+fn is_capture(reference: &str) -> bool {
+    !reference.is_empty() && reference.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn lookup(reference: &str, env: &Env<'_>) -> Result<String, String> {

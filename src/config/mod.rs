@@ -3,12 +3,14 @@
 //! Reading is pure: text and environment in, a [`Config`] or all its faults out. Files are read at
 //! the edges, so that a reload and a test take the same way.
 
+mod cache_rule;
 pub mod diagnostics;
 mod file;
 mod interpolate;
 mod key;
 mod listen;
 mod outside;
+mod phase;
 mod pool;
 mod presets;
 mod purge;
@@ -49,7 +51,7 @@ pub fn parse(name: &str, source: &str, env: &Env<'_>) -> Result<Config, Diagnost
 /// # Errors
 /// Every fault of the file at once.
 pub fn parse_with(name: &str, source: &str, outside: Outside<'_>) -> Result<Config, Diagnostics> {
-    let (file, faults) = file::read(source, outside);
+    let (file, faults) = file::read(name, source, outside);
     resolve::resolve(name, source, file, faults)
 }
 

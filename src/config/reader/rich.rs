@@ -1,10 +1,12 @@
 //! Values that are more than what TOML has: the text of a file, a moment.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{Located, Section};
+use super::{Located, Section, StringOrSection};
 
 /// A file that the configuration names.
 pub(in crate::config) struct NamedFile {
@@ -13,7 +15,7 @@ pub(in crate::config) struct NamedFile {
     pub(in crate::config) text: String,
 }
 
-impl Section<'_> {
+impl<'a> Section<'a> {
     /// The text of the file that `key` names.
     pub(in crate::config) fn file(&self, key: &'static str) -> Option<Located<NamedFile>> {
         let name = self.string(key)?;
@@ -57,5 +59,32 @@ impl Section<'_> {
         let help = format!("write for example `{key} = 2030-01-31T12:00:00Z`");
         self.reader.fault(span, message, Some(help));
         None
+    }
+
+    /// Every entry of a table whose keys are the user's: strings and tables.
+    pub(in crate::config) fn entries(&self) -> Vec<(Located<String>, StringOrSection<'a>)> {
+        let read = |(name, value): (Located<String>, &'a Spanned<DeValue<'a>>)| {
+            let value = if value.get_ref().is_table() {
+                let section = self.table_value(name.value.clone(), &name.value, value)?;
+                StringOrSection::Section(section)
+            } else {
+                let text = self.string_value(&name.value, value, "a string or a table")?;
+                StringOrSection::String(text)
+            };
+            Some((name, value))
+        };
+        self.user_entries().filter_map(read).collect()
+    }
+
+    /// Every entry of a table of whole numbers whose keys are the user's.
+    pub(in crate::config) fn integer_entries(
+        &self,
+        bounds: RangeInclusive<u64>,
+    ) -> Vec<(Located<String>, Located<u64>)> {
+        let read = |(name, value): (Located<String>, &'a Spanned<DeValue<'a>>)| {
+            let number = self.integer_value(&name.value, value, bounds.clone())?;
+            Some((name, number))
+        };
+        self.user_entries().filter_map(read).collect()
     }
 }
