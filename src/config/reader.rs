@@ -3,6 +3,7 @@
 //! A [`Section`] remembers which keys it was asked for; [`Section::finish`] then refuses the rest,
 //! with the nearest known key as a suggestion. Nothing here knows what the keys mean.
 
+mod entries;
 mod shape;
 
 use std::cell::RefCell;
@@ -15,6 +16,8 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostics::{Diagnostic, did_you_mean};
 use super::interpolate::{Env, interpolate};
 use super::units::{parse_duration, parse_size};
+
+pub(super) use entries::Entry;
 
 /// A value with its place in the source.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -133,7 +133,16 @@ fn resolve_zone(
             help: None,
         });
     }
+    let pool = zone.pool.as_ref().map(|pool| pool.value.as_str());
+    let pool = file
+        .pools
+        .iter()
+        .find(|known| Some(known.name.as_str()) == pool);
     Arc::new(Zone {
+        origin_hosts: pool
+            .and_then(|pool| pool.host_header.clone())
+            .into_iter()
+            .collect(),
         name: zone.name.value.clone(),
         hosts: zone.hosts.iter().map(|host| host.value.clone()).collect(),
         pool: zone
