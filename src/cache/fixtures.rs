@@ -6,10 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue, Method, Version};
 
-use super::settings::{
-    BrowserTtl, CacheSettings, CredentialPolicy, EdgeTtl, EdgeTtlMode, Eligibility,
-    RequestCacheControl, RuleId, Setting, StaleWindows, StatusTtl, TtlValue,
-};
+use super::settings::{CacheSettings, EdgeTtl, EdgeTtlMode, RuleId, Setting, StatusTtl, TtlValue};
 use crate::request::{RequestView, Scheme};
 
 pub(crate) fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
@@ -58,21 +55,8 @@ pub(crate) fn by_rule<T>(value: T) -> Setting<T> {
 
 pub(crate) fn settings() -> CacheSettings {
     CacheSettings {
-        eligibility: Setting::default_value(Eligibility::Eligible),
-        authorization: Setting::default_value(CredentialPolicy::Bypass),
-        session_cookie: Setting::default_value(CredentialPolicy::Bypass),
-        edge_ttl: Setting::default_value(Arc::new(ttl(EdgeTtlMode::RespectOrigin, None, &[]))),
-        browser_ttl: Setting::default_value(BrowserTtl::RespectOrigin),
-        serve_stale: Setting::default_value(StaleWindows::default()),
-        strip_set_cookie: Setting::default_value(false),
-        store_set_cookie: Setting::default_value(false),
         max_object_size: Setting::default_value(1000),
-        request_cache_control: Setting::default_value(RequestCacheControl::Ignore),
-        cache_client_errors: Setting::default_value(false),
-        cache_post: Setting::default_value(false),
-        key: Setting::default_value(Arc::default()),
-        vary: Setting::default_value(Arc::default()),
-        pass_cache_tags: Setting::default_value(false),
+        ..CacheSettings::default()
     }
 }
 

@@ -155,7 +155,7 @@ impl CacheStatus {
                 | BypassReason::Body => XCache::Dynamic,
             },
             Outcome::Forwarded(forwarded) => match (forwarded.storing, forwarded.reason) {
-                (Storing::NotStored(_), _) => XCache::Bypass,
+                (Storing::NotStored(reason), _) if !reason.is_rarity() => XCache::Bypass,
                 (Storing::Freshened, _) => XCache::Revalidated,
                 (_, ForwardReason::Stale) => XCache::Expired,
                 _ => XCache::Miss,
@@ -337,6 +337,16 @@ mod tests {
                 ),
                 "fwd=uri-miss; fwd-status=404; detail=rule-no-store:rule-3",
                 "BYPASS",
+            ),
+            (
+                forwarded(
+                    UriMiss,
+                    200,
+                    NotStored(NoStoreReason::MinUses(Some(RuleId(3)))),
+                    None,
+                ),
+                "fwd=uri-miss; fwd-status=200; detail=min-uses:rule-3",
+                "MISS",
             ),
             (
                 forwarded(Stale, 304, Freshened, Some(60)),

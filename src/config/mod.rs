@@ -20,6 +20,7 @@ mod rule;
 mod secret;
 mod ttl;
 mod units;
+mod vary;
 mod zone;
 
 use std::net::SocketAddr;
@@ -335,6 +336,9 @@ pub struct Zone {
     pub hosts: Vec<HostPattern>,
     /// Name of its pool.
     pub pool: String,
+    /// Hosts that the origin may be asked with in place of the client's, as they are written: under
+    /// these, rules that say so store what clients ask for under any host of the zone.
+    pub origin_hosts: Vec<String>,
     /// Whether `//` in a path is one slash.
     pub merge_slashes: bool,
     /// Cookie names that mark a session.

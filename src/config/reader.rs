@@ -3,6 +3,7 @@
 //! A [`Section`] remembers which keys it was asked for; [`Section::finish`] then refuses the rest,
 //! with the nearest known key as a suggestion. Nothing here knows what the keys mean.
 
+mod entries;
 mod rich;
 mod shape;
 
@@ -18,6 +19,8 @@ use super::diagnostics::{Diagnostic, did_you_mean};
 use super::interpolate::interpolate;
 use super::outside::Outside;
 use super::units::{parse_duration, parse_size};
+
+pub(super) use entries::Entry;
 
 /// A value with its place in the source.
 #[derive(Clone, Debug, PartialEq, Eq)]

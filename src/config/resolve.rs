@@ -136,6 +136,7 @@ fn resolve_zone(
         });
     }
     Arc::new(Zone {
+        origin_hosts: origin_hosts(zone, &phases, pools),
         name: zone.name.value.clone(),
         hosts: zone.hosts.iter().map(|host| host.value.clone()).collect(),
         pool: zone
@@ -148,6 +149,21 @@ fn resolve_zone(
             .unwrap_or_else(|_| SessionCookies::frameworks()),
         rules: into_phases(phases, zone.development_mode_until, largest),
     })
+}
+
+/// The hosts that origins of the zone may be asked with, beside the clients' own.
+fn origin_hosts(zone: &ZoneFile, phases: &PhasesFile, pools: &[Pool]) -> Vec<String> {
+    let patches = phases.origin_rules.iter().map(|rule| &rule.action);
+    let own = zone.pool.iter().map(|pool| pool.value.as_str());
+    let names = own.chain(patches.clone().filter_map(|patch| patch.pool.as_deref()));
+    let of_pools = names
+        .filter_map(|name| pools.iter().find(|pool| pool.name == name))
+        .filter_map(|pool| pool.host_header.as_deref());
+    let of_rules = patches.filter_map(|patch| patch.host_header.as_deref());
+    let mut hosts: Vec<String> = of_pools.chain(of_rules).map(str::to_owned).collect();
+    hosts.sort();
+    hosts.dedup();
+    hosts
 }
 
 fn into_phases(file: PhasesFile, development_mode_until: Option<i64>, largest: u64) -> Phases {

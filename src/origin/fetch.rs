@@ -28,6 +28,15 @@ pub struct Fetcher {
     connector: Connector,
 }
 
+/// How long a fetch may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// When it began; the pool's `total` counts from here.
+    pub started: Instant,
+    /// Longest time from a request sent to its answer's head.
+    pub first_byte: Duration,
+}
+
 /// How the attempts went, for the log.
 #[derive(Clone, Debug, Default)]
 pub struct FetchReport {
@@ -152,7 +161,7 @@ impl Fetcher {
         &self,
         pool: &Arc<OriginPool>,
         request: &RequestHeader,
-        started: Instant,
+        deadlines: Deadlines,
         report: &mut FetchReport,
         observer: &mut impl Observer,
     ) -> Result<Answer, FetchFailure> {
@@ -166,7 +175,7 @@ impl Fetcher {
             report.replica = Some(replica.address);
             report.attempts += 1;
             let attempt = self
-                .attempt(pool, &replica, request, started, report, observer)
+                .attempt(pool, &replica, request, deadlines, report, observer)
                 .await;
             match attempt {
                 Ok((head, requested, session, peer)) => {
@@ -179,7 +188,7 @@ impl Fetcher {
                         body: AnswerBody {
                             session: Some(session),
                             peer,
-                            deadline: started + pool.config.timeouts.total,
+                            deadline: deadlines.started + pool.config.timeouts.total,
                             _permit: permit,
                         },
                     });
@@ -205,7 +214,7 @@ impl Fetcher {
         pool: &OriginPool,
         replica: &Replica,
         request: &RequestHeader,
-        started: Instant,
+        deadlines: Deadlines,
         report: &mut FetchReport,
         observer: &mut impl Observer,
     ) -> Result<(ResponseHeader, SystemTime, HttpSession, HttpPeer), FetchFailure> {
@@ -221,12 +230,14 @@ impl Fetcher {
         let connected = clock::instant();
         report.connected_after = Some(connected.saturating_duration_since(began));
         let timeouts = &pool.config.timeouts;
-        session.set_read_timeout(Some(timeouts.between_bytes));
+        // A rule may give the head more time than any pause within the body.
+        let first_byte = deadlines.first_byte;
+        session.set_read_timeout(Some(timeouts.between_bytes.max(first_byte)));
         session.set_write_timeout(Some(timeouts.between_bytes));
         replica.count_request();
         observer.asked();
         let requested = clock::now();
-        let deadline = (connected + timeouts.first_byte).min(started + timeouts.total);
+        let deadline = (connected + first_byte).min(deadlines.started + timeouts.total);
         let exchange = timeout_at(
             Deadline::from_std(deadline),
             ask(&mut session, request, observer),
@@ -242,6 +253,7 @@ impl Fetcher {
                 return Err(FetchFailure::Timeout);
             }
         };
+        session.set_read_timeout(Some(timeouts.between_bytes));
         report.first_byte_after = Some(clock::instant().saturating_duration_since(connected));
         Ok((head, requested, session, peer))
     }

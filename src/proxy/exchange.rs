@@ -8,8 +8,8 @@ use http::{HeaderValue, StatusCode, Version};
 use pingora_http::RequestHeader;
 
 use super::passing::Posted;
-use crate::cache::eligibility::RequestDecision;
-use crate::cache::key::short_hash;
+use crate::cache::eligibility::{RequestDecision, post_may_fill};
+use crate::cache::key::{keyed_host, short_hash};
 use crate::cache::reuse::{ForwardReason, StoredTimes};
 use crate::cache::settings::{CacheSettings, RuleId};
 use crate::cache::status::CacheStatus;
@@ -147,6 +147,29 @@ impl SiteRequest {
             has_body: self.has_body,
             facts: crate::request::Facts::default(),
         }
+    }
+
+    /// The host that the origin is asked with, as Host has it.
+    pub(super) fn resolved_host(&self) -> &str {
+        let host = self.site.pool.config.host_header.as_deref();
+        host.unwrap_or_else(|| self.authority.as_str())
+    }
+
+    /// The host that is part of the key. The origin of a shared response learns of no other.
+    pub(super) fn keyed_host(&self) -> &str {
+        let key = &self.settings.key.value;
+        keyed_host(key, self.authority.as_str(), self.resolved_host())
+    }
+
+    /// Whether the answer to this request, whose fields `head` has, may become others' as well.
+    pub(super) fn is_shared(&self, head: &RequestHeader) -> bool {
+        self.decision == RequestDecision::Lookup || post_may_fill(&self.view(head), &self.settings)
+    }
+
+    /// How long the origin has from the request sent to the response's head.
+    pub(super) fn first_byte(&self) -> Duration {
+        let timeouts = &self.site.pool.config.timeouts;
+        self.settings.read_timeout.value.or(timeouts.first_byte)
     }
 
     /// The rule that decided about this request: why it went past the cache or was not stored, else

@@ -92,7 +92,12 @@ impl ProxyHttp for Gateway {
         if exchange.origin.attempts == 0 {
             pool.retries.earn();
         }
-        let peer = pool.peer(&replica, upgrade);
+        let mut peer = pool.peer(&replica, upgrade);
+        if let Some(request) = &exchange.request {
+            // Pingora has one timer for the head and for pauses within the body.
+            let read = &mut peer.options.read_timeout;
+            *read = read.map(|pause| pause.max(request.first_byte()));
+        }
         exchange.origin.begin_attempt(replica, clock::instant());
         Ok(Box::new(peer))
     }
@@ -124,14 +129,13 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         let now = clock::instant();
         exchange.origin.connected(now);
-        let timeouts = exchange
-            .pool()
-            .map(|pool| pool.config.timeouts.clone())
-            .unwrap_or_default();
-        deadline::arm(
-            socket,
-            (now + timeouts.first_byte).min(exchange.started + timeouts.total),
-        );
+        if let Some(request) = &exchange.request {
+            let total = request.site.pool.config.timeouts.total;
+            deadline::arm(
+                socket,
+                (now + request.first_byte()).min(exchange.started + total),
+            );
+        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::journal::Subject;
 use super::request::{PurgeRequest, PurgeTarget, UrlTarget};
-use crate::cache::key::CacheKey;
+use crate::cache::key::{CacheKey, keyed_host};
 use crate::cache::query::keyed_query;
 use crate::cache::settings::KeySettings;
 use crate::config::Zone;
@@ -83,7 +83,8 @@ impl Scope {
 /// What `request` reaches when it is made to the zone named `zone`, or to all of `zones`.
 ///
 /// A URL stands for every key under which any rule of its zone could have stored it, and for both
-/// schemes: what terminates TLS in front of Seawall is not who writes the URL.
+/// schemes: what terminates TLS in front of Seawall is not who writes the URL. A host stands as well
+/// for what its zone stores under the host that the origin is asked with.
 ///
 /// # Errors
 /// Names that nothing answers to; nothing of it may be carried out then.
@@ -97,12 +98,13 @@ pub fn scopes(
     }
     let mut found = Vec::new();
     for target in &request.targets {
-        let mut push = |target| {
+        let mut push_in = |zone: Option<&str>, target| {
             found.push(Scope {
                 zone: zone.map(Box::from),
                 target,
             });
         };
+        let mut push = |target| push_in(zone, target);
         match target {
             PurgeTarget::Url(url) => {
                 let of = zone_of(url.authority.host(), zone, zones)?;
@@ -113,14 +115,21 @@ pub fn scopes(
             PurgeTarget::Tag(tag) => push(Target::Tag(tag.clone())),
             PurgeTarget::Prefix { host, path } => {
                 let of = zone_of(host, zone, zones)?;
-                push(Target::Prefix {
-                    host: host.as_str().into(),
+                let prefix = |host: &str| Target::Prefix {
+                    host: host.into(),
                     path: path_in(of, path).into(),
-                });
+                };
+                push(prefix(host));
+                for host in &of.origin_hosts {
+                    push_in(Some(&of.name), prefix(host));
+                }
             }
             PurgeTarget::Host(host) => {
-                zone_of(host, zone, zones)?;
+                let of = zone_of(host, zone, zones)?;
                 push(Target::Host(host.as_str().into()));
+                for host in &of.origin_hosts {
+                    push_in(Some(&of.name), Target::Host(host.as_str().into()));
+                }
             }
             PurgeTarget::Everything => push(Target::Everything),
         }
@@ -160,15 +169,22 @@ pub fn url_keys(url: &UrlTarget, zone: &Zone) -> BTreeSet<Box<[u8]>> {
     let mut found = BTreeSet::new();
     for settings in of_rules.chain([&default]) {
         let query = keyed_query(url.query.as_deref(), settings);
-        for scheme in [Scheme::Http, Scheme::Https] {
-            let key = CacheKey {
-                zone: &zone.name,
-                scheme,
-                host: url.authority.as_str(),
-                path: &path,
-                query: query.as_deref(),
-            };
-            found.insert(key.encode().into_boxed_slice());
+        let sent = url.authority.as_str();
+        let hosts = zone
+            .origin_hosts
+            .iter()
+            .map(|resolved| keyed_host(settings, sent, resolved));
+        for host in hosts.chain([sent]) {
+            for scheme in [Scheme::Http, Scheme::Https] {
+                let key = CacheKey {
+                    zone: &zone.name,
+                    scheme,
+                    host,
+                    path: &path,
+                    query: query.as_deref(),
+                };
+                found.insert(key.encode().into_boxed_slice());
+            }
         }
     }
     found
@@ -241,6 +257,34 @@ mod tests {
             let json = format!(r#"{{"prefixes": ["{written}"]}}"#);
             assert_eq!(resolve(&json, None).unwrap()[0].target, expected);
         }
+    }
+
+    #[test]
+    fn what_is_stored_under_the_origins_host_is_reached_by_the_zones_hosts() {
+        let source = "listen = \"[::]:1\"\n\
+            [pools.app]\nservers = \"http://127.0.0.1:2\"\nhost_header = \"app.internal\"\n\
+            [zones.shop]\nhosts = [\"shop.test\"]\npool = \"app\"\n\
+            [[zones.shop.cache_rules]]\nexpression = 'true'\nkey = { host = \"resolved\" }\n";
+        let config = crate::config::parse("test.toml", source, &|_| None).unwrap();
+        let targets = |json: &str| -> Vec<Scope> {
+            scopes(&parse_json(json.as_bytes()).unwrap(), None, &config.zones).unwrap()
+        };
+        let urls = targets(r#"{"files": ["https://shop.test/a"]}"#);
+        for host in ["shop.test", "app.internal"] {
+            let key = key("shop", Scheme::Https, host, "/a", None);
+            assert!(urls.iter().any(|scope| scope.target == key), "{host}");
+        }
+        let of_origin = |target| Scope {
+            zone: Some("shop".into()),
+            target,
+        };
+        let host = of_origin(Target::Host("app.internal".into()));
+        assert!(targets(r#"{"hosts": ["shop.test"]}"#).contains(&host));
+        let prefix = of_origin(Target::Prefix {
+            host: "app.internal".into(),
+            path: "/a".into(),
+        });
+        assert!(targets(r#"{"prefixes": ["shop.test/a"]}"#).contains(&prefix));
     }
 
     #[test]

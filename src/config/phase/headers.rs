@@ -98,7 +98,7 @@ fn read_operations(
         let Some(table) = rule.section_or(key, &help) else {
             continue;
         };
-        for (name, value) in table.entries() {
+        for (name, value) in table.texts_or_tables() {
             let parsed = field_name(rule, &name.value, name.span, refused);
             let value = match value {
                 StringOrSection::String(text) => field_value(rule, text.value, text.span),

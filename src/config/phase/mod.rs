@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::reader::{Located, Section};
+use super::cache_rule::read_tags;
+use super::reader::Section;
 use super::rule::{Context, RuleFile, RuleKind, read_rules, read_value};
 use crate::rules::phase::{
     BulkItem, DirectiveEdit, HeaderTransform, OriginPatch, PageRule, Redirect, ResponsePatch,
@@ -210,7 +211,8 @@ fn read_cache_response_rules(
             ("add_tags", TagEdit::Add),
             ("remove_tags", TagEdit::Remove),
         ] {
-            tags.extend(read_tags(rule, key).map(edit));
+            let named = read_tags(rule, key);
+            tags.extend(named.map(|tags| edit(tags.iter().map(ToString::to_string).collect())));
         }
         Some(ResponsePatch {
             strip_set_cookie: rule.boolean("strip_set_cookie").map(|strip| strip.value),
@@ -220,22 +222,6 @@ fn read_cache_response_rules(
             cache_control: read_cache_control(rule),
         })
     })
-}
-
-/// Tags in the form in which they are compared.
-fn read_tags(rule: &Section<'_>, key: &'static str) -> Option<Vec<String>> {
-    let mut tags = Vec::new();
-    for Located { value, span } in rule.strings(key)? {
-        match crate::fields::tags::normalised(value.as_bytes()) {
-            Some(tag) if !tag.contains(',') => tags.push(tag.into()),
-            _ => {
-                let message = format!("\"{value}\" is no tag");
-                let help = "tags are of printable ASCII characters, without commas".to_owned();
-                rule.reader.fault(span, message, Some(help));
-            }
-        }
-    }
-    Some(tags)
 }
 
 const FLAGS: &[&str] = &[

@@ -62,7 +62,7 @@ impl<'a> Section<'a> {
     }
 
     /// Every entry of a table whose keys are the user's: strings and tables.
-    pub(in crate::config) fn entries(&self) -> Vec<(Located<String>, StringOrSection<'a>)> {
+    pub(in crate::config) fn texts_or_tables(&self) -> Vec<(Located<String>, StringOrSection<'a>)> {
         let read = |(name, value): (Located<String>, &'a Spanned<DeValue<'a>>)| {
             let value = if value.get_ref().is_table() {
                 let section = self.table_value(name.value.clone(), &name.value, value)?;

@@ -20,7 +20,7 @@ pub use response::{DirectiveEdit, ResponseEdits, ResponsePatch, TagEdit};
 pub use rewrite::Rewrite;
 pub use split::{Split, SplitBy, SplitKey, Variant, cookie_name};
 
-use super::{CacheRuleset, Rule, RuleSource, Ruleset};
+use super::{CachePatch, CacheRuleset, Rule, RuleSource, Ruleset};
 use crate::cache::settings::RuleId;
 
 /// All rules of a zone.
@@ -84,15 +84,7 @@ impl Phases {
                 HeaderTransform::describe,
             ),
             Phase::OriginRules => described(self.origin_rules.get(id)?, OriginPatch::describe),
-            Phase::CacheRules => {
-                let rule = self.cache_rules.rules.get(id)?;
-                Some(Described {
-                    name: &rule.name,
-                    source: &rule.source,
-                    expression: rule.expression.source(),
-                    sets: Vec::new(),
-                })
-            }
+            Phase::CacheRules => described(self.cache_rules.rules.get(id)?, CachePatch::describe),
             Phase::CacheResponseRules => {
                 described(self.cache_response_rules.get(id)?, ResponsePatch::describe)
             }
