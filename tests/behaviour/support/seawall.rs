@@ -17,6 +17,7 @@ use super::{Origin, eventually};
 pub struct Setup {
     servers: Vec<String>,
     listen: Option<String>,
+    top: String,
     sections: String,
     pool: String,
     hosts: Option<String>,
@@ -68,6 +69,13 @@ impl Setup {
     /// What to listen on instead of a cleartext address; `ADDRESS`, `PORT` and `DIR` are filled in.
     pub fn listen(mut self, listen: &str) -> Self {
         self.listen = Some(listen.to_owned());
+        self
+    }
+
+    /// Keys that belong to no section.
+    pub fn top(mut self, toml: &str) -> Self {
+        self.top += toml;
+        self.top += "\n";
         self
     }
 
@@ -142,11 +150,13 @@ impl Setup {
         let hosts = self.hosts.as_deref().unwrap_or("[\"*\"]");
         let toml = format!(
             "listen = [{listen}]\n\
+             {}\n\
              [admin]\nlisten = \"{admin}\"\n\
              [server]\nthreads = 2\nupgrade_socket = \"DIR/upgrade.sock\"\ndrain_timeout = \"5s\"\n\
              {}\n\
              [pools.app]\nservers = [{}]\n{}\n\
              [zones.site]\nhosts = {hosts}\npool = \"app\"\n{}",
+            self.top,
             self.sections,
             self.servers.join(", "),
             self.pool,
