@@ -1,6 +1,6 @@
 //! Keys: equal bytes exactly for equal canonical tuples.
 
-use super::super::fixtures::{get, map};
+use super::super::fixtures::get;
 use super::*;
 use http::HeaderMap;
 use proptest::prelude::*;
