@@ -28,6 +28,7 @@ mod support;
 
 mod access_log;
 mod background;
+mod cache_rules;
 mod cache_status;
 mod client_limits;
 mod cloaking;

@@ -128,7 +128,7 @@ impl Setup {
         }
         // Another process may take a port between choosing and listening.
         for _ in 0..5 {
-            let (address, admin) = (free_address(), free_address());
+            let [address, admin] = free_addresses();
             let config = self.toml(address, admin, &directory);
             std::fs::write(directory.path().join("seawall.toml"), config).unwrap();
             let mut seawall =
@@ -369,9 +369,12 @@ impl Drop for Seawall {
     }
 }
 
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+/// Both are held until both are known, so that they differ.
+fn free_addresses() -> [SocketAddr; 2] {
+    let listeners = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners
+        .each_ref()
+        .map(|listener| listener.local_addr().unwrap())
 }
 
 fn collect(output: impl Read + Send + 'static) -> Lines {
