@@ -8,6 +8,7 @@ use toml::de::DeTable;
 
 use super::diagnostics::Diagnostic;
 use super::listen::{read_admin, read_listeners};
+use super::lists::read_lists;
 use super::outside::{Outside, no_files};
 use super::pool::read_pool;
 use super::purge::{Purge, read_purge};
@@ -73,7 +74,7 @@ fn syntax_fault(error: &toml::de::Error) -> Diagnostic {
 }
 
 fn read_document(root: Section<'_>, source: &str) -> ConfigFile {
-    let lists = Lists::default();
+    let lists = read_lists(&root);
     let from = RuleFile {
         source,
         preset: None,

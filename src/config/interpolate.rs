@@ -1,7 +1,8 @@
 //! `${NAME}` and `${NAME:-default}` inside configuration strings.
 //!
 //! Values are put in after the file is parsed, string by string, so that what the environment
-//! holds can never change the file's structure. `$${` writes a literal `${`.
+//! holds can never change the file's structure. `$${` writes a literal `${`, and `${1}` stays as it
+//! is: no variable is called so, and in expressions it stands for a group of a pattern.
 
 use std::borrow::Cow;
 
@@ -29,7 +30,11 @@ pub(super) fn interpolate<'t>(text: &'t str, env: &Env<'_>) -> Result<Cow<'t, st
         let (reference, tail) = after
             .split_once('}')
             .ok_or_else(|| "has a `${` without its `}`".to_owned())?;
-        out.push_str(&lookup(reference, env)?);
+        if !reference.is_empty() && reference.bytes().all(|byte| byte.is_ascii_digit()) {
+            out.extend(["${", reference, "}"]);
+        } else {
+            out.push_str(&lookup(reference, env)?);
+        }
         rest = tail;
     }
     out.push_str(rest);
@@ -83,6 +88,7 @@ mod tests {
             ("${UNSET:-}", ""),
             ("$${PORT}", "${PORT}"),
             ("no reference $PORT", "no reference $PORT"),
+            ("/${2}/${1}/${PORT}", "/${2}/${1}/9000"),
         ] {
             assert_eq!(run(text).as_deref(), Ok(expected), "{text}");
         }

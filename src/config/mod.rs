@@ -8,6 +8,7 @@ mod file;
 mod interpolate;
 mod key;
 mod listen;
+mod lists;
 mod outside;
 mod pool;
 mod presets;

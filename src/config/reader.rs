@@ -18,7 +18,7 @@ use super::diagnostics::{Diagnostic, did_you_mean};
 use super::interpolate::interpolate;
 use super::outside::Outside;
 use super::units::{parse_duration, parse_size};
-pub(super) use rich::NamedFile;
+pub(super) use rich::{NamedFile, NamedList};
 
 /// A value with its place in the source.
 #[derive(Clone, Debug, PartialEq, Eq)]

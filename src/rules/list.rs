@@ -65,13 +65,14 @@ pub struct ListFault {
 /// More faults of one list than this are not told.
 const MOST_FAULTS: usize = 10;
 
-/// A list, prepared for lookup.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A list, prepared for lookup. The default is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct List(Items);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Items {
     /// No items, and nothing said of which kind they would be.
+    #[default]
     Nothing,
     Addresses(IpSet),
     Numbers(RangeSet<i64>),
