@@ -28,7 +28,10 @@ fn no_target_fails_on_its_seeds_or_on_what_is_made_of_them() {
     let count: u64 = setting("FUZZ_COUNT", 2000);
     let chosen = setting("FUZZ_TARGET", String::new());
     let mut failures = Vec::new();
-    for (name, _) in targets::TARGETS.iter().filter(|(name, _)| name.contains(&chosen)) {
+    for (name, _) in targets::TARGETS
+        .iter()
+        .filter(|(name, _)| name.contains(&chosen))
+    {
         let seeds = seeds(name);
         let made = (first..first + count).map(|seed| mutated(&seeds, &mut Random::new(seed)));
         let failing = seeds

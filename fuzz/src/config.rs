@@ -28,7 +28,11 @@ pub(super) fn list(data: &[u8]) {
         Err(faults) => {
             assert!(!faults.is_empty());
             let lines = source.lines().count();
-            assert!(faults.iter().all(|fault| (1..=lines).contains(&fault.place)));
+            assert!(
+                faults
+                    .iter()
+                    .all(|fault| (1..=lines).contains(&fault.place))
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `[lists]`: what expressions name as `$name`, written there or in a file of its own.
 
-use super::reader::{Located, NamedList, Section};
+use super::reader::{Located, NamedFile, NamedList, Section};
 use crate::rules::{List, ListFault, ListKind, Lists};
 
 const KINDS: &[(&str, ListKind)] = &[
@@ -34,37 +34,19 @@ fn is_name(name: &str) -> bool {
 
 fn read_list(section: Section<'_>, name: &Located<String>) -> Option<List> {
     let kind = section.word("kind", KINDS).map(|kind| kind.value);
-    let list = match (section.has("file"), section.has("items")) {
-        (true, false) => of_file(&section, kind),
-        (false, true) => {
-            let items = section.texts("items").unwrap_or_default();
-            of_items(&section, kind, &items)
-        }
-        (both, _) => {
-            let found = match both {
-                true => "both `file` and `items`",
-                false => "neither `file` nor `items`",
-            };
-            let message = format!("the list `{}` has {found}", name.value);
-            let help = "write `file = \"lists/name.txt\"` or `items = [\"…\"]`".to_owned();
-            section.reader.fault(section.span.clone(), message, Some(help));
-            None
-        }
+    let items = section.texts("items");
+    let file = section.file("file");
+    if !section.has("items") && !section.has("file") {
+        let message = format!("the list `{}` has neither `items` nor `file`", name.value);
+        let help = "write `items = [\"…\"]` or `file = \"lists/name.txt\"`".to_owned();
+        (section.reader).fault(section.span.clone(), message, Some(help));
+    }
+    let list = match file {
+        Some(file) => with_file(&section, kind, &items.unwrap_or_default(), &file),
+        None => of_items(&section, kind, &items.unwrap_or_default()),
     };
     section.finish();
     list
-}
-
-fn of_file(section: &Section<'_>, kind: Option<ListKind>) -> Option<List> {
-    let file = section.file("file")?;
-    let told = |fault: ListFault| {
-        let place = format!("\"{}\" line {}", file.value.name, fault.place);
-        let message = format!("in {place}: {}", fault.message);
-        section.reader.fault(file.span.clone(), message, fault.help);
-    };
-    List::of_lines(kind, &file.value.text)
-        .map_err(|faults| faults.into_iter().for_each(told))
-        .ok()
 }
 
 fn of_items(
@@ -74,10 +56,36 @@ fn of_items(
 ) -> Option<List> {
     let told = |fault: ListFault| {
         if let Some(item) = items.get(fault.place) {
-            section.reader.fault(item.span.clone(), fault.message, fault.help);
+            (section.reader).fault(item.span.clone(), fault.message, fault.help);
         }
     };
-    List::new(kind, items.iter().map(|item| item.value.as_str()).enumerate())
+    List::new(kind, texts(items))
         .map_err(|faults| faults.into_iter().for_each(told))
         .ok()
+}
+
+/// The items, and then those of the file, whose lines are counted on from them.
+fn with_file(
+    section: &Section<'_>,
+    kind: Option<ListKind>,
+    items: &[Located<String>],
+    file: &Located<NamedFile>,
+) -> Option<List> {
+    let before = items.len();
+    let lines = List::lines(&file.value.text).map(|(line, item)| (before + line, item));
+    let told = |fault: ListFault| match items.get(fault.place) {
+        Some(item) => (section.reader).fault(item.span.clone(), fault.message, fault.help),
+        None => {
+            let line = fault.place - before;
+            let message = format!("in \"{}\" line {line}: {}", file.value.name, fault.message);
+            (section.reader).fault(file.span.clone(), message, fault.help);
+        }
+    };
+    List::new(kind, texts(items).chain(lines))
+        .map_err(|faults| faults.into_iter().for_each(told))
+        .ok()
+}
+
+fn texts(items: &[Located<String>]) -> impl Iterator<Item = (usize, &str)> {
+    items.iter().map(|item| item.value.as_str()).enumerate()
 }

@@ -260,3 +260,149 @@ impl Iterator for Candidates {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use http::{HeaderMap, Method, Version};
+    use proptest::prelude::*;
+
+    use super::super::expression::Environment;
+    use super::*;
+    use crate::request::{Facts, Scheme};
+
+    fn compile(source: &str) -> Expression {
+        Expression::compile(source, &Environment::default())
+            .unwrap_or_else(|errors| panic!("{source}: {errors:?}"))
+    }
+
+    fn request<'r>(headers: &'r HeaderMap, host: &'r str, path: &'r str) -> RequestView<'r> {
+        RequestView {
+            method: &Method::GET,
+            scheme: Scheme::Https,
+            host,
+            path,
+            query: None,
+            version: Version::HTTP_11,
+            headers,
+            client: IpAddr::from([127, 0, 0, 1]),
+            session_cookie: false,
+            has_body: false,
+            facts: Facts::default(),
+        }
+    }
+
+    #[test]
+    fn only_what_a_request_could_match_is_tried() {
+        let expressions: Vec<_> = (0..3000)
+            .map(|number| match number % 3 {
+                0 => compile(&format!("http.host eq \"h{number}.test\"")),
+                1 => compile(&format!(
+                    "starts_with(http.request.uri.path, \"/p{number}/\")"
+                )),
+                _ => compile(&format!("http.request.uri.path.extension eq \"e{number}\"")),
+            })
+            .collect();
+        let index = Index::new(expressions.iter());
+        let headers = HeaderMap::new();
+        for (host, path, expected) in [
+            ("h3.test", "/p1/x.e5", &[1, 3, 5][..]),
+            ("h2997.test", "/P2998/x.E2999", &[2997, 2998, 2999]),
+            ("h1.test", "/p0/x.e0", &[]),
+            ("h3.test", "/p1", &[3]),
+        ] {
+            let request = request(&headers, host, path);
+            let found: Vec<_> = index.candidates(&request).collect();
+            assert_eq!(found, expected, "{host}{path}");
+        }
+    }
+
+    #[test]
+    fn what_rules_share_does_not_find_them() {
+        let one_prefix: Vec<_> = (0..100)
+            .map(|number| {
+                compile(&format!(
+                    "http.host eq \"h{number}.test\" and starts_with(http.request.uri.path, \"/api/\")"
+                ))
+            })
+            .collect();
+        let index = Index::new(one_prefix.iter());
+        let headers = HeaderMap::new();
+        let found = index.candidates(&request(&headers, "h7.test", "/api/x"));
+        assert_eq!(found.collect::<Vec<_>>(), [7]);
+    }
+
+    #[test]
+    fn nested_prefixes_are_all_found() {
+        let prefixes = [
+            "/", "/a", "/a/", "/a/b", "/a/b/c", "/a/bb", "/b", "/a-", "/a/a", "/aa",
+        ];
+        let expressions: Vec<_> = prefixes
+            .iter()
+            .map(|prefix| compile(&format!("starts_with(http.request.uri.path, \"{prefix}\")")))
+            .collect();
+        let index = Index::new(expressions.iter());
+        let headers = HeaderMap::new();
+        for path in [
+            "/", "/a", "/a/b", "/a/b/c/d", "/A/B", "/a/ba", "/c", "/a/", "/ab", "/a/c",
+        ] {
+            let request = request(&headers, "h", path);
+            let found: Vec<_> = index.candidates(&request).map(|at| prefixes[at]).collect();
+            let expected: Vec<_> = prefixes
+                .iter()
+                .copied()
+                .filter(|prefix| path.to_ascii_lowercase().starts_with(prefix))
+                .collect();
+            assert_eq!(found, expected, "{path}");
+        }
+    }
+
+    const OPERANDS: &[&str] = &[
+        r#"http.host eq "a.test""#,
+        r#"http.host in {"a.test" "b.test"}"#,
+        r#"http.request.uri.path eq "/a/b""#,
+        r#"starts_with(http.request.uri.path, "/a")"#,
+        r#"http.request.uri.path wildcard "/A/*""#,
+        r#"http.request.uri.path strict wildcard "/A/*""#,
+        r#"http.request.uri.path matches "^/a/b?""#,
+        r#"lower(http.request.uri.path) eq "/a/b""#,
+        r#"http.request.uri.path.extension in {"css" "js"}"#,
+        r#"http.request.full_uri wildcard "https://a.test/a/*""#,
+        r#"starts_with(http.request.uri, "/a/b")"#,
+        "ssl",
+        "false",
+        r#"not http.host eq "a.test""#,
+    ];
+
+    fn source() -> impl Strategy<Value = String> {
+        let operand = prop::sample::select(OPERANDS).prop_map(str::to_owned);
+        let operator = prop::sample::select(&["and", "or", "xor"][..]);
+        operand.prop_recursive(3, 8, 2, move |inner| {
+            (inner.clone(), operator.clone(), inner)
+                .prop_map(|(left, operator, right)| format!("({left} {operator} {right})"))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_rule_that_matches_is_missed(
+            sources in prop::collection::vec(source(), 9..40),
+            host in prop::sample::select(&["a.test", "b.test", "c.test"][..]),
+            path in "/[aA]?(/[bB]?)?(\\.css|\\.JS)?",
+        ) {
+            let expressions: Vec<_> = sources.iter().map(|source| compile(source)).collect();
+            let headers = HeaderMap::new();
+            let request = request(&headers, host, &path);
+            let index = Index::new(expressions.iter());
+            let found: Vec<_> = index
+                .candidates(&request)
+                .filter(|at| expressions[*at].matches(&request))
+                .collect();
+            let expected: Vec<_> = (0..expressions.len())
+                .filter(|at| expressions[*at].matches(&request))
+                .collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

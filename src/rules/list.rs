@@ -80,25 +80,27 @@ enum Items {
 }
 
 impl List {
-    /// Reads a list with one item a line. `#` begins a comment, at the start of a line or after
-    /// white space; empty lines say nothing.
+    /// Reads a list with one item a line, as [`Self::lines`] finds them.
     ///
     /// # Errors
     /// The faulty items by line, the first few of them.
     pub fn of_lines(kind: Option<ListKind>, text: &str) -> Result<Self, Vec<ListFault>> {
-        let lines = (1..).zip(text.lines()).map(|(number, line)| {
-            let comment = line
-                .match_indices('#')
-                .map(|(at, _)| at)
-                .find(|at| line.get(..*at).is_some_and(ends_with_space));
-            (
-                number,
-                line.get(..comment.unwrap_or(line.len()))
-                    .unwrap_or_default()
-                    .trim(),
-            )
-        });
-        Self::new(kind, lines.filter(|(_, item)| !item.is_empty()))
+        Self::new(kind, Self::lines(text))
+    }
+
+    /// The items of a text with one a line, each with its line from 1. `#` begins a comment, at the
+    /// start of a line or after white space; empty lines say nothing.
+    pub fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+        let item = |line: &'_ str| -> usize {
+            let begins_comment =
+                |(at, _): &(usize, &str)| line.get(..*at).is_some_and(ends_with_space);
+            let comment = line.match_indices('#').find(begins_comment);
+            comment.map_or(line.len(), |(at, _)| at)
+        };
+        (1..)
+            .zip(text.lines())
+            .map(move |(number, line)| (number, line.get(..item(line)).unwrap_or_default().trim()))
+            .filter(|(_, item)| !item.is_empty())
     }
 
     /// Reads items with their places. Without a `kind`, the first item tells it.

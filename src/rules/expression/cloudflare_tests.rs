@@ -22,13 +22,22 @@ fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
 fn request_headers() -> HeaderMap {
     map(&[
         ("accept", "application/json"),
-        ("accept-language", "fr-CH, fr;q=0.9, en;q=0.8, de;q=0.7, *;q=0.5, nl;q=0"),
+        (
+            "accept-language",
+            "fr-CH, fr;q=0.9, en;q=0.8, de;q=0.7, *;q=0.5, nl;q=0",
+        ),
         ("content-type", "application/json"),
         ("cookie", "session=8ace; theme=dark"),
-        ("user-agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5) Mobile/15E148 curl"),
+        (
+            "user-agent",
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5) Mobile/15E148 curl",
+        ),
         ("referer", "https://www.example.com/"),
         ("x-categories", "groceries,electronics,diy,auto"),
-        ("x-json", r#"{"company":"cloudflare","ids":[123,456],"deep":{"id":356}}"#),
+        (
+            "x-json",
+            r#"{"company":"cloudflare","ids":[123,456],"deep":{"id":356}}"#,
+        ),
         ("x-token", "a%2520b+c"),
     ])
 }
@@ -118,20 +127,35 @@ fn value(source: &str) -> Option<String> {
 fn expressions_select_what_the_documentation_says() {
     for (source, expected) in [
         (r#"(http.host eq "www.example.com")"#, true),
-        (r#"(http.host eq "www.example.com" and http.request.uri.path contains "/login")"#, true),
+        (
+            r#"(http.host eq "www.example.com" and http.request.uri.path contains "/login")"#,
+            true,
+        ),
         (r#"(http.host in {"example.com" "example.net"})"#, false),
         (r#"(http.request.uri.path wildcard r"/apps/*")"#, true),
-        (r#"(http.request.uri.path strict wildcard r"/apps/*")"#, false),
-        (r#"(http.request.full_uri wildcard "https://*.example.com/*/login.html*")"#, true),
+        (
+            r#"(http.request.uri.path strict wildcard r"/apps/*")"#,
+            false,
+        ),
+        (
+            r#"(http.request.full_uri wildcard "https://*.example.com/*/login.html*")"#,
+            true,
+        ),
         (r#"(http.request.full_uri wildcard r"https://www.*")"#, true),
         (r#"(http.request.full_uri wildcard "example.com/*")"#, false),
         (r#"(http.request.method eq "POST")"#, true),
         (r#"(http.request.method in {"GET" "HEAD"})"#, false),
-        (r#"(http.request.uri.path matches "^/(?i:apps)/.*\.html$")"#, true),
+        (
+            r#"(http.request.uri.path matches "^/(?i:apps)/.*\.html$")"#,
+            true,
+        ),
         (r##"(http.request.uri.path matches r#"/[aA]pps"#)"##, true),
         (r#"lower(http.request.uri.path) contains "/apps/""#, true),
         (r#"(ip.src eq 113.10.0.2)"#, true),
-        ("(ip.src in {198.51.100.1 198.51.100.3..198.51.100.7 113.10.0.0/24 2001:db8::/32})", true),
+        (
+            "(ip.src in {198.51.100.1 198.51.100.3..198.51.100.7 113.10.0.0/24 2001:db8::/32})",
+            true,
+        ),
         ("(ip.src in $office)", true),
         ("(not ip.src in $elsewhere)", true),
         ("(ip.src in $empty)", false),
@@ -140,52 +164,139 @@ fn expressions_select_what_the_documentation_says() {
         ("(ip.src.asnum in $asns) and ip.geoip.asnum eq 64500", true),
         ("(cidr(ip.src, 24, 64) eq 113.10.0.0)", true),
         ("(cidr6(ip.src, 24) eq 113.10.0.2)", true),
-        (r#"(ip.src.country in {"CN" "DE"}) and ip.geoip.country ne "US""#, true),
-        (r#"(ip.src.continent eq "EU" and ip.src.is_in_european_union)"#, true),
+        (
+            r#"(ip.src.country in {"CN" "DE"}) and ip.geoip.country ne "US""#,
+            true,
+        ),
+        (
+            r#"(ip.src.continent eq "EU" and ip.src.is_in_european_union)"#,
+            true,
+        ),
         ("(ip.src.is_in_european_union eq true)", true),
         ("(ssl eq false)", false),
         ("(ssl ne true) or not ssl == true", false),
         ("(not ssl)", false),
-        (r#"any(http.request.headers["content-type"][*] == "application/json")"#, true),
-        (r#"any(http.request.headers["x-categories"][*] contains "diy")"#, true),
-        (r#"any(lower(http.request.headers.names[*])[*] == "content-type")"#, true),
-        (r#"any(http.request.headers.values[*] contains "iPhone")"#, true),
-        (r#"not any(http.request.headers.names[*] eq "authorization")"#, true),
+        (
+            r#"any(http.request.headers["content-type"][*] == "application/json")"#,
+            true,
+        ),
+        (
+            r#"any(http.request.headers["x-categories"][*] contains "diy")"#,
+            true,
+        ),
+        (
+            r#"any(lower(http.request.headers.names[*])[*] == "content-type")"#,
+            true,
+        ),
+        (
+            r#"any(http.request.headers.values[*] contains "iPhone")"#,
+            true,
+        ),
+        (
+            r#"not any(http.request.headers.names[*] eq "authorization")"#,
+            true,
+        ),
         (r#"len(http.request.headers["x-missing"]) == 0"#, false),
         (r#"len(http.request.uri.args["filter"]) >= 0"#, true),
         (r#"not len(http.request.uri.args["nothing"]) >= 0"#, true),
-        (r#"all(len(http.request.uri.args["filter"][*])[*] in {3 4})"#, true),
+        (
+            r#"all(len(http.request.uri.args["filter"][*])[*] in {3 4})"#,
+            true,
+        ),
         (r#"http.request.uri.args["order"][0] eq "desc""#, true),
         (r#"any(http.request.uri.args.values[*] eq "Bar")"#, true),
         (r#"http.request.cookies["session"][0] eq "8ace""#, true),
-        (r#"(http.cookie contains "session=" and http.user_agent contains "curl")"#, true),
-        (r#"any(url_decode(http.request.headers["x-token"][*], "r")[*] eq "a b c")"#, true),
-        (r#"url_decode(http.request.uri.query) contains "category=Foo""#, true),
-        (r#"lookup_json_string(http.request.headers["x-json"][0], "company") == "cloudflare""#, true),
-        (r#"lookup_json_integer(http.request.headers["x-json"][0], "ids", 1) == 456"#, true),
-        (r#"lookup_json_integer(http.request.headers["x-json"][0], "deep", "id") in {300..400}"#, true),
-        (r#"lookup_json_integer(http.request.headers["x-json"][0], "nothing") == 0"#, false),
-        (r#"any(split(http.request.headers["x-categories"][0], ",", 64)[*] eq "diy")"#, true),
-        (r#"split(http.request.headers["x-categories"][0], ",", 3)[2] eq "diy,auto""#, true),
-        (r#"split(lower(http.request.headers["x-categories"][0]), ",", 64)[1] eq "electronics""#, true),
-        (r#"len(split(http.request.headers["x-categories"][0], ",", 64)) eq 4"#, true),
-        (r#"http.request.accepted_languages[0] eq "fr-ch" and http.request.accepted_languages[4] eq "*""#, true),
+        (
+            r#"(http.cookie contains "session=" and http.user_agent contains "curl")"#,
+            true,
+        ),
+        (
+            r#"any(url_decode(http.request.headers["x-token"][*], "r")[*] eq "a b c")"#,
+            true,
+        ),
+        (
+            r#"url_decode(http.request.uri.query) contains "category=Foo""#,
+            true,
+        ),
+        (
+            r#"lookup_json_string(http.request.headers["x-json"][0], "company") == "cloudflare""#,
+            true,
+        ),
+        (
+            r#"lookup_json_integer(http.request.headers["x-json"][0], "ids", 1) == 456"#,
+            true,
+        ),
+        (
+            r#"lookup_json_integer(http.request.headers["x-json"][0], "deep", "id") in {300..400}"#,
+            true,
+        ),
+        (
+            r#"lookup_json_integer(http.request.headers["x-json"][0], "nothing") == 0"#,
+            false,
+        ),
+        (
+            r#"any(split(http.request.headers["x-categories"][0], ",", 64)[*] eq "diy")"#,
+            true,
+        ),
+        (
+            r#"split(http.request.headers["x-categories"][0], ",", 3)[2] eq "diy,auto""#,
+            true,
+        ),
+        (
+            r#"split(lower(http.request.headers["x-categories"][0]), ",", 64)[1] eq "electronics""#,
+            true,
+        ),
+        (
+            r#"len(split(http.request.headers["x-categories"][0], ",", 64)) eq 4"#,
+            true,
+        ),
+        (
+            r#"http.request.accepted_languages[0] eq "fr-ch" and http.request.accepted_languages[4] eq "*""#,
+            true,
+        ),
         (r#"any(http.request.accepted_languages[*] eq "nl")"#, false),
         (r#"substring(http.request.uri.path, 0, 5) eq "/Apps""#, true),
         (r#"substring(http.request.uri.path, -5) eq ".html""#, true),
-        (r#"remove_bytes(http.host, "\x2e\x77") eq "examplecom""#, true),
+        (
+            r#"remove_bytes(http.host, "\x2e\x77") eq "examplecom""#,
+            true,
+        ),
         (r#"regex_replace("/a/a", "/a", "/b") == "/b/a""#, true),
-        ("(http.request.body.size ge 2048 and http.request.timestamp.sec gt 1699999999)", true),
-        (r#"(raw.http.request.uri.path eq "/before" and raw.http.request.uri.query eq "x=1")"#, true),
+        (
+            "(http.request.body.size ge 2048 and http.request.timestamp.sec gt 1699999999)",
+            true,
+        ),
+        (
+            r#"(raw.http.request.uri.path eq "/before" and raw.http.request.uri.query eq "x=1")"#,
+            true,
+        ),
         (r#"raw.http.request.uri eq "/before?x=1""#, true),
-        (r#"raw.http.request.full_uri eq "https://www.example.com/before?x=1""#, true),
+        (
+            r#"raw.http.request.full_uri eq "https://www.example.com/before?x=1""#,
+            true,
+        ),
         (r#"(http.response.code eq 404)"#, true),
         ("(http.response.code in {400..499})", true),
-        (r#"(http.response.content_type.media_type eq "text/html")"#, true),
-        (r#"(http.response.content_type.media_type in {"text/css" "text/javascript"})"#, false),
-        (r#"any(http.response.headers["set-cookie"][*] contains "b=")"#, true),
-        (r#"any(http.response.headers.names[*] eq "set-cookie")"#, true),
-        (r#"any(http.response.headers.values[*] contains "private")"#, true),
+        (
+            r#"(http.response.content_type.media_type eq "text/html")"#,
+            true,
+        ),
+        (
+            r#"(http.response.content_type.media_type in {"text/css" "text/javascript"})"#,
+            false,
+        ),
+        (
+            r#"any(http.response.headers["set-cookie"][*] contains "b=")"#,
+            true,
+        ),
+        (
+            r#"any(http.response.headers.names[*] eq "set-cookie")"#,
+            true,
+        ),
+        (
+            r#"any(http.response.headers.values[*] contains "private")"#,
+            true,
+        ),
         (r#"seawall.device_class eq "mobile""#, true),
         (r#"seawall.splits["checkout"][0] eq "b""#, true),
         (r#"seawall.splits["other"][0] eq "b""#, false),
@@ -212,21 +323,45 @@ fn values_are_what_the_documentation_says() {
         ("ssl", "true"),
         ("not ssl", "false"),
         ("http.request.timestamp.sec", "1700000000"),
-        (r#"concat("https://", http.host, http.request.uri.path)"#, "https://www.example.com/Apps/calendar/login.html"),
+        (
+            r#"concat("https://", http.host, http.request.uri.path)"#,
+            "https://www.example.com/Apps/calendar/login.html",
+        ),
         (r#"concat("String1", " ", "String", 2)"#, "String1 String2"),
-        (r#"concat("/", lower(ip.src.country), http.request.uri.path)"#, "/de/Apps/calendar/login.html"),
-        (r#"regex_replace(http.request.uri.path, "^/Apps/([^/]*)/(.*)$", "/${2}/${1}")"#, "/login.html/calendar"),
-        (r#"regex_replace(http.request.uri.path, "^/nothing$", "/x")"#, "/Apps/calendar/login.html"),
+        (
+            r#"concat("/", lower(ip.src.country), http.request.uri.path)"#,
+            "/de/Apps/calendar/login.html",
+        ),
+        (
+            r#"regex_replace(http.request.uri.path, "^/Apps/([^/]*)/(.*)$", "/${2}/${1}")"#,
+            "/login.html/calendar",
+        ),
+        (
+            r#"regex_replace(http.request.uri.path, "^/nothing$", "/x")"#,
+            "/Apps/calendar/login.html",
+        ),
         (r#"regex_replace("/foo/bar", "/bar$", "/baz")"#, "/foo/baz"),
         (r#"regex_replace("/b", "^/b$", "/b$$")"#, "/b$"),
-        (r#"wildcard_replace(http.request.uri.path, "/apps/*", "/${1}")"#, "/calendar/login.html"),
-        (r#"wildcard_replace(http.request.uri.path, "/apps/*", "/${1}", "s")"#, "/Apps/calendar/login.html"),
+        (
+            r#"wildcard_replace(http.request.uri.path, "/apps/*", "/${1}")"#,
+            "/calendar/login.html",
+        ),
+        (
+            r#"wildcard_replace(http.request.uri.path, "/apps/*", "/${1}", "s")"#,
+            "/Apps/calendar/login.html",
+        ),
         (
             r#"wildcard_replace(http.request.full_uri, r"https://*.example.com/*/*", r"https://example.com/${1}/${2}/${3}")"#,
             "https://example.com/www/Apps/calendar/login.html?category=Foo&order=desc&category=Bar&filter=waf&filter=botm",
         ),
-        (r#"remove_query_args(http.request.uri.query, "category", "filter")"#, "order=desc"),
-        (r#"remove_query_args(http.request.uri.query, "search")"#, "category=Foo&order=desc&category=Bar&filter=waf&filter=botm"),
+        (
+            r#"remove_query_args(http.request.uri.query, "category", "filter")"#,
+            "order=desc",
+        ),
+        (
+            r#"remove_query_args(http.request.uri.query, "search")"#,
+            "category=Foo&order=desc&category=Bar&filter=waf&filter=botm",
+        ),
         (r#"url_decode("John%20Doe")"#, "John Doe"),
         (r#"url_decode("%2520")"#, "%20"),
         (r#"url_decode("%2520", "r")"#, " "),
@@ -234,11 +369,26 @@ fn values_are_what_the_documentation_says() {
         ("to_string(ssl)", "true"),
         ("to_string(len(http.host))", "15"),
         ("cidr(ip.src, 24, 24)", "113.10.0.0"),
-        (r#"to_string(cidr(2001:0:130f::9c0:876a:130b, 24, 24))"#, "2001::"),
-        (r#"join(http.request.headers.names, ",")"#, "accept,accept-language,content-type,cookie,user-agent,referer,x-categories,x-json,x-token"),
-        (r#"join(split(http.request.headers["x-categories"][0], ",", 64), " ")"#, "groceries electronics diy auto"),
-        (r#"join(http.request.accepted_languages, ">")"#, "fr-ch>fr>en>de>*"),
-        (r#"lookup_json_string(http.request.headers["x-json"][0], "company")"#, "cloudflare"),
+        (
+            r#"to_string(cidr(2001:0:130f::9c0:876a:130b, 24, 24))"#,
+            "2001::",
+        ),
+        (
+            r#"join(http.request.headers.names, ",")"#,
+            "accept,accept-language,content-type,cookie,user-agent,referer,x-categories,x-json,x-token",
+        ),
+        (
+            r#"join(split(http.request.headers["x-categories"][0], ",", 64), " ")"#,
+            "groceries electronics diy auto",
+        ),
+        (
+            r#"join(http.request.accepted_languages, ">")"#,
+            "fr-ch>fr>en>de>*",
+        ),
+        (
+            r#"lookup_json_string(http.request.headers["x-json"][0], "company")"#,
+            "cloudflare",
+        ),
         (r#"upper(substring(http.host, 4, 11))"#, "EXAMPLE"),
         (r#"http.request.headers["accept"][0]"#, "application/json"),
     ] {
@@ -324,12 +474,32 @@ fn lists_must_be_known_and_of_the_right_kind() {
         response: false,
     };
     for (source, message, help) in [
-        ("ip.src in $ofice", "unknown list `$ofice`", "did you mean `$office`?"),
+        (
+            "ip.src in $ofice",
+            "unknown list `$ofice`",
+            "did you mean `$office`?",
+        ),
         ("ip.src in $x", "unknown list `$x`", "`[lists]`"),
-        ("ip.src in $hosts", "`$hosts` is a list of strings, but `ip.src` is an IP address", ""),
-        ("http.host in $asns", "`$asns` is a list of integers, but `http.host` is a string", ""),
-        ("len(http.host) in $office", "`$office` is a list of IP addresses", ""),
-        ("http.request.headers.names in $hosts", "is an array", "any(http.request.headers.names[*] in $hosts)"),
+        (
+            "ip.src in $hosts",
+            "`$hosts` is a list of strings, but `ip.src` is an IP address",
+            "",
+        ),
+        (
+            "http.host in $asns",
+            "`$asns` is a list of integers, but `http.host` is a string",
+            "",
+        ),
+        (
+            "len(http.host) in $office",
+            "`$office` is a list of IP addresses",
+            "",
+        ),
+        (
+            "http.request.headers.names in $hosts",
+            "is an array",
+            "any(http.request.headers.names[*] in $hosts)",
+        ),
         ("ssl in $hosts", "is a boolean", "stands alone"),
     ] {
         let errors = Expression::compile(source, &environment).unwrap_err();
@@ -339,6 +509,9 @@ fn lists_must_be_known_and_of_the_right_kind() {
         assert!(source[error.span.clone()].starts_with('$'), "{source}");
         assert!(error.message.contains(message), "{source}: {error}");
         let found = error.help.clone().unwrap_or_default();
-        assert!(found.contains(help) && found.is_empty() == help.is_empty(), "{source}: {found}");
+        assert!(
+            found.contains(help) && found.is_empty() == help.is_empty(),
+            "{source}: {found}"
+        );
     }
 }

@@ -209,3 +209,102 @@ fn is_every_path(requirement: &Requirement) -> bool {
             .iter()
             .any(|prefix| prefix.is_empty() || **prefix == *b"/")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Environment, Expression};
+
+    /// Requirements as `part value|value`, joined by `; `.
+    fn shown(source: &str) -> String {
+        let expression = Expression::compile(source, &Environment::default()).unwrap();
+        let mut requirements = expression.requirements();
+        requirements
+            .iter_mut()
+            .for_each(|requirement| requirement.values.sort());
+        let shown = requirements.iter().map(|requirement| {
+            let values: Vec<_> = requirement
+                .values
+                .iter()
+                .map(|value| value.escape_ascii().to_string())
+                .collect();
+            format!("{:?} {}", requirement.part, values.join("|"))
+        });
+        shown.collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn expressions_require_what_they_cannot_be_true_without() {
+        for (source, expected) in [
+            (r#"http.host eq "a.test""#, "Host a.test"),
+            (r#"http.host in {"b.test" "a.test"}"#, "Host a.test|b.test"),
+            (r#"http.host wildcard "A.test""#, "Host a.test"),
+            (r#"http.host wildcard "*.test""#, ""),
+            (r#"http.host ne "a.test""#, ""),
+            (r#"not http.host eq "a.test""#, ""),
+            (r#"http.request.uri.path eq "/A""#, "Path /a"),
+            (r#"lower(http.request.uri.path) eq "/a""#, "Path /a"),
+            (
+                r#"starts_with(http.request.uri.path, "/a/")"#,
+                "PathPrefix /a/",
+            ),
+            (r#"http.request.uri.path wildcard "/A/*""#, "PathPrefix /a/"),
+            (
+                r#"http.request.uri.path strict wildcard "/A/*.js""#,
+                "PathPrefix /a/",
+            ),
+            (
+                r#"http.request.uri.path matches "^/blog/[0-9]+""#,
+                "PathPrefix /blog/",
+            ),
+            (r#"http.request.uri.path matches "/blog/""#, ""),
+            (r#"http.request.uri.path wildcard "/*""#, ""),
+            (r#"starts_with(http.request.uri.path, "")"#, ""),
+            (r#"ends_with(http.request.uri.path, "/a")"#, ""),
+            (
+                r#"http.request.uri.path.extension in {"css" "JS"}"#,
+                "Extension css|js",
+            ),
+            (r#"http.request.uri eq "/a?x=1""#, "Path /a"),
+            (r#"http.request.uri wildcard "/a?x=*""#, "Path /a"),
+            (r#"starts_with(http.request.uri, "/a")"#, "PathPrefix /a"),
+            (
+                r#"http.request.full_uri wildcard "https://a.test/b/*""#,
+                "Host a.test; PathPrefix /b/",
+            ),
+            (
+                r#"http.request.full_uri wildcard "https://a.test/*""#,
+                "Host a.test",
+            ),
+            (
+                r#"http.request.full_uri eq "https://a.test/b?c""#,
+                "Host a.test; Path /b",
+            ),
+            (r#"http.request.full_uri wildcard "https://www.*""#, ""),
+            (r#"http.request.full_uri wildcard "*://a.test/*""#, ""),
+            (
+                r#"http.host eq "a.test" and http.request.uri.path eq "/a" and ssl"#,
+                "Host a.test; Path /a",
+            ),
+            (
+                r#"http.host eq "a.test" or http.host eq "b.test""#,
+                "Host a.test|b.test",
+            ),
+            (r#"http.host eq "a.test" or ssl"#, ""),
+            (
+                r#"http.host eq "a.test" or http.request.uri.path eq "/a""#,
+                "",
+            ),
+            (
+                r#"(http.host eq "a.test" and ssl) or (http.host eq "b.test" and http.request.uri.path eq "/a")"#,
+                "Host a.test|b.test",
+            ),
+            (r#"http.host eq "a.test" or false"#, "Host a.test"),
+            (r#"http.host eq "a.test" xor ssl"#, ""),
+            ("true", ""),
+            ("false", "Host ; Path ; PathPrefix ; Extension "),
+            (r#"raw.http.request.uri.path eq "/a""#, ""),
+        ] {
+            assert_eq!(shown(source), expected, "{source}");
+        }
+    }
+}
