@@ -89,7 +89,7 @@ fn arrival(criterion: &mut Criterion) {
 
 fn decisions(criterion: &mut Criterion) {
     let config = config();
-    let rules = &config.zones.first().unwrap().cache_rules;
+    let rules = &config.zones.first().unwrap().rules.cache_rules;
     let headers = headers();
     let request = view(&headers);
     let settings = rules.evaluate(&request);

@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, VARY};
+use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, VARY};
 use http::{HeaderMap, HeaderValue, Method, Version};
 use seawall::cache::key::CacheKey;
 use seawall::cache::query::keyed_query;
-use seawall::cache::settings::{KeySettings, LanguageKey, QueryKey, VarySettings};
+use seawall::cache::settings::{KeySettings, QueryKey, VaryForm, VarySettings};
 use seawall::cache::target::Target;
 use seawall::fields::vary::Vary;
 use seawall::request::{RequestView, Scheme};
@@ -119,13 +119,13 @@ pub(super) fn vary(data: &[u8]) {
     }
     let vary = Vary::of(&response);
     let request = message(fields);
-    for accept_language in [
-        LanguageKey::PassThrough,
-        LanguageKey::Normalize,
-        LanguageKey::Languages(vec!["en".to_owned(), "de".to_owned()]),
+    for form in [
+        VaryForm::PassThrough,
+        VaryForm::Normalize,
+        VaryForm::Best(vec!["en".to_owned(), "de".to_owned()]),
     ] {
         let settings = VarySettings {
-            accept_language,
+            fields: vec![(ACCEPT, form.clone()), (ACCEPT_LANGUAGE, form)],
             ..VarySettings::default()
         };
         let key = |request: &HeaderMap| vary.selecting_key(request, &settings);
@@ -133,7 +133,7 @@ pub(super) fn vary(data: &[u8]) {
         let Vary::Fields(names) = &vary else { continue };
         assert!(names.is_sorted_by(|one, other| one.as_str() < other.as_str()));
         let mut other = request.clone();
-        for name in [ACCEPT_LANGUAGE, ACCEPT_ENCODING] {
+        for name in [ACCEPT, ACCEPT_LANGUAGE, ACCEPT_ENCODING] {
             if let Some(joined) = joined(&request, &name) {
                 other.insert(name, joined);
             }

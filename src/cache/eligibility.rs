@@ -27,6 +27,8 @@ pub enum BypassReason {
     Rule(RuleId),
     /// No rule made it eligible, and by default it is not.
     NotEligible,
+    /// The zone is in development mode.
+    DevelopmentMode,
     /// It asks to leave HTTP for another protocol (RFC 9110 §7.8).
     Upgrade,
     /// It carries a body, which the key does not hold (RFC 9110 §9.3.1).
@@ -46,6 +48,7 @@ impl BypassReason {
             Self::Method => "method",
             Self::Rule(_) => "rule",
             Self::NotEligible => "not-eligible",
+            Self::DevelopmentMode => "development-mode",
             Self::Upgrade => "upgrade",
             Self::Body => "request-body",
             Self::AmbiguousPath => "ambiguous-path",
@@ -59,9 +62,12 @@ impl BypassReason {
         match self {
             Self::Rule(rule) => Some(rule),
             Self::Authorization(rule) | Self::SessionCookie(rule) => rule,
-            Self::Method | Self::NotEligible | Self::Upgrade | Self::Body | Self::AmbiguousPath => {
-                None
-            }
+            Self::Method
+            | Self::NotEligible
+            | Self::DevelopmentMode
+            | Self::Upgrade
+            | Self::Body
+            | Self::AmbiguousPath => None,
         }
     }
 }
@@ -90,9 +96,13 @@ fn bypass_reason(request: &RequestView<'_>, settings: &CacheSettings) -> Option<
     if !matches!(*request.method, Method::GET | Method::HEAD) {
         return Some(BypassReason::Method);
     }
-    if settings.eligibility.value == Eligibility::Bypass {
-        let by_rule = settings.eligibility.rule.map(BypassReason::Rule);
-        return Some(by_rule.unwrap_or(BypassReason::NotEligible));
+    match settings.eligibility.value {
+        Eligibility::Eligible => {}
+        Eligibility::DevelopmentMode => return Some(BypassReason::DevelopmentMode),
+        Eligibility::Bypass => {
+            let by_rule = settings.eligibility.rule.map(BypassReason::Rule);
+            return Some(by_rule.unwrap_or(BypassReason::NotEligible));
+        }
     }
     if request.headers.contains_key(UPGRADE) {
         return Some(BypassReason::Upgrade);

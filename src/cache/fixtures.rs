@@ -6,13 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue, Method, Version};
 
-use super::settings::{
-    BrowserTtl, CacheSettings, CredentialPolicy, EdgeTtl, EdgeTtlMode, Eligibility,
-    RequestCacheControl, RuleId, Setting, StaleWindows, StatusTtl, TtlValue,
-};
+use super::settings::{CacheSettings, EdgeTtl, EdgeTtlMode, RuleId, Setting, StatusTtl, TtlValue};
 use crate::request::{RequestView, Scheme};
 
-pub(super) fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
+pub(crate) fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in fields {
         map.append(*name, HeaderValue::from_str(value).unwrap());
@@ -20,20 +17,20 @@ pub(super) fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
     map
 }
 
-pub(super) fn seconds(count: u64) -> Duration {
+pub(crate) fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
 /// 6 Nov 1994 08:49:37 GMT, give or take `offset` seconds.
-pub(super) fn at(offset: i64) -> SystemTime {
+pub(crate) fn at(offset: i64) -> SystemTime {
     UNIX_EPOCH + seconds(784_111_777_u64.saturating_add_signed(offset))
 }
 
-pub(super) fn http_date(offset: i64) -> String {
+pub(crate) fn http_date(offset: i64) -> String {
     httpdate::fmt_http_date(at(offset))
 }
 
-pub(super) fn get<'a>(path: &'a str, headers: &'a HeaderMap) -> RequestView<'a> {
+pub(crate) fn get<'a>(path: &'a str, headers: &'a HeaderMap) -> RequestView<'a> {
     RequestView {
         method: &Method::GET,
         scheme: Scheme::Https,
@@ -49,34 +46,21 @@ pub(super) fn get<'a>(path: &'a str, headers: &'a HeaderMap) -> RequestView<'a> 
     }
 }
 
-pub(super) fn by_rule<T>(value: T) -> Setting<T> {
+pub(crate) fn by_rule<T>(value: T) -> Setting<T> {
     Setting {
         value,
         rule: Some(RuleId(7)),
     }
 }
 
-pub(super) fn settings() -> CacheSettings {
+pub(crate) fn settings() -> CacheSettings {
     CacheSettings {
-        eligibility: Setting::default_value(Eligibility::Eligible),
-        authorization: Setting::default_value(CredentialPolicy::Bypass),
-        session_cookie: Setting::default_value(CredentialPolicy::Bypass),
-        edge_ttl: Setting::default_value(Arc::new(ttl(EdgeTtlMode::RespectOrigin, None, &[]))),
-        browser_ttl: Setting::default_value(BrowserTtl::RespectOrigin),
-        serve_stale: Setting::default_value(StaleWindows::default()),
-        strip_set_cookie: Setting::default_value(false),
-        store_set_cookie: Setting::default_value(false),
         max_object_size: Setting::default_value(1000),
-        request_cache_control: Setting::default_value(RequestCacheControl::Ignore),
-        cache_client_errors: Setting::default_value(false),
-        cache_post: Setting::default_value(false),
-        key: Setting::default_value(Arc::default()),
-        vary: Setting::default_value(Arc::default()),
-        pass_cache_tags: Setting::default_value(false),
+        ..CacheSettings::default()
     }
 }
 
-pub(super) fn with_ttl(
+pub(crate) fn with_ttl(
     mode: EdgeTtlMode,
     default: Option<u64>,
     status: &[(u16, u16, TtlValue)],

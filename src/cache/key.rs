@@ -1,10 +1,8 @@
-//! The primary key under which responses are stored (RFC 9111 §2), and what rules add to it.
+//! The primary key under which responses are stored (RFC 9111 §2).
 
-use http::HeaderMap;
+use std::fmt;
 
-use super::device::{Device, device};
-use super::settings::KeySettings;
-use crate::fields::cookies::cookies;
+use super::settings::{HostKey, KeySettings};
 use crate::request::{RequestView, Scheme};
 
 /// What identifies a resource in the store. Two requests share stored responses exactly when
@@ -27,8 +25,8 @@ pub struct CacheKey<'a> {
 }
 
 impl<'a> CacheKey<'a> {
-    /// The key of a request in `zone` to `authority`, whose query counts as `query`: what
-    /// [`keyed_query`](super::query::keyed_query) made of it.
+    /// The key of a request in `zone` to `authority`, the one that [`keyed_host`] chose, whose query
+    /// counts as `query`: what [`keyed_query`](super::query::keyed_query) made of it.
     pub const fn of(
         zone: &'a str,
         authority: &'a str,
@@ -76,64 +74,16 @@ impl<'a> CacheKey<'a> {
     }
 }
 
-// None is 0, the first byte of a selecting key: extras cannot run into what follows them.
-const HEADER: u8 = 1;
-const HEADER_PRESENCE: u8 = 2;
-const COOKIE: u8 = 3;
-const COOKIE_PRESENCE: u8 = 4;
-const DEVICE: u8 = 5;
-
-/// Appends what `settings` make of a request beside its URI; nothing when they name nothing.
-///
-/// This goes in front of the selecting key and not into the primary key, so that a purge or an
-/// invalidation of the URI reaches all of it. Every part says what it is and how long: equal bytes
-/// are equal names and values.
-pub fn write_extras(request: &RequestView<'_>, settings: &KeySettings, out: &mut Vec<u8>) {
-    let headers = request.headers;
-    for name in &settings.headers {
-        out.push(HEADER);
-        write_text(name, out);
-        let values = headers.get_all(name.as_str()).into_iter();
-        write_values(values.map(http::HeaderValue::as_bytes), out);
+impl fmt::Display for CacheKey<'_> {
+    /// `shop https://shop.test/a?b=1`; for people alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.scheme.as_str();
+        write!(f, "{} {scheme}://{}{}", self.zone, self.host, self.path)?;
+        match self.query {
+            Some(query) => write!(f, "?{query}"),
+            None => Ok(()),
+        }
     }
-    for name in &settings.header_presence {
-        out.push(HEADER_PRESENCE);
-        write_text(name, out);
-        out.push(u8::from(headers.contains_key(name.as_str())));
-    }
-    for name in &settings.cookies {
-        out.push(COOKIE);
-        write_text(name, out);
-        write_values(cookies_named(headers, name), out);
-    }
-    for name in &settings.cookie_presence {
-        out.push(COOKIE_PRESENCE);
-        write_text(name, out);
-        out.push(u8::from(cookies_named(headers, name).next().is_some()));
-    }
-    if settings.device {
-        out.push(DEVICE);
-        out.push(match device(headers) {
-            Device::Mobile => 0,
-            Device::Tablet => 1,
-            Device::Desktop => 2,
-        });
-    }
-}
-
-fn cookies_named<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
-    cookies(headers)
-        .filter(move |(found, _)| *found == name.as_bytes())
-        .map(|(_, value)| value)
-}
-
-/// Each value is counted by a 1 before it, and a 0 ends them: none differs from an empty one.
-fn write_values<'h>(values: impl Iterator<Item = &'h [u8]>, out: &mut Vec<u8>) {
-    for value in values {
-        out.push(1);
-        write_bytes(value, out);
-    }
-    out.push(0);
 }
 
 /// 64-bit FNV-1a of an encoded key. For display in logs only: it is short and stable across
@@ -144,11 +94,19 @@ pub fn short_hash(key: &[u8]) -> u64 {
     })
 }
 
-fn write_text(text: &str, out: &mut Vec<u8>) {
+/// The authority that counts: the client's, or the one that the origin is asked with.
+pub fn keyed_host<'a>(settings: &KeySettings, sent: &'a str, resolved: &'a str) -> &'a str {
+    match settings.host {
+        HostKey::AsSent => sent,
+        HostKey::Resolved => resolved,
+    }
+}
+
+pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
     write_bytes(text.as_bytes(), out);
 }
 
-fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     write_length(bytes.len(), out);
     out.extend_from_slice(bytes);
 }

@@ -1,6 +1,6 @@
-//! Keys and extras: equal bytes exactly for equal canonical tuples.
+//! Keys: equal bytes exactly for equal canonical tuples.
 
-use super::super::fixtures::{get, map};
+use super::super::fixtures::get;
 use super::*;
 use http::HeaderMap;
 use proptest::prelude::*;
@@ -52,122 +52,8 @@ proptest! {
     }
 }
 
-fn extras(headers: &HeaderMap, settings: &KeySettings) -> Vec<u8> {
-    let mut out = Vec::new();
-    write_extras(&get("/", headers), settings, &mut out);
-    out
-}
-
-fn names(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
-}
-
-#[test]
-fn nothing_is_added_unless_a_rule_names_it() {
-    let headers = map(&[("cookie", "a=1"), ("x-foo", "1"), ("user-agent", "iPad")]);
-    assert!(extras(&headers, &KeySettings::default()).is_empty());
-}
-
-#[test]
-fn presence_counts_without_the_value() {
-    let settings = KeySettings {
-        header_presence: names(&["x-foo"]),
-        cookie_presence: names(&["a"]),
-        ..KeySettings::default()
-    };
-    let of = |fields: &[(&'static str, &str)]| extras(&map(fields), &settings);
-    assert_eq!(of(&[("x-foo", "1")]), of(&[("x-foo", "2"), ("x-foo", "3")]));
-    assert_eq!(of(&[("cookie", "a=1")]), of(&[("cookie", "b=2; a=")]));
-    assert_ne!(of(&[]), of(&[("x-foo", "")]));
-    assert_ne!(of(&[]), of(&[("cookie", "a")]).split_off(1));
-    assert_eq!(of(&[]), of(&[("cookie", "A=1; aa=2")]));
-}
-
-type Requested = (Vec<(usize, String)>, Vec<(usize, String)>, Option<usize>);
-
-const NAMES: [&str; 3] = ["a", "ab", "b"];
-const AGENTS: [&str; 3] = ["iPhone", "iPad", "curl"];
-
-/// Fields, cookies and device of a request.
-fn requested() -> impl Strategy<Value = Requested> {
-    let pairs = || proptest::collection::vec((0..NAMES.len(), "[ab]{0,2}"), 0..4);
-    (pairs(), pairs(), proptest::option::of(0..AGENTS.len()))
-}
-
-fn headers((fields, cookies, agent): &Requested) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in fields {
-        headers.append(NAMES[*name], value.parse().unwrap());
-    }
-    let cookies: Vec<_> = cookies
-        .iter()
-        .map(|(name, value)| format!("{}={value}", NAMES[*name]))
-        .collect();
-    headers.insert("cookie", cookies.join("; ").parse().unwrap());
-    if let Some(agent) = agent {
-        headers.insert("user-agent", AGENTS[*agent].parse().unwrap());
-    }
-    headers
-}
-
-fn any_settings() -> impl Strategy<Value = KeySettings> {
-    let names = || {
-        proptest::sample::subsequence(&NAMES[..], 0..3)
-            .prop_map(|names| names.into_iter().map(str::to_owned).collect::<Vec<_>>())
-    };
-    (names(), names(), names(), names(), any::<bool>()).prop_map(
-        |(headers, header_presence, cookies, cookie_presence, device)| KeySettings {
-            headers,
-            header_presence,
-            cookies,
-            cookie_presence,
-            device,
-            ..KeySettings::default()
-        },
-    )
-}
-
-/// What counts of a request, in a form that needs no encoding.
-fn tuple((fields, cookies, agent): &Requested, settings: &KeySettings) -> impl PartialEq {
-    let values = |pairs: &[(usize, String)], name: &String| -> Vec<String> {
-        let named = pairs.iter().filter(|(index, _)| NAMES[*index] == name);
-        named.map(|(_, value)| value.clone()).collect()
-    };
-    let all = |pairs: &[(usize, String)], names: &[String]| -> Vec<(String, Vec<String>)> {
-        let one = |name: &String| (name.clone(), values(pairs, name));
-        names.iter().map(one).collect()
-    };
-    let presence = |pairs: &[(usize, String)], names: &[String]| -> Vec<(String, bool)> {
-        let one = |name: &String| (name.clone(), !values(pairs, name).is_empty());
-        names.iter().map(one).collect()
-    };
-    (
-        all(fields, &settings.headers),
-        presence(fields, &settings.header_presence),
-        all(cookies, &settings.cookies),
-        presence(cookies, &settings.cookie_presence),
-        settings.device.then(|| agent.unwrap_or(2)),
-    )
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
-
-    /// Under different settings as well: rules give one URI different ones.
-    #[test]
-    fn extras_are_equal_bytes_exactly_when_what_counts_is_equal(
-        (one, other) in (requested(), requested()),
-        (settings, others) in (any_settings(), any_settings()),
-        same_settings in any::<bool>(),
-    ) {
-        let others = if same_settings { &settings } else { &others };
-        let (first, second) = (extras(&headers(&one), &settings), extras(&headers(&other), others));
-        let same = tuple(&one, &settings) == tuple(&other, others);
-        prop_assert_eq!(first == second, same);
-        // What follows begins with a 0.
-        let follow = |bytes: &[u8]| [bytes, &[0, 0, 1]].concat();
-        prop_assert_eq!(follow(&first).starts_with(&follow(&second)), same);
-    }
 
     /// Spellings of one URI have one key, and different URIs different ones.
     #[test]
@@ -332,4 +218,14 @@ fn the_encoding_and_its_hash_are_stable() {
     assert_eq!(key, b"\x04shop\x01\x0bexample.org\x02/a\x00");
     assert_eq!(short_hash(b""), 0xcbf2_9ce4_8422_2325);
     assert_eq!(short_hash(b"a"), 0xaf63_dc4c_8601_ec8c);
+}
+
+#[test]
+fn the_host_that_counts_is_the_clients_or_the_origins() {
+    let resolved = KeySettings {
+        host: HostKey::Resolved,
+        ..KeySettings::default()
+    };
+    assert_eq!(keyed_host(&KeySettings::default(), "a", "b"), "a");
+    assert_eq!(keyed_host(&resolved, "a", "b"), "b");
 }

@@ -1,7 +1,7 @@
 //! Cache policy (RFC 9111): what may be looked up, reused, stored, freshened, and why.
 //!
-//! In the order of a request: [`eligibility`], [`query`], [`device`] and [`key`], [`reuse`]; the
-//! origin answers; [`storing`] with [`control`] and [`freshness`], [`freshen`] for a 304 or the
+//! In the order of a request: [`eligibility`], [`query`], [`device`], [`key`] and [`extras`],
+//! [`reuse`]; the origin answers; [`storing`] with [`control`] and [`freshness`], [`freshen`] for a 304 or the
 //! answer to a HEAD, [`partial`] for a 206, [`invalidation`] after an unsafe request; [`browser`]
 //! and [`status`] on the way out. All are total functions over plain values; times are passed in,
 //! and every decision carries its reason.
@@ -11,6 +11,7 @@ mod content_type;
 pub mod control;
 pub mod device;
 pub mod eligibility;
+pub mod extras;
 pub mod freshen;
 pub mod freshness;
 pub mod invalidation;
@@ -26,4 +27,4 @@ pub mod storing;
 pub mod target;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;

@@ -1,7 +1,14 @@
 //! What cache rules set: the settings that hold for one request, and which rule set each.
 
-use std::sync::Arc;
+mod table;
+mod words;
+
 use std::time::Duration;
+
+use http::HeaderName;
+use http::header::ACCEPT_ENCODING;
+
+pub use table::{CachePatch, CacheSettings};
 
 /// Position of a rule in its zone's cache rules; names the rule that decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +37,8 @@ pub enum Eligibility {
     Eligible,
     /// The store is neither read nor written.
     Bypass,
+    /// The same, for a while: development mode.
+    DevelopmentMode,
 }
 
 /// What a credential in the request (Authorization, a session cookie) does to caching.
@@ -43,9 +52,10 @@ pub enum CredentialPolicy {
 }
 
 /// Where the edge's freshness lifetime comes from; Cloudflare's three modes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EdgeTtlMode {
     /// The origin's fields decide; `default` applies where it gave no lifetime.
+    #[default]
     RespectOrigin,
     /// `default` and `status` decide; the origin's lifetimes are ignored. Its `no-store` and
     /// `private` still hold.
@@ -74,8 +84,8 @@ pub enum TtlValue {
     NoStore,
 }
 
-/// How long the edge keeps a response fresh.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How long the edge keeps a response fresh. By default the origin decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EdgeTtl {
     /// Who decides.
     pub mode: EdgeTtlMode,
@@ -122,8 +132,25 @@ pub struct KeySettings {
     pub cookies: Vec<String>,
     /// Cookies of which only the presence counts.
     pub cookie_presence: Vec<String>,
+    /// Request fields of which only counts which of these texts they contain: names, lower case, and
+    /// texts in the order in which the origin gets those that were found.
+    pub header_contains: Vec<(String, Vec<String>)>,
     /// Whether mobile, tablet and desktop are told apart.
     pub device: bool,
+    /// Whether the countries of clients are told apart.
+    pub country: bool,
+    /// Which host counts.
+    pub host: HostKey,
+}
+
+/// Which host is part of the key. The origin does not learn of another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostKey {
+    /// The client's.
+    #[default]
+    AsSent,
+    /// The one sent to the origin.
+    Resolved,
 }
 
 /// Which query parameters are part of the key.
@@ -143,24 +170,62 @@ pub enum QueryKey {
 /// How request fields that Vary names are told apart. The origin gets them in the same form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VarySettings {
-    /// What happens to Accept-Language.
-    pub accept_language: LanguageKey,
+    /// Fields with a form of their own, sorted by name, each once.
+    pub fields: Vec<(HeaderName, VaryForm)>,
+    /// Whether a response that varies by any other field is not stored.
+    pub bypass_others: bool,
     /// Whether the origin may choose among the stored variants by entity tag when none of them was
     /// stored for such a request (RFC 9111 §4.1 and §4.3.1). It must not use a tag twice.
     pub validate_variants: bool,
 }
 
-/// What happens to Accept-Language.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum LanguageKey {
+/// What happens to a request field that Vary names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VaryForm {
     /// Whitespace and empty members aside it counts as it is sent.
-    #[default]
     PassThrough,
-    /// Case, order and spelling of weights do not count; a stored response whose
-    /// Content-Language is the client's first choice is selected too.
+    /// Its spelling does not count: case, whitespace, order and, where it has them, weights. For
+    /// Accept-Language, a stored response whose Content-Language is the client's first choice is
+    /// selected too.
     Normalize,
-    /// The best of these languages stands for the whole field; the first for no match.
-    Languages(Vec<String>),
+    /// The best of these, media types for Accept and languages for Accept-Language, stands for the
+    /// whole field; the first for no match.
+    Best(Vec<String>),
+    /// A response that varies by it is not stored.
+    Bypass,
+}
+
+impl VarySettings {
+    /// What happens to the field `name`. Without a word Accept-Encoding is normalised.
+    pub fn form_of(&self, name: &HeaderName) -> &VaryForm {
+        let own = self.fields.iter().find(|(known, _)| known == name);
+        match own {
+            Some((_, form)) => form,
+            None if *name == ACCEPT_ENCODING => &VaryForm::Normalize,
+            None if self.bypass_others => &VaryForm::Bypass,
+            None => &VaryForm::PassThrough,
+        }
+    }
+}
+
+/// How long the origin has from the request sent to the response's head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadTimeout {
+    /// As long as its pool says.
+    #[default]
+    OfPool,
+    /// So long.
+    After(Duration),
+}
+
+impl ReadTimeout {
+    /// The time, where the pool gives `first_byte`.
+    pub const fn or(self, first_byte: Duration) -> Duration {
+        match self {
+            Self::OfPool => first_byte,
+            Self::After(time) => time,
+        }
+    }
 }
 
 /// What the client's own cache is told.
@@ -189,41 +254,4 @@ pub struct StaleWindows {
     /// Whether windows that the origin or a rule states hold beside `s-maxage`, which by RFC 9111
     /// §5.2.2.10 forbids stale responses; `None` means yes (Next.js sends that very pair).
     pub with_s_maxage: Option<bool>,
-}
-
-/// Everything the cache rules decided for one request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CacheSettings {
-    /// Eligible or bypass.
-    pub eligibility: Setting<Eligibility>,
-    /// What an Authorization field does.
-    pub authorization: Setting<CredentialPolicy>,
-    /// What a session cookie does.
-    pub session_cookie: Setting<CredentialPolicy>,
-    /// Edge lifetime.
-    pub edge_ttl: Setting<Arc<EdgeTtl>>,
-    /// Browser lifetime.
-    pub browser_ttl: Setting<BrowserTtl>,
-    /// Stale windows.
-    pub serve_stale: Setting<StaleWindows>,
-    /// Whether Set-Cookie is removed from a response so that it may be stored.
-    pub strip_set_cookie: Setting<bool>,
-    /// Whether a response is stored together with its Set-Cookie (RFC 9111 §7.3 lets a cache). Every
-    /// later client gets that cookie, so by default it is not stored at all.
-    pub store_set_cookie: Setting<bool>,
-    /// Largest body to store, in bytes.
-    pub max_object_size: Setting<u64>,
-    /// What the client's Cache-Control does.
-    pub request_cache_control: Setting<RequestCacheControl>,
-    /// Whether answers that blame the request (400, 405, 414, 501, …) are stored when the origin
-    /// gives them a lifetime. They can be provoked, so by default they are not.
-    pub cache_client_errors: Setting<bool>,
-    /// Whether the answer to a POST may serve later GETs (RFC 9110 §9.3.3).
-    pub cache_post: Setting<bool>,
-    /// What the key holds.
-    pub key: Setting<Arc<KeySettings>>,
-    /// How selecting fields are told apart.
-    pub vary: Setting<Arc<VarySettings>>,
-    /// Whether `Cache-Tag` and `Surrogate-Key` are passed on to clients.
-    pub pass_cache_tags: Setting<bool>,
 }

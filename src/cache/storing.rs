@@ -59,6 +59,8 @@ pub enum NoStoreReason {
     SetCookie,
     /// `Vary: *` (RFC 9111 §4.1).
     VaryAny,
+    /// It varies by a field for which the settings say bypass.
+    VaryBypass(Option<RuleId>),
     /// The request had Authorization, and the response does not allow that (RFC 9111 §3.5).
     Authorization,
     /// Another type than the URL's extension promises: web cache deception.
@@ -70,6 +72,8 @@ pub enum NoStoreReason {
     UnknownLength,
     /// Responses on their way into the store hold as much memory as they may.
     StoreBusy,
+    /// It may be stored, but its key was not asked for often enough yet.
+    MinUses(Option<RuleId>),
     /// The settings refuse this status.
     RuleNoStore(Option<RuleId>),
     /// Neither the origin nor the settings give a lifetime.
@@ -96,11 +100,13 @@ impl NoStoreReason {
             Self::Private => "private",
             Self::SetCookie => "set-cookie",
             Self::VaryAny => "vary-any",
+            Self::VaryBypass(_) => "vary-bypass",
             Self::Authorization => "authorization-not-shared",
             Self::ContentType => "content-type",
             Self::TooLarge(_) => "too-large",
             Self::UnknownLength => "unknown-length",
             Self::StoreBusy => "store-busy",
+            Self::MinUses(_) => "min-uses",
             Self::RuleNoStore(_) => "rule-no-store",
             Self::NoExplicitFreshness => "no-explicit-freshness",
             Self::NoCacheWithoutValidator => "no-cache-without-validator",
@@ -112,9 +118,18 @@ impl NoStoreReason {
     pub const fn rule(self) -> Option<RuleId> {
         match self {
             Self::Bypassed(reason) => reason.rule(),
-            Self::TooLarge(rule) | Self::RuleNoStore(rule) => rule,
+            Self::VaryBypass(rule)
+            | Self::TooLarge(rule)
+            | Self::MinUses(rule)
+            | Self::RuleNoStore(rule) => rule,
             _ => None,
         }
+    }
+
+    /// Whether nothing but its rarity keeps the response out of the store, so that it may be shared
+    /// and kept elsewhere all the same.
+    pub const fn is_rarity(self) -> bool {
+        matches!(self, Self::MinUses(_))
     }
 }
 
@@ -136,6 +151,13 @@ pub fn decide_storing(
         Ok(lifetimes) => StoreDecision::Store(lifetimes),
         Err(reason) => StoreDecision::DoNotStore(reason),
     }
+}
+
+/// Why a response that may be stored is not stored yet: its key was asked for `uses` times within a
+/// while, this request included, and the settings want more.
+pub fn too_rare(uses: u32, settings: &CacheSettings) -> Option<NoStoreReason> {
+    let wanted = settings.min_uses;
+    (uses < wanted.value).then_some(NoStoreReason::MinUses(wanted.rule))
 }
 
 /// Whether a failure that is not stored may all the same be given to the requests that waited for
@@ -285,6 +307,8 @@ fn check_origin_consent(
         Err(NoStoreReason::Authorization)
     } else if Vary::is_any(response.headers) {
         Err(NoStoreReason::VaryAny)
+    } else if Vary::of(response.headers).is_bypassed(&settings.vary.value) {
+        Err(NoStoreReason::VaryBypass(settings.vary.rule))
     } else {
         Ok(())
     }
@@ -300,7 +324,7 @@ fn check_content(
         && content_type::is_page_under_asset_name(request.path, response.headers);
     let other = response.status.is_success()
         && content_type::breaks_promise(request.path, response.headers);
-    if page || other {
+    if settings.cache_deception_armor.value && (page || other) {
         return Err(NoStoreReason::ContentType);
     }
     let largest = settings.max_object_size;

@@ -1,12 +1,15 @@
 //! Tables for `storing`, by section of RFC 9111 and by class of attack.
 
 use super::super::fixtures::{at, by_rule, get, http_date, map, seconds, settings, with_ttl};
-use super::super::settings::{CredentialPolicy, EdgeTtlMode, Eligibility, TtlValue};
+use super::super::settings::{
+    CredentialPolicy, EdgeTtlMode, Eligibility, TtlValue, VaryForm, VarySettings,
+};
 use super::*;
 use NoStoreReason as No;
 use proptest::prelude::*;
+use std::sync::Arc;
 
-const ALL_REASONS: [NoStoreReason; 21] = [
+const ALL_REASONS: [NoStoreReason; 23] = [
     No::Bypassed(BypassReason::Method),
     No::RequestNoStore,
     No::Method,
@@ -19,16 +22,21 @@ const ALL_REASONS: [NoStoreReason; 21] = [
     No::Private,
     No::SetCookie,
     No::VaryAny,
+    No::VaryBypass(None),
     No::Authorization,
     No::ContentType,
     No::TooLarge(None),
     No::UnknownLength,
     No::StoreBusy,
+    No::MinUses(None),
     No::RuleNoStore(None),
     No::NoExplicitFreshness,
     No::NoCacheWithoutValidator,
     No::ExpiredWithoutValidator,
 ];
+
+/// What [`by_rule`] names.
+const RULE: Option<RuleId> = Some(RuleId(7));
 
 fn ignoring_credentials() -> CacheSettings {
     CacheSettings {
@@ -229,6 +237,43 @@ fn rfc9111_4_1_vary_star_is_not_stored() {
 }
 
 #[test]
+fn what_varies_by_a_bypassed_field_is_not_stored() {
+    let bypassing = CacheSettings {
+        vary: by_rule(Arc::new(VarySettings {
+            fields: vec![(http::header::USER_AGENT, VaryForm::Bypass)],
+            ..VarySettings::default()
+        })),
+        ..settings()
+    };
+    let headers = map(&[]);
+    for (vary, expected) in [
+        ("accept-encoding", Ok(60)),
+        ("accept-encoding, user-agent", Err(No::VaryBypass(RULE))),
+        ("*", Err(No::VaryAny)),
+    ] {
+        let fields = [("cache-control", "max-age=60"), ("vary", vary)];
+        let decided = decide(&get("/", &headers), 200, &fields, &bypassing);
+        assert_eq!(decided, expected, "{vary}");
+    }
+}
+
+#[test]
+fn what_is_asked_for_too_rarely_is_not_stored_yet() {
+    let wanting = CacheSettings {
+        min_uses: by_rule(3),
+        ..settings()
+    };
+    for (uses, reason) in [
+        (1, Some(No::MinUses(RULE))),
+        (2, Some(No::MinUses(RULE))),
+        (3, None),
+    ] {
+        assert_eq!(too_rare(uses, &wanting), reason);
+        assert_eq!(too_rare(uses, &settings()), None);
+    }
+}
+
+#[test]
 fn a_page_under_an_asset_name_is_not_stored() {
     let headers = map(&[]);
     let with = |path, status| {
@@ -240,6 +285,16 @@ fn a_page_under_an_asset_name_is_not_stored() {
     };
     assert_eq!(with("/account/x.css", 200), Err(No::ContentType));
     assert_eq!(with("/account/x.css", 404), Err(No::ContentType));
+    let unarmoured = CacheSettings {
+        cache_deception_armor: by_rule(false),
+        ..settings()
+    };
+    let fields = [
+        ("cache-control", "max-age=60"),
+        ("content-type", "text/html"),
+    ];
+    let stored = decide(&get("/a/x.css", &headers), 200, &fields, &unarmoured);
+    assert_eq!(stored, Ok(60));
     assert_eq!(with("/old.css", 301), Ok(60));
     assert_eq!(with("/account", 200), Ok(60));
 }

@@ -43,7 +43,7 @@ fn summary(config: &Config) -> String {
     let rules = config
         .zones
         .iter()
-        .map(|zone| zone.cache_rules.rules.rules().len())
+        .map(|zone| zone.rules.cache_rules.rules.rules().len())
         .sum();
     [
         count(config.listeners.len(), "listener"),

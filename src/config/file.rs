@@ -10,15 +10,15 @@ use super::diagnostics::Diagnostic;
 use super::listen::{read_admin, read_listeners};
 use super::lists::read_lists;
 use super::outside::{Outside, no_files};
+use super::phase::{PhasesFile, read_phases};
 use super::pool::read_pool;
 use super::purge::{Purge, read_purge};
 use super::reader::{Located, Reader, Section};
 use super::rule::RuleFile;
 use super::secret::read_secret;
-use super::zone::read_cache_rules;
-use super::{Cache, Client, Listener, Log, Pool, Server};
-use crate::rules::{CacheRule, Lists};
-use crate::zone::HostPattern;
+use super::zone::{ZoneFile, read_zone};
+use super::{Cache, Client, Geo, Listener, Log, Pool, Server};
+use crate::rules::Lists;
 
 /// Below this a deadline would fail what it should guard.
 pub(super) const SHORTEST: Duration = Duration::from_millis(10);
@@ -31,6 +31,7 @@ pub(super) struct ConfigFile {
     pub(super) server: Server,
     pub(super) client: Client,
     pub(super) cache: Cache,
+    pub(super) geo: Geo,
     pub(super) purge: Option<Purge>,
     pub(super) log: Log,
     pub(super) pools: Vec<Pool>,
@@ -39,19 +40,12 @@ pub(super) struct ConfigFile {
     pub(super) files: Vec<PathBuf>,
 }
 
-/// A zone as written.
-pub(super) struct ZoneFile {
-    pub(super) name: Located<String>,
-    pub(super) hosts: Vec<Located<HostPattern>>,
-    pub(super) pool: Option<Located<String>>,
-    pub(super) presets: Vec<Located<String>>,
-    pub(super) merge_slashes: bool,
-    pub(super) session_cookies: Vec<Located<String>>,
-    pub(super) rules: Vec<CacheRule>,
-}
-
 /// Reads `source`; what could be read comes back beside all faults.
-pub(super) fn read(source: &str, outside: Outside<'_>) -> (ConfigFile, Vec<Diagnostic>) {
+pub(super) fn read(
+    name: &str,
+    source: &str,
+    outside: Outside<'_>,
+) -> (ConfigFile, Vec<Diagnostic>) {
     let (table, syntax) = DeTable::parse_recoverable(source);
     if !syntax.is_empty() {
         // A recovered tree is guesswork, and so are the faults after the first.
@@ -59,7 +53,7 @@ pub(super) fn read(source: &str, outside: Outside<'_>) -> (ConfigFile, Vec<Diagn
         return (ConfigFile::default(), faults);
     }
     let reader = Reader::new(outside);
-    let mut file = read_document(Section::document(&reader, &table), source);
+    let mut file = read_document(Section::document(&reader, &table), name, source);
     let (faults, files) = reader.finish();
     file.files = files;
     (file, faults)
@@ -73,12 +67,23 @@ fn syntax_fault(error: &toml::de::Error) -> Diagnostic {
     }
 }
 
-fn read_document(root: Section<'_>, source: &str) -> ConfigFile {
+fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
     let lists = read_lists(&root);
+    let pools: Vec<Pool> = root
+        .named_sections("pools")
+        .into_iter()
+        .map(|(name, section)| read_pool(name.value, section))
+        .collect();
+    let names: Vec<String> = pools.iter().map(|pool| pool.name.clone()).collect();
+    let secret = root
+        .string("secret")
+        .and_then(|text| read_secret(&root, "secret", text));
     let from = RuleFile {
         source,
-        preset: None,
+        name,
         lists: &lists,
+        pools: &names,
+        secret: secret.as_ref(),
     };
     let file = ConfigFile {
         listeners: read_listeners(&root),
@@ -86,6 +91,7 @@ fn read_document(root: Section<'_>, source: &str) -> ConfigFile {
         server: root.section("server").map(read_server).unwrap_or_default(),
         client: root.section("client").map(read_client).unwrap_or_default(),
         cache: root.section("cache").map(read_cache).unwrap_or_default(),
+        geo: root.section("geo").map(read_geo).unwrap_or_default(),
         purge: root
             .section_or(
                 "purge",
@@ -93,11 +99,7 @@ fn read_document(root: Section<'_>, source: &str) -> ConfigFile {
             )
             .and_then(read_purge),
         log: root.section("log").map(read_log).unwrap_or_default(),
-        pools: root
-            .named_sections("pools")
-            .into_iter()
-            .map(|(name, section)| read_pool(name.value, section))
-            .collect(),
+        pools,
         zones: root
             .named_sections("zones")
             .into_iter()
@@ -206,55 +208,21 @@ fn read_cache(section: Section<'_>) -> Cache {
     cache
 }
 
+fn read_geo(section: Section<'_>) -> Geo {
+    let path = |key| section.string(key).map(|path| PathBuf::from(path.value));
+    let geo = Geo {
+        country_database: path("country_database"),
+        asn_database: path("asn_database"),
+    };
+    section.finish();
+    geo
+}
+
 fn read_log(section: Section<'_>) -> Log {
     let mut log = Log::default();
     put(&mut log.access, section.boolean("access"));
     section.finish();
     log
-}
-
-fn read_zone(name: Located<String>, section: Section<'_>, from: RuleFile<'_>) -> ZoneFile {
-    let hosts = section.strings("hosts").unwrap_or_default();
-    if hosts.is_empty() {
-        let help = "write `hosts = [\"*\"]` to answer for every host".to_owned();
-        let message = format!("[zones.{}] names no `hosts`", name.value);
-        section
-            .reader
-            .fault(section.span.clone(), message, Some(help));
-    }
-    let zone = ZoneFile {
-        hosts: hosts
-            .into_iter()
-            .filter_map(|host| read_host(&section, host))
-            .collect(),
-        pool: section.required_string("pool", "\"app\""),
-        presets: section.strings("presets").unwrap_or_default(),
-        merge_slashes: section
-            .boolean("merge_slashes")
-            .is_some_and(|merge| merge.value),
-        session_cookies: section.strings("session_cookies").unwrap_or_default(),
-        rules: read_cache_rules(&section, from),
-        name,
-    };
-    section.finish();
-    zone
-}
-
-fn read_host(section: &Section<'_>, text: Located<String>) -> Option<Located<HostPattern>> {
-    match HostPattern::parse(&text.value) {
-        Ok(value) => Some(Located {
-            value,
-            span: text.span,
-        }),
-        Err(why) => {
-            section.reader.fault(
-                text.span,
-                format!("the host \"{}\" {why}", text.value),
-                None,
-            );
-            None
-        }
-    }
 }
 
 /// Takes a value over when it was written.
@@ -272,10 +240,7 @@ pub(super) fn put_number<T: TryFrom<u64>>(target: &mut T, written: Option<Locate
 }
 
 /// Reads a preset: session cookies, rules, faults.
-pub(super) fn read_preset(
-    source: &str,
-    file: &str,
-) -> (Vec<String>, Vec<CacheRule>, Vec<Diagnostic>) {
+pub(super) fn read_preset(source: &str, name: &str) -> (Vec<String>, PhasesFile, Vec<Diagnostic>) {
     let (table, syntax) = DeTable::parse_recoverable(source);
     let env = |_: &str| None;
     let reader = Reader::new(Outside {
@@ -286,16 +251,18 @@ pub(super) fn read_preset(
     let cookies = root.strings("session_cookies").unwrap_or_default();
     let from = RuleFile {
         source,
-        preset: Some(file),
+        name,
         lists: &Lists::default(),
+        pools: &[],
+        secret: None,
     };
-    let rules = read_cache_rules(&root, from);
+    let phases = read_phases(&root, from);
     root.finish();
     let mut faults: Vec<_> = syntax.iter().map(syntax_fault).collect();
     faults.extend(reader.finish().0);
     (
         cookies.into_iter().map(|cookie| cookie.value).collect(),
-        rules,
+        phases,
         faults,
     )
 }

@@ -30,8 +30,9 @@ pub(super) fn interpolate<'t>(text: &'t str, env: &Env<'_>) -> Result<Cow<'t, st
         let (reference, tail) = after
             .split_once('}')
             .ok_or_else(|| "has a `${` without its `}`".to_owned())?;
-        if !reference.is_empty() && reference.bytes().all(|byte| byte.is_ascii_digit()) {
-            out.extend(["${", reference, "}"]);
+        if is_capture(reference) {
+            // `${1}` of a replacement is for the expression.
+            out.push_str(&format!("${{{reference}}}"));
         } else {
             out.push_str(&lookup(reference, env)?);
         }
@@ -39,6 +40,10 @@ pub(super) fn interpolate<'t>(text: &'t str, env: &Env<'_>) -> Result<Cow<'t, st
     }
     out.push_str(rest);
     Ok(Cow::Owned(out))
+}
+
+fn is_capture(reference: &str) -> bool {
+    !reference.is_empty() && reference.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn lookup(reference: &str, env: &Env<'_>) -> Result<String, String> {

@@ -1,13 +1,25 @@
-//! `key` and `vary` of a cache rule: what tells stored responses apart.
+//! `key` of a cache rule: what tells stored responses apart.
 
 use http::HeaderName;
 
 use super::file::put;
 use super::reader::{Located, Section};
-use crate::cache::settings::{KeySettings, LanguageKey, QueryKey, VarySettings};
+use super::vary::NO_SPELLING;
+use crate::cache::settings::{HostKey, KeySettings, QueryKey};
 
 const CREDENTIALS: &str = "answers to credentials are not shared, whatever the key: see `authorization` and `session_cookie`";
-const HOP_BY_HOP: &str = "it speaks of one connection and is not forwarded";
+/// Fields that speak of one connection and are not forwarded.
+pub(super) const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 /// Request fields that cannot be in the key, and why.
 const NO_KEYS: &[(&str, &str)] = &[
     ("authorization", CREDENTIALS),
@@ -16,16 +28,9 @@ const NO_KEYS: &[(&str, &str)] = &[
         "name the cookies that count: `cookies = [\"currency\"]`",
     ),
     ("set-cookie", "it is a field of responses"),
-    ("host", "host and port are in every key"),
-    ("connection", HOP_BY_HOP),
-    ("keep-alive", HOP_BY_HOP),
-    ("proxy-authenticate", HOP_BY_HOP),
-    ("proxy-authorization", HOP_BY_HOP),
-    ("proxy-connection", HOP_BY_HOP),
-    ("te", HOP_BY_HOP),
-    ("trailer", HOP_BY_HOP),
-    ("transfer-encoding", HOP_BY_HOP),
-    ("upgrade", HOP_BY_HOP),
+    ("host", "host and port are in every key: see `host`"),
+    ("x-country", "write `country = true`"),
+    ("x-device-class", "write `device = true`"),
 ];
 
 /// Reads `key = { query = …, headers = […], … }`.
@@ -42,8 +47,15 @@ pub(super) fn read_key(rule: &Section<'_>) -> Option<KeySettings> {
         cookie_presence: names(&section, "cookie_presence", cookie_name),
         ..KeySettings::default()
     };
+    key.header_contains = read_contains(&section, &key);
     put(&mut key.sort_query, section.boolean("sort_query"));
     put(&mut key.device, section.boolean("device"));
+    put(&mut key.country, section.boolean("country"));
+    let hosts = [
+        ("as_sent", HostKey::AsSent),
+        ("resolved", HostKey::Resolved),
+    ];
+    put(&mut key.host, section.word("host", &hosts));
     section.finish();
     Some(key)
 }
@@ -93,6 +105,76 @@ fn read_query(key: &Section<'_>) -> QueryKey {
     QueryKey::All
 }
 
+/// Reads `header_contains = { accept = ["image/webp"] }`, sorted by name.
+fn read_contains(section: &Section<'_>, key: &KeySettings) -> Vec<(String, Vec<String>)> {
+    let example = "write for example `header_contains = { accept = [\"image/webp\"] }`";
+    let Some(table) = section.section_or("header_contains", example) else {
+        return Vec::new();
+    };
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    for (name, entry) in table.entries(&[]) {
+        let known = match header_name(&name.value) {
+            Ok(field) if found.iter().any(|(known, _)| *known == field) => {
+                Err(("it is named twice", None))
+            }
+            Ok(field) if NO_SPELLING.contains(&field.as_str()) => {
+                Err(("the origin needs it as it is sent", None))
+            }
+            Ok(field) if key.headers.contains(&field) || key.header_presence.contains(&field) => {
+                Err((
+                    "it is in `headers` or `header_presence` as well",
+                    Some("the origin gets no more of it than the texts listed here: keep one"),
+                ))
+            }
+            known => known,
+        };
+        let texts = entry.into_list();
+        let fault = |span, why: &str, help: Option<&str>| {
+            let message = format!("`header_contains` cannot hold \"{}\": {why}", name.value);
+            table.reader.fault(span, message, help.map(str::to_owned));
+        };
+        let field = match known {
+            Ok(_) if texts.is_empty() => {
+                let help = "list them in the order in which the origin is to get them";
+                fault(name.span.clone(), "it lists no texts", Some(help));
+                continue;
+            }
+            Ok(field) => field,
+            Err((why, help)) => {
+                fault(name.span.clone(), why, help);
+                continue;
+            }
+        };
+        let mut list: Vec<String> = Vec::new();
+        for text in texts {
+            if !is_plain(&text.value) {
+                let why = format!(
+                    "the text \"{}\" is empty, or has a comma or spaces around it",
+                    text.value
+                );
+                fault(text.span, &why, Some("list texts one by one"));
+            } else if !list
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(&text.value))
+            {
+                list.push(text.value);
+            }
+        }
+        found.push((field, list));
+    }
+    found.sort();
+    found
+}
+
+/// What stays findable, and finds nothing else, between the commas that join it with others.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty()
+        && text.trim() == text
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b' '..=b'~') && byte != b',')
+}
+
 /// In one order and once each, so that equal keys have equal settings.
 fn names(
     section: &Section<'_>,
@@ -137,6 +219,10 @@ fn header_name(text: &str) -> Result<String, (&'static str, Option<&'static str>
     if let Some((_, why)) = NO_KEYS.iter().find(|(known, _)| name == *known) {
         return Err(("this field cannot be part of the key", Some(why)));
     }
+    if HOP_BY_HOP.contains(&name.as_str()) {
+        let help = "it speaks of one connection and is not forwarded";
+        return Err(("this field cannot be part of the key", Some(help)));
+    }
     if name.as_str().contains('_') {
         let help = "fields with an underscore are removed from every request";
         return Err(("this field cannot be part of the key", Some(help)));
@@ -151,62 +237,4 @@ fn cookie_name(text: &str) -> Result<String, (&'static str, Option<&'static str>
         Ok(_) => Err(("cookies are named one by one", None)),
         Err(_) => Err(("it is no cookie name", None)),
     }
-}
-
-/// Reads `vary = { accept-language = … }`.
-pub(super) fn read_vary(rule: &Section<'_>) -> Option<VarySettings> {
-    let section = rule.section_or(
-        "vary",
-        "write for example `vary = { accept-language = [\"en\", \"de\"] }`",
-    )?;
-    let accept_language = read_languages(&section).unwrap_or_default();
-    let validate_variants = section
-        .boolean("validate_variants")
-        .is_some_and(|validate| validate.value);
-    section.finish();
-    Some(VarySettings {
-        accept_language,
-        validate_variants,
-    })
-}
-
-fn read_languages(vary: &Section<'_>) -> Option<LanguageKey> {
-    const KEY: &str = "accept-language";
-    if !vary.is_list(KEY) {
-        let words = [("pass_through", false), ("normalize", true)];
-        return Some(if vary.word(KEY, &words)?.value {
-            LanguageKey::Normalize
-        } else {
-            LanguageKey::PassThrough
-        });
-    }
-    let tags = vary.strings(KEY)?;
-    if tags.is_empty() {
-        let help = "list what the site has, its default first: [\"en\", \"de\"]".to_owned();
-        let place = vary.place_of(KEY);
-        vary.reader
-            .fault(place, "`accept-language` lists no language", Some(help));
-    }
-    let mut languages: Vec<String> = Vec::new();
-    for Located { value, span } in tags {
-        if !is_language(&value) {
-            let message = format!("\"{value}\" is no language tag");
-            let help = "write for example \"en\" or \"pt-BR\"".to_owned();
-            vary.reader.fault(span, message, Some(help));
-        } else if !languages
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(&value))
-        {
-            languages.push(value);
-        }
-    }
-    Some(LanguageKey::Languages(languages))
-}
-
-/// RFC 4647 §2.1, without `*`.
-fn is_language(tag: &str) -> bool {
-    tag.split('-').enumerate().all(|(index, part)| {
-        let legal = |byte: u8| byte.is_ascii_alphabetic() || index > 0 && byte.is_ascii_digit();
-        (1..=8).contains(&part.len()) && part.bytes().all(legal)
-    })
 }

@@ -3,6 +3,7 @@
 //! Reading is pure: text and environment in, a [`Config`] or all its faults out. Files are read at
 //! the edges, so that a reload and a test take the same way.
 
+mod cache_rule;
 pub mod diagnostics;
 mod file;
 mod interpolate;
@@ -10,6 +11,7 @@ mod key;
 mod listen;
 mod lists;
 mod outside;
+mod phase;
 mod pool;
 mod presets;
 mod purge;
@@ -19,6 +21,7 @@ mod rule;
 mod secret;
 mod ttl;
 mod units;
+mod vary;
 mod zone;
 
 use std::net::SocketAddr;
@@ -33,7 +36,7 @@ pub use presets::{PRESETS, Preset};
 pub use purge::Purge;
 pub use secret::Secret;
 
-use crate::rules::CacheRuleset;
+use crate::rules::phase::Phases;
 use crate::zone::{HostPattern, SessionCookies};
 
 /// Reads a configuration that names no other files.
@@ -50,7 +53,7 @@ pub fn parse(name: &str, source: &str, env: &Env<'_>) -> Result<Config, Diagnost
 /// # Errors
 /// Every fault of the file at once.
 pub fn parse_with(name: &str, source: &str, outside: Outside<'_>) -> Result<Config, Diagnostics> {
-    let (file, faults) = file::read(source, outside);
+    let (file, faults) = file::read(name, source, outside);
     resolve::resolve(name, source, file, faults)
 }
 
@@ -67,6 +70,8 @@ pub struct Config {
     pub client: Client,
     /// The store.
     pub cache: Cache,
+    /// Databases that tell where clients are.
+    pub geo: Geo,
     /// Who may purge; `None` switches purging off.
     pub purge: Option<Purge>,
     /// What is written where.
@@ -183,6 +188,15 @@ impl Default for Cache {
             debug_token: None,
         }
     }
+}
+
+/// Databases in MaxMind's format.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Geo {
+    /// Countries by address.
+    pub country_database: Option<PathBuf>,
+    /// Autonomous systems by address.
+    pub asn_database: Option<PathBuf>,
 }
 
 /// What is written where.
@@ -334,10 +348,13 @@ pub struct Zone {
     pub hosts: Vec<HostPattern>,
     /// Name of its pool.
     pub pool: String,
+    /// Hosts that the origin may be asked with in place of the client's, as they are written: under
+    /// these, rules that say so store what clients ask for under any host of the zone.
+    pub origin_hosts: Vec<String>,
     /// Whether `//` in a path is one slash.
     pub merge_slashes: bool,
     /// Cookie names that mark a session.
     pub session_cookies: SessionCookies,
-    /// Cache rules, presets first.
-    pub cache_rules: CacheRuleset,
+    /// Its rules, presets first.
+    pub rules: Phases,
 }

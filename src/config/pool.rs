@@ -164,7 +164,7 @@ fn read_health_check(section: Section<'_>) -> HealthCheck {
     check
 }
 
-fn read_host_header(section: &Section<'_>) -> Option<String> {
+pub(super) fn read_host_header(section: &Section<'_>) -> Option<String> {
     let written = section.string("host_header")?;
     if written.value == "pass" {
         return None;

@@ -2,7 +2,7 @@
 
 use super::diagnostics::{Diagnostic, Diagnostics};
 use super::file::read_preset;
-use crate::rules::CacheRule;
+use super::phase::PhasesFile;
 
 /// A named rule set.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub const PRESETS: &[Preset] = &[
 /// What a preset contributes to a zone.
 pub(super) struct PresetRules {
     pub(super) session_cookies: Vec<String>,
-    pub(super) rules: Vec<CacheRule>,
+    pub(super) phases: PhasesFile,
 }
 
 impl Preset {
@@ -44,11 +44,11 @@ impl Preset {
     /// Its rules.
     pub(super) fn rules(&self) -> Result<PresetRules, Diagnostics> {
         let file = format!("preset {}", self.name);
-        let (session_cookies, rules, faults) = read_preset(self.toml, &file);
+        let (session_cookies, phases, faults) = read_preset(self.toml, &file);
         if faults.is_empty() {
             Ok(PresetRules {
                 session_cookies,
-                rules,
+                phases,
             })
         } else {
             Err(Diagnostics::new(&file, self.toml, faults))
@@ -89,7 +89,8 @@ mod tests {
             .unwrap()
             .rules()
             .unwrap()
-            .rules;
+            .phases
+            .cache_rules;
         let headers = http::HeaderMap::new();
         let matches = |target: &str| {
             let (path, query) = match target.split_once('?') {
@@ -164,7 +165,7 @@ mod tests {
     fn every_preset_reads_without_a_fault() {
         for preset in PRESETS {
             let rules = preset.rules().unwrap_or_else(|faults| panic!("{faults}"));
-            assert!(!rules.rules.is_empty(), "{}", preset.name);
+            assert!(!rules.phases.cache_rules.is_empty(), "{}", preset.name);
         }
     }
 }

@@ -3,6 +3,8 @@
 //! A [`Section`] remembers which keys it was asked for; [`Section::finish`] then refuses the rest,
 //! with the nearest known key as a suggestion. Nothing here knows what the keys mean.
 
+mod entries;
+mod named;
 mod rich;
 mod shape;
 
@@ -18,7 +20,10 @@ use super::diagnostics::{Diagnostic, did_you_mean};
 use super::interpolate::interpolate;
 use super::outside::Outside;
 use super::units::{parse_duration, parse_size};
-pub(super) use rich::{NamedFile, NamedList};
+
+pub(super) use entries::Entry;
+pub(super) use named::NamedList;
+pub(super) use rich::NamedFile;
 
 /// A value with its place in the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,11 +219,22 @@ impl<'a> Section<'a> {
         key: &'static str,
         bounds: RangeInclusive<u64>,
     ) -> Option<Located<u64>> {
-        let value = self.value(key)?;
+        self.integer_value(key, self.value(key)?, bounds)
+    }
+
+    fn integer_value(
+        &self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        bounds: RangeInclusive<u64>,
+    ) -> Option<Located<u64>> {
         let span = value.span();
         let number = match value.get_ref() {
             DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
-            DeValue::String(_) => self.string(key)?.value.trim().parse().ok(),
+            DeValue::String(_) => {
+                let text = self.string_value(key, value, "a whole number")?;
+                text.value.trim().parse().ok()
+            }
             other => {
                 self.wrong_type(key, "a whole number", other, span);
                 return None;
@@ -361,17 +377,22 @@ impl<'a> Section<'a> {
 
     /// Every entry of a table of strings whose keys are the user's.
     pub(super) fn string_entries(&self) -> Vec<(Located<String>, Located<String>)> {
-        self.table
-            .iter()
+        self.user_entries()
             .filter_map(|(name, value)| {
-                let key = Located {
-                    value: name.get_ref().to_string(),
-                    span: name.span(),
-                };
-                let value = self.string_value(name.get_ref(), value, "a string")?;
-                Some((key, value))
+                let value = self.string_value(&name.value, value, "a string")?;
+                Some((name, value))
             })
             .collect()
+    }
+
+    fn user_entries(&self) -> impl Iterator<Item = (Located<String>, &'a Spanned<DeValue<'a>>)> {
+        self.table.iter().map(|(name, value)| {
+            let name = Located {
+                value: name.get_ref().to_string(),
+                span: name.span(),
+            };
+            (name, value)
+        })
     }
 
     fn value(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {

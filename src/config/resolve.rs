@@ -5,25 +5,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::diagnostics::{Diagnostic, Diagnostics, did_you_mean};
-use super::file::{ConfigFile, ZoneFile};
+use super::file::ConfigFile;
+use super::phase::PhasesFile;
 use super::presets::{Preset, unknown_preset};
-use super::{Config, Zone};
-use crate::rules::{CacheRule, CacheRuleset, RuleSource};
+use super::zone::ZoneFile;
+use super::{Config, Pool, Zone};
+use crate::rules::phase::{BulkRedirects, Phases};
+use crate::rules::{CacheRuleset, Ruleset};
 use crate::zone::{HostPattern, SessionCookies};
 
 /// Resolves `file`; `faults` are those that reading found.
 pub(super) fn resolve(
     name: &str,
     source: &str,
-    file: ConfigFile,
+    mut file: ConfigFile,
     mut faults: Vec<Diagnostic>,
 ) -> Result<Config, Diagnostics> {
     check_listeners(&file, &mut faults);
     check_hosts(&file, &mut faults);
+    let (pools, largest) = (&file.pools, file.cache.max_object_size);
     let zones = file
         .zones
-        .iter()
-        .map(|zone| resolve_zone(name, zone, &file, &mut faults))
+        .iter_mut()
+        .map(|zone| resolve_zone(zone, pools, largest, &mut faults))
         .collect();
     if !faults.is_empty() {
         return Err(Diagnostics::new(name, source, faults));
@@ -38,6 +42,7 @@ pub(super) fn resolve(
         server: file.server,
         client: file.client,
         cache: file.cache,
+        geo: file.geo,
         purge: file.purge,
         log: file.log,
         pools: file.pools.into_iter().map(Arc::new).collect(),
@@ -91,31 +96,25 @@ fn check_hosts(file: &ConfigFile, faults: &mut Vec<Diagnostic>) {
 }
 
 fn resolve_zone(
-    file_name: &str,
-    zone: &ZoneFile,
-    file: &ConfigFile,
+    zone: &mut ZoneFile,
+    pools: &[Pool],
+    largest: u64,
     faults: &mut Vec<Diagnostic>,
 ) -> Arc<Zone> {
-    check_pool(zone, file, faults);
-    let mut rules = Vec::new();
+    check_pool(zone, pools, faults);
+    let mut phases = PhasesFile::default();
     let mut cookies: Vec<String> = Vec::new();
     for name in &zone.presets {
         match Preset::named(&name.value).map(Preset::rules) {
             Some(Ok(preset)) => {
-                rules.extend(preset.rules);
+                phases.append(preset.phases);
                 cookies.extend(preset.session_cookies);
             }
             Some(Err(broken)) => faults.extend(broken.list().iter().cloned()),
             None => faults.push(unknown_preset(&name.value, name.span.clone())),
         }
     }
-    rules.extend(zone.rules.iter().cloned().map(|rule| CacheRule {
-        source: RuleSource {
-            file: file_name.into(),
-            line: rule.source.line,
-        },
-        ..rule
-    }));
+    phases.append(std::mem::take(&mut zone.phases));
     for own in &zone.session_cookies {
         if let Err(why) = SessionCookies::with_own([own.value.as_str()]) {
             faults.push(Diagnostic {
@@ -127,14 +126,18 @@ fn resolve_zone(
             cookies.push(own.value.clone());
         }
     }
-    if rules.len() > usize::from(u16::MAX) {
+    if phases.most() > usize::from(u16::MAX) {
         faults.push(Diagnostic {
             span: zone.name.span.clone(),
-            message: format!("the zone has {} rules; 65535 are the most", rules.len()),
+            message: format!(
+                "the zone has {} rules of one kind; 65535 are the most",
+                phases.most()
+            ),
             help: None,
         });
     }
     Arc::new(Zone {
+        origin_hosts: origin_hosts(zone, &phases, pools),
         name: zone.name.value.clone(),
         hosts: zone.hosts.iter().map(|host| host.value.clone()).collect(),
         pool: zone
@@ -145,16 +148,48 @@ fn resolve_zone(
         merge_slashes: zone.merge_slashes,
         session_cookies: SessionCookies::with_own(cookies.iter().map(String::as_str))
             .unwrap_or_else(|_| SessionCookies::frameworks()),
-        cache_rules: CacheRuleset::new(rules, file.cache.max_object_size),
+        rules: into_phases(phases, zone.development_mode_until, largest),
     })
 }
 
-fn check_pool(zone: &ZoneFile, file: &ConfigFile, faults: &mut Vec<Diagnostic>) {
+/// The hosts that origins of the zone may be asked with, beside the clients' own.
+fn origin_hosts(zone: &ZoneFile, phases: &PhasesFile, pools: &[Pool]) -> Vec<String> {
+    let patches = phases.origin_rules.iter().map(|rule| &rule.action);
+    let own = zone.pool.iter().map(|pool| pool.value.as_str());
+    let names = own.chain(patches.clone().filter_map(|patch| patch.pool.as_deref()));
+    let of_pools = names
+        .filter_map(|name| pools.iter().find(|pool| pool.name == name))
+        .filter_map(|pool| pool.host_header.as_deref());
+    let of_rules = patches.filter_map(|patch| patch.host_header.as_deref());
+    let mut hosts: Vec<String> = of_pools.chain(of_rules).map(str::to_owned).collect();
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+fn into_phases(file: PhasesFile, development_mode_until: Option<i64>, largest: u64) -> Phases {
+    Phases {
+        maintenance: Ruleset::new(file.maintenance),
+        redirect_rules: Ruleset::new(file.redirects),
+        bulk_redirects: BulkRedirects::new(file.bulk_redirects),
+        splits: Ruleset::new(file.splits),
+        rewrite_rules: Ruleset::new(file.rewrites),
+        request_header_rules: Ruleset::new(file.request_headers),
+        origin_rules: Ruleset::new(file.origin_rules),
+        cache_rules: CacheRuleset::new(file.cache_rules, largest),
+        cache_response_rules: Ruleset::new(file.cache_response_rules),
+        error_rules: Ruleset::new(file.error_pages),
+        response_header_rules: Ruleset::new(file.response_headers),
+        development_mode_until,
+    }
+}
+
+fn check_pool(zone: &ZoneFile, pools: &[Pool], faults: &mut Vec<Diagnostic>) {
     let Some(pool) = &zone.pool else { return };
-    if file.pools.iter().any(|known| known.name == pool.value) {
+    if pools.iter().any(|known| known.name == pool.value) {
         return;
     }
-    let names = file.pools.iter().map(|known| known.name.as_str());
+    let names = pools.iter().map(|known| known.name.as_str());
     faults.push(Diagnostic {
         span: pool.span.clone(),
         message: format!("there is no pool \"{}\"", pool.value),

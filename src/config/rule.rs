@@ -2,53 +2,75 @@
 
 use super::diagnostics::position;
 use super::reader::{Located, Section};
+use super::secret::Secret;
 use crate::rules::expression::{Environment, Expression, ExpressionError, ValueExpression};
 use crate::rules::{Lists, Rule, RuleSource, Value};
 
-/// Where the rules being read are written, and what their expressions may name.
+/// Where the rules being read are written, and what they may name.
 #[derive(Clone, Copy)]
 pub(super) struct RuleFile<'a> {
     /// The whole source.
     pub(super) source: &'a str,
-    /// `preset NAME`; `None` for the configuration file.
-    pub(super) preset: Option<&'a str>,
+    /// The file's name, or `preset NAME`.
+    pub(super) name: &'a str,
     pub(super) lists: &'a Lists,
+    /// Names of the pools.
+    pub(super) pools: &'a [String],
+    /// Signs what clients keep.
+    pub(super) secret: Option<&'a Secret>,
+}
+
+/// The rules of one phase.
+pub(super) struct RuleKind {
+    /// The key of their tables.
+    pub(super) key: &'static str,
+    /// Whether expressions may name fields of the response.
+    pub(super) response: bool,
+    /// Whether a rule without an expression is for everything.
+    pub(super) for_all: bool,
+    /// Something that such a rule may set.
+    pub(super) example: &'static str,
 }
 
 /// What every rule may have.
 const COMMON: &[&str] = &["name", "enabled", "expression", "expires"];
 
-/// Reads the rules of one phase, the tables under `key`. `example` shows what a rule may set, and
-/// `response` tells whether expressions may name fields of the response.
+/// Reads the rules of one phase.
 pub(super) fn read_rules<A>(
     section: &Section<'_>,
-    key: &'static str,
+    kind: &RuleKind,
     from: RuleFile<'_>,
-    response: bool,
-    example: &str,
-    read_action: impl Fn(&Section<'_>, &Environment<'_>) -> Option<A>,
+    read_action: impl Fn(&Section<'_>, &Context<'_>) -> Option<A>,
 ) -> Vec<Rule<A>> {
-    let environment = Environment {
-        lists: Some(from.lists),
-        response,
+    let context = Context {
+        from,
+        environment: Environment {
+            lists: Some(from.lists),
+            response: kind.response,
+        },
     };
     section
-        .sections(key)
+        .sections(kind.key)
         .into_iter()
         .enumerate()
         .filter_map(|(index, rule)| {
-            let action = read_action(&rule, &environment);
-            read_rule(rule, index, from, &environment, example, action)
+            let action = read_action(&rule, &context);
+            read_rule(rule, index, kind, &context, action)
         })
         .collect()
+}
+
+/// What reading one rule takes.
+pub(super) struct Context<'a> {
+    pub(super) from: RuleFile<'a>,
+    environment: Environment<'a>,
 }
 
 fn read_rule<A>(
     section: Section<'_>,
     index: usize,
-    from: RuleFile<'_>,
-    environment: &Environment<'_>,
-    example: &str,
+    kind: &RuleKind,
+    context: &Context<'_>,
     action: Option<A>,
 ) -> Option<Rule<A>> {
     let name = section
@@ -58,22 +80,17 @@ fn read_rule<A>(
         .boolean("enabled")
         .is_none_or(|enabled| enabled.value);
     let expires = section.date_time("expires").map(|expires| expires.value);
-    let expression = section
-        .required_string("expression", "'http.request.uri.path wildcard \"/a/*\"'")
-        .and_then(|text| {
-            let compiled = Expression::compile(&text.value, environment);
-            compiled_or_faults(&section, &text, from.source, compiled)
-        });
+    let expression = read_expression(&section, kind, context);
     let span = section.span.clone();
     if !section.has_beside(COMMON) {
         let message = format!("the rule \"{name}\" sets nothing");
-        let help = format!("write for example `{example}`");
+        let help = format!("write for example `{}`", kind.example);
         section.reader.fault(span.clone(), message, Some(help));
     }
     section.finish();
     let source = RuleSource {
-        file: from.preset.unwrap_or_default().into(),
-        line: position(from.source, span.start).0,
+        file: context.from.name.into(),
+        line: position(context.from.source, span.start).0,
     };
     Some(Rule {
         name,
@@ -85,33 +102,42 @@ fn read_rule<A>(
     .filter(|_| enabled)
 }
 
+fn read_expression(
+    section: &Section<'_>,
+    kind: &RuleKind,
+    context: &Context<'_>,
+) -> Option<Expression> {
+    if kind.for_all && !section.has("expression") {
+        return Expression::compile("true", &context.environment).ok();
+    }
+    let text =
+        section.required_string("expression", "'http.request.uri.path wildcard \"/a/*\"'")?;
+    let compiled = Expression::compile(&text.value, &context.environment);
+    compiled_or_faults(section, &text, context.from.source, compiled)
+}
+
 /// Text that a rule writes: a string, or `{ expression = '…' }`.
 pub(super) fn read_value(
     section: &Section<'_>,
     key: &'static str,
-    source: &str,
-    environment: &Environment<'_>,
+    context: &Context<'_>,
 ) -> Option<Value> {
     if !section.is_table(key) {
         return section.string(key).map(|text| Value::Text(text.value));
     }
-    read_computed(section.section(key)?, source, environment)
+    read_computed(section.section(key)?, context).map(Value::Computed)
 }
 
 /// `{ expression = '…' }`.
-pub(super) fn read_computed(
-    table: Section<'_>,
-    source: &str,
-    environment: &Environment<'_>,
-) -> Option<Value> {
+pub(super) fn read_computed(table: Section<'_>, context: &Context<'_>) -> Option<ValueExpression> {
     let value = table
         .required_string("expression", "'concat(\"/en\", http.request.uri.path)'")
         .and_then(|text| {
-            let compiled = ValueExpression::compile(&text.value, environment);
-            compiled_or_faults(&table, &text, source, compiled)
+            let compiled = ValueExpression::compile(&text.value, &context.environment);
+            compiled_or_faults(&table, &text, context.from.source, compiled)
         });
     table.finish();
-    value.map(Value::Computed)
+    value
 }
 
 fn compiled_or_faults<T>(

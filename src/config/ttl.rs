@@ -1,13 +1,13 @@
-//! How long: `edge_ttl`, `browser_ttl` and `serve_stale` of a cache rule.
+//! How long: `edge_ttl`, `browser_ttl`, `serve_stale` and `read_timeout` of a cache rule.
 
 use std::time::Duration;
 
 use super::diagnostics::did_you_mean;
-use super::file::{put, put_number};
+use super::file::{SHORTEST, put, put_number};
 use super::reader::Section;
 use super::units::parse_duration;
 use crate::cache::settings::{
-    BrowserTtl, EdgeTtl, EdgeTtlMode, Heuristic, StaleWindows, StatusTtl, TtlValue,
+    BrowserTtl, EdgeTtl, EdgeTtlMode, Heuristic, ReadTimeout, StaleWindows, StatusTtl, TtlValue,
 };
 
 const EDGE_MODES: &[(&str, EdgeTtlMode)] = &[
@@ -222,4 +222,16 @@ pub(super) fn read_serve_stale(section: &Section<'_>) -> Option<StaleWindows> {
     };
     table.finish();
     Some(windows)
+}
+
+pub(super) fn read_read_timeout(section: &Section<'_>) -> Option<ReadTimeout> {
+    let expected = "a duration such as \"20s\", or \"pool\" for the pool's";
+    let read = section.parsed("read_timeout", expected, |text| match text {
+        "pool" => Ok(ReadTimeout::OfPool),
+        _ => match parse_duration(text)? {
+            time if time < SHORTEST => Err(format!("is less than {}ms", SHORTEST.as_millis())),
+            time => Ok(ReadTimeout::After(time)),
+        },
+    })?;
+    Some(read.value)
 }

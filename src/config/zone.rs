@@ -1,62 +1,69 @@
-//! `[[zones.NAME.cache_rules]]`: what a cache rule says.
+//! `[zones.NAME]`: a site.
 
-use std::sync::Arc;
+use super::phase::{PhasesFile, read_phases};
+use super::reader::{Located, Section};
+use super::rule::RuleFile;
+use crate::zone::HostPattern;
 
-use super::key::{read_key, read_vary};
-use super::reader::Section;
-use super::rule::{RuleFile, read_rules};
-use super::ttl::{read_browser_ttl, read_edge_ttl, read_serve_stale};
-use crate::cache::settings::{CredentialPolicy, Eligibility, RequestCacheControl};
-use crate::rules::{CachePatch, CacheRule};
-
-const CREDENTIALS: &[(&str, CredentialPolicy)] = &[
-    ("bypass", CredentialPolicy::Bypass),
-    ("ignore", CredentialPolicy::Ignore),
-];
-const REQUEST_CACHE_CONTROL: &[(&str, RequestCacheControl)] = &[
-    ("ignore", RequestCacheControl::Ignore),
-    ("respect", RequestCacheControl::Respect),
-];
-
-/// Reads the cache rules of a zone or a preset.
-pub(super) fn read_cache_rules(section: &Section<'_>, from: RuleFile<'_>) -> Vec<CacheRule> {
-    let example = "cache = \"bypass\"";
-    read_rules(section, "cache_rules", from, false, example, |rule, _| {
-        Some(read_patch(rule))
-    })
+/// A zone as written.
+pub(super) struct ZoneFile {
+    pub(super) name: Located<String>,
+    pub(super) hosts: Vec<Located<HostPattern>>,
+    pub(super) pool: Option<Located<String>>,
+    pub(super) presets: Vec<Located<String>>,
+    pub(super) merge_slashes: bool,
+    pub(super) session_cookies: Vec<Located<String>>,
+    pub(super) development_mode_until: Option<i64>,
+    pub(super) phases: PhasesFile,
 }
 
-fn read_patch(section: &Section<'_>) -> CachePatch {
-    let eligibility = section.word(
-        "cache",
-        &[
-            ("eligible", Eligibility::Eligible),
-            ("bypass", Eligibility::Bypass),
-        ],
-    );
-    CachePatch {
-        eligibility: eligibility.map(|word| word.value),
-        authorization: section
-            .word("authorization", CREDENTIALS)
-            .map(|word| word.value),
-        session_cookie: section
-            .word("session_cookie", CREDENTIALS)
-            .map(|word| word.value),
-        edge_ttl: read_edge_ttl(section).map(Arc::new),
-        browser_ttl: read_browser_ttl(section),
-        serve_stale: read_serve_stale(section),
-        strip_set_cookie: section.boolean("strip_set_cookie").map(|strip| strip.value),
-        store_set_cookie: section.boolean("store_set_cookie").map(|store| store.value),
-        max_object_size: section.size("max_object_size").map(|size| size.value),
-        request_cache_control: section
-            .word("request_cache_control", REQUEST_CACHE_CONTROL)
-            .map(|word| word.value),
-        cache_client_errors: section
-            .boolean("cache_client_errors")
-            .map(|cache| cache.value),
-        cache_post: section.boolean("cache_post").map(|cache| cache.value),
-        key: read_key(section).map(Arc::new),
-        vary: read_vary(section).map(Arc::new),
-        pass_cache_tags: section.boolean("pass_cache_tags").map(|pass| pass.value),
+pub(super) fn read_zone(
+    name: Located<String>,
+    section: Section<'_>,
+    from: RuleFile<'_>,
+) -> ZoneFile {
+    let hosts = section.strings("hosts").unwrap_or_default();
+    if hosts.is_empty() {
+        let help = "write `hosts = [\"*\"]` to answer for every host".to_owned();
+        let message = format!("[zones.{}] names no `hosts`", name.value);
+        section
+            .reader
+            .fault(section.span.clone(), message, Some(help));
+    }
+    let zone = ZoneFile {
+        hosts: hosts
+            .into_iter()
+            .filter_map(|host| read_host(&section, host))
+            .collect(),
+        pool: section.required_string("pool", "\"app\""),
+        presets: section.strings("presets").unwrap_or_default(),
+        merge_slashes: section
+            .boolean("merge_slashes")
+            .is_some_and(|merge| merge.value),
+        session_cookies: section.strings("session_cookies").unwrap_or_default(),
+        development_mode_until: section
+            .date_time("development_mode_until")
+            .map(|until| until.value),
+        phases: read_phases(&section, from),
+        name,
+    };
+    section.finish();
+    zone
+}
+
+fn read_host(section: &Section<'_>, text: Located<String>) -> Option<Located<HostPattern>> {
+    match HostPattern::parse(&text.value) {
+        Ok(value) => Some(Located {
+            value,
+            span: text.span,
+        }),
+        Err(why) => {
+            section.reader.fault(
+                text.span,
+                format!("the host \"{}\" {why}", text.value),
+                None,
+            );
+            None
+        }
     }
 }

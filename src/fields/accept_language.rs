@@ -3,20 +3,13 @@
 //! What the selecting key says and what the origin is asked must be the same: the shell forwards
 //! the value that the key was made from.
 
-use std::cmp::Reverse;
-
 use http::{HeaderMap, HeaderValue, header::ACCEPT_LANGUAGE};
 
 use super::syntax;
+use super::weights::{self, Weighted};
 
 /// More languages than this are not told apart; the rest is dropped.
 const MOST_LANGUAGES: usize = 32;
-
-/// A language range, lower case, with its weight in thousandths.
-struct Weighted {
-    range: Vec<u8>,
-    weight: u16,
-}
 
 /// All lines as one canonical value: lower case, the heaviest first, then by name, each once, with
 /// weights as short as they can be. `None` without the field.
@@ -30,13 +23,7 @@ pub fn normalized(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// Appends the canonical value to `out`.
 pub(super) fn write_normalized(headers: &HeaderMap, out: &mut Vec<u8>) {
-    for (position, language) in languages(headers).iter().enumerate() {
-        if position > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(&language.range);
-        write_weight(language.weight, out);
-    }
+    weights::write(&languages(headers), out);
 }
 
 /// Which of `languages` suits the client best: the one that its heaviest range matches, by the
@@ -50,8 +37,10 @@ pub fn best_of<'a>(headers: &HeaderMap, languages: &'a [String]) -> &'a str {
             .iter()
             .any(|range| range.weight == 0 && range.range.eq_ignore_ascii_case(language.as_bytes()))
     };
-    let candidates = || languages.iter().filter(|language| !refused(language));
-    let weight_of = |language: &str| {
+    weights::best(languages, |language| {
+        if refused(language) {
+            return None;
+        }
         accepted
             .iter()
             .filter(|accepted| accepted.weight > 0)
@@ -60,16 +49,7 @@ pub fn best_of<'a>(headers: &HeaderMap, languages: &'a [String]) -> &'a str {
                 Some((accepted.weight, closeness))
             })
             .max()
-    };
-    candidates()
-        .enumerate()
-        .filter_map(|(position, language)| {
-            Some(((weight_of(language)?, Reverse(position)), language))
-        })
-        .max_by_key(|(rank, _)| *rank)
-        .map(|(_, language)| language)
-        .or_else(|| languages.first())
-        .map_or("", String::as_str)
+    })
 }
 
 /// The language the client wants most, lower case: the one range that outweighs all others.
@@ -118,7 +98,7 @@ fn begins(text: &[u8], prefix: &[u8]) -> bool {
 
 /// What the field names, each range once with its greatest weight, the heaviest first.
 fn languages(headers: &HeaderMap) -> Vec<Weighted> {
-    let mut found: Vec<Weighted> = headers
+    let found = headers
         .get_all(ACCEPT_LANGUAGE)
         .iter()
         .flat_map(|line| syntax::members(line.as_bytes()))
@@ -128,16 +108,8 @@ fn languages(headers: &HeaderMap) -> Vec<Weighted> {
         .map(|(range, weight)| Weighted {
             range: range.to_ascii_lowercase(),
             weight,
-        })
-        .collect();
-    found.sort_by(|one, other| {
-        (&one.range, Reverse(one.weight)).cmp(&(&other.range, Reverse(other.weight)))
-    });
-    found.dedup_by(|later, earlier| later.range == earlier.range);
-    found.sort_by(|one, other| {
-        (Reverse(one.weight), &one.range).cmp(&(Reverse(other.weight), &other.range))
-    });
-    found
+        });
+    weights::ranked(found)
 }
 
 /// RFC 4647 §2.1, without its limits of length; `*` alone among the wildcards.
@@ -147,17 +119,6 @@ fn is_range(range: &[u8]) -> bool {
             && range
                 .split(|byte| *byte == b'-')
                 .all(|subtag| !subtag.is_empty() && subtag.iter().all(u8::is_ascii_alphanumeric)))
-}
-
-fn write_weight(weight: u16, out: &mut Vec<u8>) {
-    if weight >= 1000 {
-        return;
-    }
-    out.extend_from_slice(b";q=0");
-    if weight > 0 {
-        let digits = format!(".{weight:03}");
-        out.extend_from_slice(digits.trim_end_matches('0').as_bytes());
-    }
 }
 
 #[cfg(test)]

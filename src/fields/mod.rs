@@ -1,7 +1,7 @@
 //! What HTTP header fields mean: total parsers over the `http` crate's types.
 //!
 //! Each module owns one field or one family of fields. Nothing here knows a rule or a clock, and but
-//! for how [`vary`] tells languages apart no setting; malformed input always has a defined, safe
+//! for the forms in which [`vary`] tells fields apart no setting; malformed input always has a defined, safe
 //! reading.
 
 pub mod accept;
@@ -12,6 +12,7 @@ pub mod cache_control;
 pub mod content_range;
 pub mod cookies;
 pub mod date;
+pub mod directives;
 pub mod hop_by_hop;
 pub mod range;
 pub mod request_control;
@@ -20,3 +21,4 @@ pub mod tags;
 pub mod targeted;
 pub mod validators;
 pub mod vary;
+mod weights;

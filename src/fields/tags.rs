@@ -35,6 +35,17 @@ pub fn cache_tags(headers: &HeaderMap) -> Vec<Box<str>> {
     tags.into_iter().collect()
 }
 
+/// The tags of a response and `further` ones, which are in the form in which tags are compared.
+pub fn cache_tags_with(headers: &HeaderMap, further: &[Box<str>]) -> Vec<Box<str>> {
+    let mut tags = cache_tags(headers);
+    if !further.is_empty() {
+        tags.extend_from_slice(further);
+        tags.sort();
+        tags.dedup();
+    }
+    tags
+}
+
 /// One tag in the form in which tags are compared; `None` when it is none.
 pub fn normalised(tag: &[u8]) -> Option<Box<str>> {
     let tag = syntax::trim_ows(tag);
@@ -67,6 +78,18 @@ mod tests {
         let expected = ["catalog", "new arrivals", "page/2", "product-1"];
         assert_eq!(tags(&fields), expected);
         assert!(tags(&[]).is_empty());
+    }
+
+    #[test]
+    fn further_tags_stand_beside_the_responses_own() {
+        let mut map = HeaderMap::new();
+        map.insert(CACHE_TAG, HeaderValue::from_static("b, d"));
+        let further = ["a".into(), "b".into(), "c".into()];
+        assert_eq!(
+            cache_tags_with(&map, &further),
+            ["a", "b", "c", "d"].map(Box::from)
+        );
+        assert_eq!(cache_tags_with(&map, &[]), cache_tags(&map));
     }
 
     #[test]

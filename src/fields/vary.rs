@@ -2,11 +2,11 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{self, ACCEPT_LANGUAGE, VARY},
+    header::{self, ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, VARY},
 };
 
-use super::{accept_encoding::AcceptedCodings, accept_language, syntax};
-use crate::cache::settings::{LanguageKey, VarySettings};
+use super::{accept, accept_encoding::AcceptedCodings, accept_language, syntax};
+use crate::cache::settings::{VaryForm, VarySettings};
 
 /// Which request fields select among the responses stored under one key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +48,16 @@ impl Vary {
             .iter()
             .flat_map(|line| syntax::members(line.as_bytes()))
             .any(|member| member == b"*" || !syntax::is_token(member))
+    }
+
+    /// Whether the settings keep a response with this Vary out of the store.
+    pub fn is_bypassed(&self, settings: &VarySettings) -> bool {
+        match self {
+            Self::None | Self::Any => false,
+            Self::Fields(names) => names
+                .iter()
+                .any(|name| *settings.form_of(name) == VaryForm::Bypass),
+        }
     }
 
     /// The selecting key of a request; `None` when nothing can match. Two requests select the
@@ -92,7 +102,8 @@ impl Vary {
         let Self::Fields(names) = self else {
             return None;
         };
-        if settings.accept_language != LanguageKey::Normalize || !names.contains(&ACCEPT_LANGUAGE) {
+        let normalized = *settings.form_of(&ACCEPT_LANGUAGE) == VaryForm::Normalize;
+        if !normalized || !names.contains(&ACCEPT_LANGUAGE) {
             return None;
         }
         let mut key = Vec::new();
@@ -109,17 +120,23 @@ impl Vary {
     }
 }
 
-/// The Accept-Language that the origin gets with a request whose answer may be stored: what the
-/// selecting key is made of. `None` leaves the client's as it is.
-pub fn forwarded_language(request: &HeaderMap, settings: &VarySettings) -> Option<HeaderValue> {
-    match &settings.accept_language {
-        LanguageKey::PassThrough => None,
-        LanguageKey::Normalize => accept_language::normalized(request),
-        LanguageKey::Languages(languages) => {
-            let best = accept_language::best_of(request, languages);
-            HeaderValue::from_str(best).ok()
-        }
-    }
+/// The fields that the origin gets in a form of their own with a request whose answer may be stored:
+/// what the selecting key is made of. All others it gets as the client sent them.
+pub fn forwarded_fields(
+    request: &HeaderMap,
+    settings: &VarySettings,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let own = settings.fields.iter().map(|(name, _)| name);
+    own.filter(|name| **name != ACCEPT_ENCODING)
+        .chain([&ACCEPT_ENCODING])
+        .filter_map(|name| {
+            let mut value = Vec::new();
+            let formed = write_form(name, request, settings, &mut value);
+            // Made of bytes of valid values.
+            let value = formed.then(|| HeaderValue::from_bytes(&value).ok())??;
+            Some((name.clone(), value))
+        })
+        .collect()
 }
 
 /// The one language of a response, as it is written; `None` for several or none.
@@ -137,16 +154,19 @@ pub fn content_language(response: &HeaderMap) -> Option<&[u8]> {
 const ABSENT: u8 = 0;
 const PRESENT: u8 = 1;
 
-/// One field with its normalised value.
+/// One field in the form in which it counts.
 fn write_field(name: &HeaderName, request: &HeaderMap, settings: &VarySettings, out: &mut Vec<u8>) {
-    if *name == ACCEPT_LANGUAGE
-        && let LanguageKey::Languages(languages) = &settings.accept_language
-    {
-        // The best of the languages stands for the field, absent or not.
-        let best = accept_language::best_of(request, languages);
-        write_framed(name, out, |out| out.extend_from_slice(best.as_bytes()));
-    } else if request.contains_key(name) {
-        write_framed(name, out, |out| write_value(name, request, settings, out));
+    // The best of several stands for a field that is absent as well.
+    let chosen = matches!(settings.form_of(name), VaryForm::Best(_));
+    if chosen || request.contains_key(name) {
+        write_framed(name, out, |out| {
+            if write_form(name, request, settings, out) {
+            } else if is_list(name) {
+                write_list(name, request, out);
+            } else {
+                write_lines(name, request, out);
+            }
+        });
     } else {
         write_name(name, out);
         out.push(ABSENT);
@@ -177,24 +197,54 @@ fn framed_length(length: usize) -> [u8; 8] {
     (length as u64).to_be_bytes()
 }
 
-/// Appends a field's normalised value to `value`, which may hold other fields already.
-fn write_value(
+/// Appends the form of its own that a field has by the settings; false, and nothing appended, where
+/// it counts as it is sent.
+fn write_form(
     name: &HeaderName,
     request: &HeaderMap,
     settings: &VarySettings,
-    value: &mut Vec<u8>,
-) {
-    if *name == ACCEPT_LANGUAGE && settings.accept_language == LanguageKey::Normalize {
-        accept_language::write_normalized(request, value);
-    } else if *name == header::ACCEPT_ENCODING {
-        if let Some(codings) = AcceptedCodings::of(request) {
-            codings.write(value);
+    out: &mut Vec<u8>,
+) -> bool {
+    match settings.form_of(name) {
+        VaryForm::PassThrough | VaryForm::Bypass => false,
+        VaryForm::Best(choices) => {
+            let best = if *name == ACCEPT {
+                accept::best_of(request, choices)
+            } else {
+                accept_language::best_of(request, choices)
+            };
+            out.extend_from_slice(best.as_bytes());
+            true
         }
-    } else if is_list(name) {
-        write_list(name, request, value);
-    } else {
-        write_lines(name, request, value);
+        VaryForm::Normalize if !request.contains_key(name) => false,
+        VaryForm::Normalize => {
+            if *name == ACCEPT_ENCODING {
+                if let Some(codings) = AcceptedCodings::of(request) {
+                    codings.write(out);
+                }
+            } else if *name == ACCEPT_LANGUAGE {
+                accept_language::write_normalized(request, out);
+            } else if *name == ACCEPT {
+                accept::write_normalized(request, out);
+            } else {
+                write_members(name, request, out);
+            }
+            true
+        }
     }
+}
+
+/// All members in lower case and in order, each once.
+fn write_members(name: &HeaderName, request: &HeaderMap, out: &mut Vec<u8>) {
+    let mut members: Vec<Vec<u8>> = request
+        .get_all(name)
+        .iter()
+        .flat_map(|line| syntax::members(line.as_bytes()))
+        .map(<[u8]>::to_ascii_lowercase)
+        .collect();
+    members.sort_unstable();
+    members.dedup();
+    out.extend_from_slice(&members.join(&b','));
 }
 
 /// RFC 9111 §4.1: lines may be combined and whitespace normalised where the field's syntax
@@ -223,7 +273,7 @@ fn write_lines(name: &HeaderName, request: &HeaderMap, value: &mut Vec<u8>) {
 }
 
 /// Whether commas separate members. In the fields named here they may be part of the text.
-fn is_list(name: &HeaderName) -> bool {
+pub fn is_list(name: &HeaderName) -> bool {
     ![
         header::AUTHORIZATION,
         header::COOKIE,
@@ -264,11 +314,20 @@ mod tests {
         selecting_key(&vary(&[line]), request)
     }
 
-    fn normalize() -> VarySettings {
+    fn formed(name: &'static str, form: VaryForm) -> VarySettings {
         VarySettings {
-            accept_language: LanguageKey::Normalize,
+            fields: vec![(HeaderName::from_static(name), form)],
             ..VarySettings::default()
         }
+    }
+
+    fn normalize() -> VarySettings {
+        formed("accept-language", VaryForm::Normalize)
+    }
+
+    fn best(name: &'static str, choices: &[&str]) -> VarySettings {
+        let choices = choices.iter().map(|choice| (*choice).to_owned());
+        formed(name, VaryForm::Best(choices.collect()))
     }
 
     #[test]
@@ -361,10 +420,7 @@ mod tests {
     #[test]
     fn accept_language_selects_as_the_settings_say() {
         let vary = vary(&["accept-language"]);
-        let languages = VarySettings {
-            accept_language: LanguageKey::Languages(vec!["en".into(), "de".into()]),
-            ..VarySettings::default()
-        };
+        let languages = best("accept-language", &["en", "de"]);
         let equal = |settings: &VarySettings, one: &str, other: &str| {
             let key = |value: &str| match value {
                 "" => vary.selecting_key(&HeaderMap::new(), settings),
@@ -389,21 +445,128 @@ mod tests {
 
     #[test]
     fn what_the_origin_is_asked_selects_the_same_response() {
-        let vary = vary(&["accept-language"]);
-        let languages = VarySettings {
-            accept_language: LanguageKey::Languages(vec!["en".into(), "de".into()]),
-            ..VarySettings::default()
-        };
-        for settings in [VarySettings::default(), normalize(), languages] {
-            for value in ["De-AT;q=0.5 , en;q=0.50", "fr", "*", ""] {
-                let mut request = map(&[("accept-language", value)]);
+        for (name, settings, values) in [
+            ("accept-language", VarySettings::default(), ["De , en", "*"]),
+            (
+                "accept-language",
+                normalize(),
+                ["De-AT;q=0.5 , en;q=0.50", ""],
+            ),
+            (
+                "accept-language",
+                best("accept-language", &["en", "de"]),
+                ["De", "fr"],
+            ),
+            (
+                "accept",
+                formed("accept", VaryForm::Normalize),
+                ["Text/HTML, */*", "x"],
+            ),
+            (
+                "accept",
+                best("accept", &["text/html", "text/x"]),
+                ["text/*", ""],
+            ),
+            (
+                "x-foo",
+                formed("x-foo", VaryForm::Normalize),
+                ["B , a, A", ""],
+            ),
+            (
+                "accept-encoding",
+                VarySettings::default(),
+                ["BR, gzip;q=0.1", "x"],
+            ),
+        ] {
+            let vary = vary(&[name]);
+            for value in values {
+                let mut request = map(&[(name, value)]);
                 let key = vary.selecting_key(&request, &settings);
-                if let Some(forwarded) = forwarded_language(&request, &settings) {
-                    request.insert(ACCEPT_LANGUAGE, forwarded);
+                for (name, value) in forwarded_fields(&request, &settings) {
+                    request.insert(name, value);
                 }
-                assert_eq!(vary.selecting_key(&request, &settings), key, "{value}");
+                assert_eq!(
+                    vary.selecting_key(&request, &settings),
+                    key,
+                    "{name}: {value}"
+                );
             }
         }
+    }
+
+    #[test]
+    fn fields_reach_the_origin_in_the_form_in_which_they_count() {
+        let request = map(&[
+            ("accept", "image/WEBP, image/*;q=0.80"),
+            ("accept-encoding", "br , gzip"),
+            ("x-foo", "B , a"),
+            ("x-foo", "b"),
+        ]);
+        let told = |settings: &VarySettings| -> Vec<(String, String)> {
+            forwarded_fields(&request, settings)
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+                .collect()
+        };
+        let codings = ("accept-encoding".to_owned(), "br,gzip,identity".to_owned());
+        for (settings, name, value) in [
+            (
+                formed("accept", VaryForm::Normalize),
+                "accept",
+                "image/webp,image/*;q=0.8",
+            ),
+            (
+                best("accept", &["image/jpeg", "image/webp"]),
+                "accept",
+                "image/webp",
+            ),
+            (formed("x-foo", VaryForm::Normalize), "x-foo", "a,b"),
+            (best("accept-language", &["en"]), "accept-language", "en"),
+        ] {
+            let own = (name.to_owned(), value.to_owned());
+            assert_eq!(told(&settings), [own, codings.clone()]);
+        }
+        for form in [VaryForm::PassThrough, VaryForm::Bypass] {
+            assert!(told(&formed("accept-encoding", form.clone())).is_empty());
+            assert_eq!(told(&formed("x-foo", form)), [codings.clone()]);
+        }
+        assert_eq!(
+            told(&formed("x-absent", VaryForm::Normalize)),
+            [codings.clone()]
+        );
+    }
+
+    #[test]
+    fn a_response_is_bypassed_by_what_it_varies_by() {
+        let others = VarySettings {
+            bypass_others: true,
+            ..normalize()
+        };
+        let user_agent = formed("user-agent", VaryForm::Bypass);
+        for (line, by_name, by_default) in [
+            ("accept-encoding", false, false),
+            ("accept-language, accept-encoding", false, false),
+            ("User-Agent", true, true),
+            ("accept-encoding, x-foo", false, true),
+            ("*", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!(vary(&[line]).is_bypassed(&user_agent), by_name, "{line}");
+            assert_eq!(vary(&[line]).is_bypassed(&others), by_default, "{line}");
+            assert!(!vary(&[line]).is_bypassed(&VarySettings::default()));
+        }
+    }
+
+    #[test]
+    fn a_field_that_passes_counts_as_it_is_sent() {
+        let key = |settings: &VarySettings, value| {
+            vary(&["accept-encoding"]).selecting_key(&map(&[("accept-encoding", value)]), settings)
+        };
+        let normal = VarySettings::default();
+        assert_eq!(key(&normal, "gzip"), key(&normal, "GZIP;q=0.5"));
+        let passed = formed("accept-encoding", VaryForm::PassThrough);
+        assert_ne!(key(&passed, "gzip"), key(&passed, "GZIP;q=0.5"));
+        assert_eq!(key(&passed, "gzip,br"), key(&passed, " gzip , br"));
     }
 
     #[test]

@@ -1,20 +1,22 @@
 //! The request as the origin gets it: what clients may not say is removed, what Seawall knows is
 //! added.
 
-use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LENGTH, EXPECT, HOST};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::{HeaderMap, Method, Version};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 
 use super::exchange::SiteRequest;
 use crate::cache::device::device;
-use crate::cache::eligibility::RequestDecision;
-use crate::fields::accept_encoding::AcceptedCodings;
+use crate::cache::extras::contained;
 use crate::fields::hop_by_hop::strip_for_forwarding;
-use crate::fields::vary::forwarded_language;
+use crate::fields::vary::forwarded_fields;
+use crate::rules::phase::HeaderEdit;
 
 /// Tells the app which device class the response is for, where the key tells them apart.
 const X_DEVICE_CLASS: &str = "X-Device-Class";
+/// The same for the client's country, ISO 3166-1 alpha-2; absent where it is not known.
+const X_COUNTRY: &str = "X-Country";
 
 /// Fields by which a proxy tells the app about the client, or an app lets the client override the
 /// request. None of them is in the key: from a client they could change a shared response.
@@ -33,6 +35,7 @@ const CLIENTS_MAY_NOT_SEND: &[&str] = &[
     "front-end-https",
     "x-request-id",
     "x-device-class",
+    "x-country",
     "seawall-debug",
     // CGI makes it HTTP_PROXY (httpoxy, CVE-2016-5385).
     "proxy",
@@ -94,29 +97,59 @@ pub(super) fn prepare(
             head.remove_header(*name);
         }
     }
-    if request.decision == RequestDecision::Lookup {
+    let host = if request.is_shared(head) {
+        reduce(head, request)?;
         normalise_selecting(head, request)?;
-    }
-    describe_client(head, request)?;
+        request.keyed_host()
+    } else {
+        request.authority.as_str()
+    };
+    describe_client(head, request, host)?;
     append_via(head, request)?;
     head.insert_header("X-Request-Id", request_id)?;
-    match &request.site.pool.config.host_header {
-        Some(host) => head.insert_header(HOST, host),
-        None => head.insert_header(HOST, request.authority.as_str()),
+    head.insert_header(HOST, request.resolved_host())?;
+    for edit in &request.applied.headers {
+        match edit {
+            HeaderEdit::Remove(name) => drop(head.remove_header(name)),
+            HeaderEdit::Set(name, value) => head.insert_header(name.clone(), value.clone())?,
+            HeaderEdit::Add(name, value) => {
+                head.append_header(name.clone(), value.clone())?;
+            }
+        }
     }
+    Ok(())
+}
+
+/// Of a field that counts by what it contains, leaves the texts that were found. What is reduced stays
+/// as it is.
+///
+/// # Errors
+/// When a value is not a valid field value.
+pub(super) fn reduce(head: &mut RequestHeader, request: &SiteRequest) -> Result<()> {
+    for (name, texts) in &request.settings.key.value.header_contains {
+        let found: Vec<&str> = contained(&head.headers, name, texts).collect();
+        if found.is_empty() {
+            head.remove_header(name.as_str());
+        } else {
+            let found = found.join(", ");
+            head.insert_header(name.clone(), found)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the key holds of a field is what the origin sees of it.
 fn normalise_selecting(head: &mut RequestHeader, request: &SiteRequest) -> Result<()> {
-    if let Some(codings) = AcceptedCodings::of(&head.headers) {
-        head.insert_header(ACCEPT_ENCODING, codings.to_value())?;
+    for (name, value) in forwarded_fields(&head.headers, &request.settings.vary.value) {
+        head.insert_header(name, value)?;
     }
-    if let Some(language) = forwarded_language(&head.headers, &request.settings.vary.value) {
-        head.insert_header(ACCEPT_LANGUAGE, language)?;
-    }
-    if request.settings.key.value.device {
+    let key = &request.settings.key.value;
+    if key.device {
         let device = device(&head.headers);
         head.insert_header(X_DEVICE_CLASS, device.as_str())?;
+    }
+    if let Some(country) = request.view(head).facts.country.filter(|_| key.country) {
+        head.insert_header(X_COUNTRY, &country[..])?;
     }
     Ok(())
 }
@@ -148,10 +181,10 @@ pub(super) fn replace_request_fields(head: &mut RequestHeader, fields: &HeaderMa
     Ok(())
 }
 
-fn describe_client(head: &mut RequestHeader, request: &SiteRequest) -> Result<()> {
+/// `host` is the one that the app may think it was reached under.
+fn describe_client(head: &mut RequestHeader, request: &SiteRequest, host: &str) -> Result<()> {
     let client = request.client.to_string();
     let scheme = request.scheme.as_str();
-    let host = request.authority.as_str();
     // RFC 7239 §6: an IPv6 address is bracketed and quoted.
     let node = if request.client.is_ipv6() {
         format!("\"[{client}]\"")

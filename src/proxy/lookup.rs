@@ -5,14 +5,20 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue, header};
+use pingora_error::Result;
 use pingora_http::RequestHeader;
 
 use super::exchange::SiteRequest;
-use crate::cache::key::{CacheKey, write_extras};
+use super::forward;
+use crate::cache::extras::write_extras;
+use crate::cache::key::CacheKey;
 use crate::cache::reuse::{Found, StoredTimes};
-use crate::cache::settings::{RequestCacheControl, VarySettings};
+use crate::cache::settings::{HostKey, RequestCacheControl, VarySettings};
+use crate::cache::storing::{NoStoreReason, too_rare};
+use crate::clock;
 use crate::fields::accept_language;
 use crate::fields::request_control::RequestControl;
+use crate::fields::tags::cache_tags_with;
 use crate::fields::vary::{Vary, content_language};
 use crate::store::{FlightKey, MemoryStore, Selection, StoreKey, StoredResponse, Subject};
 
@@ -40,32 +46,68 @@ pub(super) enum Stock {
 }
 
 impl Lookup {
-    pub(super) fn of(site: Arc<SiteRequest>, head: RequestHeader) -> Self {
+    /// # Errors
+    /// When a value is not a valid field value.
+    pub(super) fn of(site: Arc<SiteRequest>, mut head: RequestHeader) -> Result<Self> {
+        forward::reduce(&mut head, &site)?;
         let view = site.view(&head);
         // The port counts: it is forwarded, and pages hold absolute links. The query was brought
         // into the form that counts when the request arrived.
         let zone = &site.site.zone.name;
-        let key = CacheKey::of(zone, site.authority.as_str(), &view, view.query);
+        let host = site.keyed_host();
+        let key = CacheKey::of(zone, host, &view, view.query);
         let key = StoreKey(key.encode().into());
         let mut extras = Vec::new();
         write_extras(&view, &site.settings.key.value, &mut extras);
+        extras.extend_from_slice(&site.applied.key);
         let control = match site.settings.request_cache_control.value {
             RequestCacheControl::Respect => RequestControl::of(&head.headers),
             RequestCacheControl::Ignore => RequestControl::default(),
         };
         let subject = Subject {
             zone: site.site.zone.name.clone(),
-            host: site.authority.host().to_owned(),
+            host: match site.settings.key.value.host {
+                HostKey::AsSent => site.authority.host().to_owned(),
+                HostKey::Resolved => host.to_owned(),
+            },
             path: head.uri.path().to_owned(),
         };
-        Self {
+        Ok(Self {
             key,
             subject: Arc::new(subject),
             extras,
             control,
             head,
             site,
+        })
+    }
+
+    /// Counts this request, where its rules want more than one before anything is stored.
+    pub(super) fn count_use(&self, store: &MemoryStore) {
+        if self.site.settings.min_uses.value > 1 {
+            store.uses.count(&self.use_key(), clock::instant());
         }
+    }
+
+    /// Why what may be stored for it is not stored yet.
+    pub(super) fn too_rare(&self, store: &MemoryStore) -> Option<NoStoreReason> {
+        let settings = &self.site.settings;
+        if settings.min_uses.value <= 1 {
+            return None;
+        }
+        too_rare(
+            store.uses.recent(&self.use_key(), clock::instant()),
+            settings,
+        )
+    }
+
+    fn use_key(&self) -> Vec<u8> {
+        [&*self.key.0, &self.extras].concat()
+    }
+
+    /// The tags by which a response with these fields can be purged.
+    pub(super) fn tags(&self, fields: &HeaderMap) -> Arc<[Box<str>]> {
+        cache_tags_with(fields, &self.site.settings.tags.value).into()
     }
 
     fn vary_settings(&self) -> &VarySettings {

@@ -21,7 +21,6 @@ use crate::cache::status::{CacheStatus, Outcome};
 use crate::cache::storing::{StoreDecision, decide_storing};
 use crate::clock;
 use crate::fields::request_control::RequestControl;
-use crate::fields::tags::cache_tags;
 use crate::fields::validators::Validators;
 use crate::purge::{Mode, Scope, Target, UrlTarget, purge_method, url_keys};
 use crate::store::{
@@ -38,6 +37,7 @@ pub(super) struct Posted {
     times: StoredTimes,
     selection: Selection,
     subject: Arc<Subject>,
+    tags: Arc<[Box<str>]>,
     largest: u64,
     length: u64,
     chunks: Vec<Bytes>,
@@ -135,7 +135,9 @@ pub(super) fn answered(
         && post_may_fill(&request.view(asked), &request.settings)
         && answer::is_framed(head, &asked.method)
     {
-        let lookup = Lookup::of(request.clone(), asked.clone());
+        let Ok(lookup) = Lookup::of(request.clone(), asked.clone()) else {
+            return;
+        };
         let requested = exchange.origin.requested.map_or(now, |(wall, _)| wall);
         let times = ExchangeTimes {
             requested,
@@ -152,7 +154,9 @@ pub(super) fn answered(
             &request.settings,
             &times,
         );
-        if let StoreDecision::Store(lifetimes) = decision {
+        if let StoreDecision::Store(lifetimes) = decision
+            && lookup.too_rare(store).is_none()
+        {
             let mut fields = head.headers.clone();
             answer::strip_for_store(&mut fields, &request);
             exchange.posted = Some(Posted {
@@ -161,6 +165,7 @@ pub(super) fn answered(
                 times: StoredTimes::new(&lifetimes, now, Validators::of(&fields).any()),
                 selection: lookup.selection(&fields),
                 subject: lookup.subject.clone(),
+                tags: lookup.tags(&fields),
                 largest: request.settings.max_object_size.value,
                 key: lookup.key,
                 fields,
@@ -195,7 +200,6 @@ impl Posted {
         if announced.is_some_and(|announced| announced != self.length) {
             return;
         }
-        let tags = cache_tags(&self.fields).into();
         let mut fields = self.fields;
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from(self.length));
         store.insert(
@@ -207,7 +211,7 @@ impl Posted {
                 fields: Arc::new(fields),
                 times: self.times,
                 selection: self.selection,
-                tags,
+                tags: self.tags,
                 subject: self.subject,
                 content: Content::Complete(Arc::new(Body::copy_of(&self.chunks))),
             },
@@ -252,7 +256,13 @@ async fn purge(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange
         head.insert_header(header::RETRY_AFTER, wait.to_string())?;
     }
     let told = self::status(exchange);
-    answer::send(&mut head, exchange, &told, clock::now())?;
+    answer::send(
+        &mut head,
+        session.req_header(),
+        exchange,
+        &told,
+        clock::now(),
+    )?;
     exchange.status = Some(told);
     session.write_response_header(Box::new(head), false).await?;
     session

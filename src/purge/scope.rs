@@ -1,17 +1,20 @@
 //! From what a purge names to what the journal compares with.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use http::{HeaderMap, Method, Version};
 use serde::{Deserialize, Serialize};
 
 use super::journal::Subject;
 use super::request::{PurgeRequest, PurgeTarget, UrlTarget};
-use crate::cache::key::CacheKey;
+use crate::cache::key::{CacheKey, keyed_host};
 use crate::cache::query::keyed_query;
 use crate::cache::settings::KeySettings;
 use crate::config::Zone;
-use crate::request::Scheme;
+use crate::request::{Facts, RequestView, Scheme};
+use crate::rules::{rewritten_target, split_target};
 use crate::zone::{self, Slashes, canonical_path_with};
 
 /// What one entry of the journal reaches.
@@ -83,7 +86,8 @@ impl Scope {
 /// What `request` reaches when it is made to the zone named `zone`, or to all of `zones`.
 ///
 /// A URL stands for every key under which any rule of its zone could have stored it, and for both
-/// schemes: what terminates TLS in front of Seawall is not who writes the URL.
+/// schemes: what terminates TLS in front of Seawall is not who writes the URL. A host stands as well
+/// for what its zone stores under the host that the origin is asked with.
 ///
 /// # Errors
 /// Names that nothing answers to; nothing of it may be carried out then.
@@ -97,12 +101,13 @@ pub fn scopes(
     }
     let mut found = Vec::new();
     for target in &request.targets {
-        let mut push = |target| {
+        let mut push_in = |zone: Option<&str>, target| {
             found.push(Scope {
                 zone: zone.map(Box::from),
                 target,
             });
         };
+        let mut push = |target| push_in(zone, target);
         match target {
             PurgeTarget::Url(url) => {
                 let of = zone_of(url.authority.host(), zone, zones)?;
@@ -113,14 +118,21 @@ pub fn scopes(
             PurgeTarget::Tag(tag) => push(Target::Tag(tag.clone())),
             PurgeTarget::Prefix { host, path } => {
                 let of = zone_of(host, zone, zones)?;
-                push(Target::Prefix {
-                    host: host.as_str().into(),
+                let prefix = |host: &str| Target::Prefix {
+                    host: host.into(),
                     path: path_in(of, path).into(),
-                });
+                };
+                push(prefix(host));
+                for host in &of.origin_hosts {
+                    push_in(Some(&of.name), prefix(host));
+                }
             }
             PurgeTarget::Host(host) => {
-                zone_of(host, zone, zones)?;
+                let of = zone_of(host, zone, zones)?;
                 push(Target::Host(host.as_str().into()));
+                for host in &of.origin_hosts {
+                    push_in(Some(&of.name), Target::Host(host.as_str().into()));
+                }
             }
             PurgeTarget::Everything => push(Target::Everything),
         }
@@ -150,37 +162,76 @@ fn zone_of<'z>(
 pub fn url_keys(url: &UrlTarget, zone: &Zone) -> BTreeSet<Box<[u8]>> {
     let default = KeySettings::default();
     let of_rules = zone
+        .rules
         .cache_rules
         .rules
         .rules()
         .iter()
         .filter_map(|rule| rule.action.key.as_deref());
     let path = path_in(zone, &url.path);
+    // Responses are stored under the URL that the origin sees.
+    let rewritten = rewritten_url(zone, url, &path);
+    let mut urls = vec![(path.as_str(), url.query.as_deref())];
+    urls.extend(rewritten.as_deref().map(split_target));
     let mut found = BTreeSet::new();
-    for settings in of_rules.chain([&default]) {
-        let query = keyed_query(url.query.as_deref(), settings);
-        for scheme in [Scheme::Http, Scheme::Https] {
-            let key = CacheKey {
-                zone: &zone.name,
-                scheme,
-                host: url.authority.as_str(),
-                path: &path,
-                query: query.as_deref(),
-            };
-            found.insert(key.encode().into_boxed_slice());
+    let settings = of_rules.chain([&default]);
+    for (settings, (path, query)) in settings.flat_map(|one| urls.iter().map(move |url| (one, url)))
+    {
+        let query = keyed_query(*query, settings);
+        let sent = url.authority.as_str();
+        let hosts = zone
+            .origin_hosts
+            .iter()
+            .map(|resolved| keyed_host(settings, sent, resolved));
+        for host in hosts.chain([sent]) {
+            for scheme in [Scheme::Http, Scheme::Https] {
+                let key = CacheKey {
+                    zone: &zone.name,
+                    scheme,
+                    host,
+                    path,
+                    query: query.as_deref(),
+                };
+                found.insert(key.encode().into_boxed_slice());
+            }
         }
     }
     found
 }
 
-fn path_in(zone: &Zone, path: &str) -> String {
-    let slashes = if zone.merge_slashes {
+/// What the zone's rules rewrite a GET of the URL to; what depends on fields of the request is as for
+/// a request without any.
+fn rewritten_url(zone: &Zone, url: &UrlTarget, path: &str) -> Option<String> {
+    if zone.rules.rewrite_rules.is_empty() {
+        return None;
+    }
+    let request = RequestView {
+        method: &Method::GET,
+        scheme: url.scheme,
+        host: url.authority.host(),
+        path,
+        query: url.query.as_deref(),
+        version: Version::HTTP_11,
+        headers: &HeaderMap::new(),
+        client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        session_cookie: false,
+        has_body: false,
+        facts: Facts::default(),
+    };
+    rewritten_target(&zone.rules, &request, slashes_in(zone), &mut ())
+}
+
+const fn slashes_in(zone: &Zone) -> Slashes {
+    if zone.merge_slashes {
         Slashes::Merge
     } else {
         Slashes::Keep
-    };
+    }
+}
+
+fn path_in(zone: &Zone, path: &str) -> String {
     // It was canonical, so there is a canonical form.
-    canonical_path_with(path, slashes)
+    canonical_path_with(path, slashes_in(zone))
         .map_or_else(|_| path.to_owned(), std::borrow::Cow::into_owned)
 }
 
@@ -240,6 +291,34 @@ mod tests {
             let json = format!(r#"{{"prefixes": ["{written}"]}}"#);
             assert_eq!(resolve(&json, None).unwrap()[0].target, expected);
         }
+    }
+
+    #[test]
+    fn what_is_stored_under_the_origins_host_is_reached_by_the_zones_hosts() {
+        let source = "listen = \"[::]:1\"\n\
+            [pools.app]\nservers = \"http://127.0.0.1:2\"\nhost_header = \"app.internal\"\n\
+            [zones.shop]\nhosts = [\"shop.test\"]\npool = \"app\"\n\
+            [[zones.shop.cache_rules]]\nexpression = 'true'\nkey = { host = \"resolved\" }\n";
+        let config = crate::config::parse("test.toml", source, &|_| None).unwrap();
+        let targets = |json: &str| -> Vec<Scope> {
+            scopes(&parse_json(json.as_bytes()).unwrap(), None, &config.zones).unwrap()
+        };
+        let urls = targets(r#"{"files": ["https://shop.test/a"]}"#);
+        for host in ["shop.test", "app.internal"] {
+            let key = key("shop", Scheme::Https, host, "/a", None);
+            assert!(urls.iter().any(|scope| scope.target == key), "{host}");
+        }
+        let of_origin = |target| Scope {
+            zone: Some("shop".into()),
+            target,
+        };
+        let host = of_origin(Target::Host("app.internal".into()));
+        assert!(targets(r#"{"hosts": ["shop.test"]}"#).contains(&host));
+        let prefix = of_origin(Target::Prefix {
+            host: "app.internal".into(),
+            path: "/a".into(),
+        });
+        assert!(targets(r#"{"prefixes": ["shop.test/a"]}"#).contains(&prefix));
     }
 
     #[test]

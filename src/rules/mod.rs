@@ -4,10 +4,16 @@ mod cache;
 pub mod expression;
 mod index;
 mod list;
+pub mod phase;
+mod plan;
 mod rule;
 mod value;
 
 pub use cache::{CachePatch, CacheRule, CacheRuleset};
 pub use list::{List, ListFault, ListKind, Lists};
+pub use plan::{
+    Circumstances, EdgeAnswer, Plan, Planned, plan, rewritten, rewritten_target, split_target,
+    target_text,
+};
 pub use rule::{Rule, RuleSource, Ruleset};
 pub use value::Value;

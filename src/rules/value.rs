@@ -1,6 +1,7 @@
 //! Text that a rule writes: as it stands, or computed from the request.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::expression::ValueExpression;
 use crate::cache::response::ResponseView;
@@ -25,6 +26,15 @@ impl Value {
         match self {
             Self::Text(text) => Some(Cow::Borrowed(text.as_bytes())),
             Self::Computed(expression) => expression.evaluate(request, response).map(Cow::Owned),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(formatter, "\"{text}\""),
+            Self::Computed(expression) => formatter.write_str(expression.source()),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::fill::Budget;
 use super::purge::Purges;
 use super::resource::Resource;
 use super::stored::{StoreKey, StoredId, StoredResponse};
+use super::uses::Uses;
 
 /// A shard must hold its largest object in its hot part, or `quick_cache` evicts it at once.
 const SHARD: u64 = 64 << 20;
@@ -34,6 +35,8 @@ pub struct MemoryStore {
     filling: Arc<AtomicU64>,
     /// Purges in force.
     pub purges: Arc<Purges>,
+    /// How often keys were asked for, where a rule counts that.
+    pub uses: Uses,
 }
 
 /// What the store holds.
@@ -87,6 +90,7 @@ impl MemoryStore {
             next_id: AtomicU64::new(0),
             filling: Arc::default(),
             purges: Arc::default(),
+            uses: Uses::default(),
         })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns the bytes and nothing of policy: what may be stored, reused or combined is decided in
 //! [`crate::cache`] before anything arrives here. A [`Resource`] holds everything stored under one
-//! URI; [`MemoryStore`] finds it; a [`Flight`] is a fetch under way, which others may wait for, and
+//! URI; [`MemoryStore`] finds it; [`Uses`] counts how often keys are asked for; a [`Flight`] is a fetch under way, which others may wait for, and
 //! a [`Fill`] its body, which they read along.
 
 mod body;
@@ -12,6 +12,7 @@ mod memory;
 mod purge;
 mod resource;
 mod stored;
+mod uses;
 
 pub use body::Body;
 pub use fill::{Budget, Fill, FillError, FillReader, Keep};
@@ -20,3 +21,4 @@ pub use memory::{MemoryStore, StoreStatistics};
 pub use purge::{Begun, Purges};
 pub use resource::Resource;
 pub use stored::{Content, Part, Selection, StoreKey, StoredId, StoredResponse, Subject};
+pub use uses::Uses;

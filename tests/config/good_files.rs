@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, Version};
 use seawall::cache::settings::{
-    BrowserTtl, CacheSettings, CredentialPolicy, EdgeTtlMode, Eligibility, Heuristic, KeySettings,
-    LanguageKey, QueryKey, RequestCacheControl, StaleWindows, StatusTtl, TtlValue, VarySettings,
+    BrowserTtl, CacheSettings, CredentialPolicy, EdgeTtlMode, Eligibility, Heuristic, HostKey,
+    KeySettings, QueryKey, ReadTimeout, RequestCacheControl, StaleWindows, StatusTtl, TtlValue,
+    VaryForm, VarySettings,
 };
 use seawall::config::{
     Cache, Client, Config, Listener, Log, OriginServer, OriginTimeouts, OriginTls, Retries,
@@ -41,7 +42,7 @@ fn settings(config: &Config, path: &str) -> CacheSettings {
 }
 
 fn settings_for(config: &Config, path: &str, session_cookie: bool) -> CacheSettings {
-    config.zones[0].cache_rules.evaluate(&RequestView {
+    config.zones[0].rules.cache_rules.evaluate(&RequestView {
         method: &Method::GET,
         scheme: Scheme::Http,
         host: "shop.test",
@@ -95,7 +96,7 @@ fn what_is_not_written_has_its_default() {
     assert_eq!((zone.name.as_str(), zone.pool.as_str()), ("shop", "app"));
     assert_eq!(zone.hosts, [HostPattern::Any]);
     assert!(!zone.merge_slashes);
-    assert!(zone.cache_rules.rules.rules().is_empty());
+    assert!(zone.rules.cache_rules.rules.rules().is_empty());
 }
 
 #[test]
@@ -158,7 +159,7 @@ fn a_doubled_dollar_is_a_literal_one() {
     let config = good(&site(
         "cache_rules = [{ expression = 'http.host eq \"$${A}\"', cache = \"bypass\" }]",
     ));
-    let rules = &config.zones[0].cache_rules;
+    let rules = &config.zones[0].rules.cache_rules;
     assert_eq!(
         rules.rules.rules()[0].expression.source(),
         "http.host eq \"${A}\""
@@ -207,7 +208,7 @@ fn one_string_stands_for_a_list_of_one() {
         config.zones[0].hosts,
         [HostPattern::Exact("shop.test".to_owned())]
     );
-    assert!(!config.zones[0].cache_rules.rules.rules().is_empty());
+    assert!(!config.zones[0].rules.cache_rules.rules.rules().is_empty());
 }
 
 #[test]
@@ -242,7 +243,7 @@ fn own_rules_come_after_the_presets() {
          expression = 'http.request.uri.path eq \"/api/status\"'\n\
          cache = \"eligible\"",
     ));
-    let rules = &config.zones[0].cache_rules;
+    let rules = &config.zones[0].rules.cache_rules;
     let deciding = |path| {
         let eligibility = settings(&config, path).eligibility;
         let rule = eligibility.rule.and_then(|id| rules.rules.get(id));
@@ -475,6 +476,19 @@ fn keys_are_read_in_one_form() {
             },
         ),
         (
+            "{ header_contains = { X-Foo = \"b\", Accept = [\"image/webp\", \"IMAGE/webp\", \"a\"] }, \
+             host = \"resolved\", country = true }",
+            KeySettings {
+                header_contains: vec![
+                    ("accept".to_owned(), names(&["image/webp", "a"])),
+                    ("x-foo".to_owned(), names(&["b"])),
+                ],
+                host: HostKey::Resolved,
+                country: true,
+                ..KeySettings::default()
+            },
+        ),
+        (
             "{ headers = [\"X-Foo\", \"Accept\"], header_presence = \"X-Bar\", \
              cookies = [\"Theme\"], cookie_presence = [\"b\", \"a\"] }",
             KeySettings {
@@ -495,18 +509,51 @@ fn keys_are_read_in_one_form() {
 }
 
 #[test]
-fn languages_are_a_word_or_a_list() {
-    for (text, expected) in [
-        ("\"pass_through\"", LanguageKey::PassThrough),
-        ("\"normalize\"", LanguageKey::Normalize),
+fn fields_that_vary_have_a_word_or_a_list() {
+    let list = |choices: &[&str]| {
+        VaryForm::Best(choices.iter().map(|choice| (*choice).to_owned()).collect())
+    };
+    for (name, text, expected) in [
+        ("accept-language", "\"pass_through\"", VaryForm::PassThrough),
+        ("Accept-Language", "\"normalize\"", VaryForm::Normalize),
         (
+            "accept-language",
             "[\"en\", \"pt-BR\", \"EN\"]",
-            LanguageKey::Languages(vec!["en".to_owned(), "pt-BR".to_owned()]),
+            list(&["en", "pt-BR"]),
         ),
+        (
+            "accept",
+            "[\"text/html\", \"image/avif\"]",
+            list(&["text/html", "image/avif"]),
+        ),
+        ("accept", "\"normalize\"", VaryForm::Normalize),
+        ("accept-encoding", "\"bypass\"", VaryForm::Bypass),
+        ("user-agent", "\"bypass\"", VaryForm::Bypass),
+        ("X-Tenant", "\"normalize\"", VaryForm::Normalize),
     ] {
-        let vary = ruled(&format!("vary = {{ accept-language = {text} }}")).vary;
-        assert_eq!(vary.value.accept_language, expected, "{text}");
+        let vary = ruled(&format!("vary = {{ {name} = {text} }}")).vary.value;
+        let name: http::HeaderName = name.parse().unwrap();
+        assert_eq!(vary.fields, [(name, expected)], "{text}");
+        assert!(!vary.bypass_others);
     }
+    let vary = ruled("vary = { user-agent = \"pass_through\", default = \"bypass\" }").vary;
+    assert!(vary.value.bypass_others);
+}
+
+#[test]
+fn the_lesser_settings_of_a_rule_are_read() {
+    let settings = ruled(
+        "min_uses = 3, tags = [\"Shop\", \"catalog\", \"shop\"], read_timeout = \"20s\", \
+         cache_deception_armor = false, origin_error_page_pass_through = true",
+    );
+    assert_eq!(settings.min_uses.value, 3);
+    assert_eq!(&*settings.tags.value, ["catalog".into(), "shop".into()]);
+    assert_eq!(
+        settings.read_timeout.value,
+        ReadTimeout::After(Duration::from_secs(20))
+    );
+    assert!(!settings.cache_deception_armor.value);
+    assert!(settings.origin_error_page_pass_through.value);
 }
 
 #[test]

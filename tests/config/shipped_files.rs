@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use http::{HeaderMap, Method, Version};
-use seawall::cache::settings::CacheSettings;
 use seawall::config::{Config, Outside, parse, parse_with};
 use seawall::request::{RequestView, Scheme};
 use toml::{Table, Value};
@@ -136,24 +135,8 @@ fn without_rules(config: &Config) -> impl PartialEq + std::fmt::Debug {
 }
 
 /// What the reference's rule sets for a request that it matches, without who set it.
-fn settings(config: &Config) -> String {
-    let CacheSettings {
-        eligibility,
-        authorization,
-        session_cookie,
-        edge_ttl,
-        browser_ttl,
-        serve_stale,
-        strip_set_cookie,
-        store_set_cookie,
-        max_object_size,
-        request_cache_control,
-        cache_client_errors,
-        cache_post,
-        key,
-        vary,
-        pass_cache_tags,
-    } = config.zones[0].cache_rules.evaluate(&RequestView {
+fn settings(config: &Config) -> Vec<(&'static str, String)> {
+    let settings = config.zones[0].rules.cache_rules.evaluate(&RequestView {
         method: &Method::GET,
         scheme: Scheme::Http,
         host: "site.test",
@@ -166,27 +149,8 @@ fn settings(config: &Config) -> String {
         has_body: false,
         facts: seawall::request::Facts::default(),
     });
-    format!(
-        "{:#?}",
-        (
-            eligibility.value,
-            authorization.value,
-            session_cookie.value,
-            edge_ttl.value,
-            browser_ttl.value,
-            serve_stale.value,
-            (strip_set_cookie.value, store_set_cookie.value),
-            max_object_size.value,
-            (
-                request_cache_control.value,
-                cache_client_errors.value,
-                cache_post.value,
-                key.value,
-                vary.value,
-                pass_cache_tags.value,
-            ),
-        )
-    )
+    let told = settings.describe().into_iter();
+    told.map(|(key, words, _)| (key, words)).collect()
 }
 
 fn known_keys(source: &str) -> Option<Vec<String>> {

@@ -1,11 +1,12 @@
 //! Values that are more than what TOML has: the text of a file, a moment.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{Located, Section};
+use super::{Located, Section, StringOrSection};
 
 /// A file that the configuration names.
 pub(in crate::config) struct NamedFile {
@@ -14,59 +15,7 @@ pub(in crate::config) struct NamedFile {
     pub(in crate::config) text: String,
 }
 
-/// A list under a name of the user's choice: its items, or a table that says where they are.
-pub(in crate::config) enum NamedList<'a> {
-    Items(Vec<Located<String>>),
-    Section(Section<'a>),
-}
-
 impl<'a> Section<'a> {
-    /// Lists under names of the user's choice: `[lists]`.
-    pub(in crate::config) fn named_lists(
-        &self,
-        key: &'static str,
-    ) -> Vec<(Located<String>, NamedList<'a>)> {
-        let Some(outer) = self.section(key) else {
-            return Vec::new();
-        };
-        let named = outer.table.iter().filter_map(|(name, value)| {
-            let located = Located {
-                value: name.get_ref().to_string(),
-                span: name.span(),
-            };
-            let path = format!("{key}.{}", located.value);
-            let list = match value.get_ref() {
-                DeValue::Array(items) => {
-                    NamedList::Items(self.each_text(&path, items.iter().collect()))
-                }
-                DeValue::Table(_) => NamedList::Section(self.table_value(path, key, value)?),
-                other => {
-                    self.wrong_type(&path, "a list or a table", other, value.span());
-                    return None;
-                }
-            };
-            Some((located, list))
-        });
-        named.collect()
-    }
-
-    /// A list of strings and whole numbers, as text.
-    pub(in crate::config) fn texts(&self, key: &'static str) -> Option<Vec<Located<String>>> {
-        Some(self.each_text(key, self.items(key)?))
-    }
-
-    fn each_text(&self, key: &str, items: Vec<&Spanned<DeValue<'_>>>) -> Vec<Located<String>> {
-        let text = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
-            DeValue::Integer(number) => Some(Located {
-                value: i64::from_str_radix(number.as_str(), number.radix())
-                    .map_or_else(|_| number.to_string(), |number| number.to_string()),
-                span: item.span(),
-            }),
-            _ => self.string_value(key, item, "a list of strings or whole numbers"),
-        };
-        items.into_iter().filter_map(text).collect()
-    }
-
     /// The text of the file that `key` names.
     pub(in crate::config) fn file(&self, key: &'static str) -> Option<Located<NamedFile>> {
         let name = self.string(key)?;
@@ -110,5 +59,32 @@ impl<'a> Section<'a> {
         let help = format!("write for example `{key} = 2030-01-31T12:00:00Z`");
         self.reader.fault(span, message, Some(help));
         None
+    }
+
+    /// Every entry of a table whose keys are the user's: strings and tables.
+    pub(in crate::config) fn texts_or_tables(&self) -> Vec<(Located<String>, StringOrSection<'a>)> {
+        let read = |(name, value): (Located<String>, &'a Spanned<DeValue<'a>>)| {
+            let value = if value.get_ref().is_table() {
+                let section = self.table_value(name.value.clone(), &name.value, value)?;
+                StringOrSection::Section(section)
+            } else {
+                let text = self.string_value(&name.value, value, "a string or a table")?;
+                StringOrSection::String(text)
+            };
+            Some((name, value))
+        };
+        self.user_entries().filter_map(read).collect()
+    }
+
+    /// Every entry of a table of whole numbers whose keys are the user's.
+    pub(in crate::config) fn integer_entries(
+        &self,
+        bounds: RangeInclusive<u64>,
+    ) -> Vec<(Located<String>, Located<u64>)> {
+        let read = |(name, value): (Located<String>, &'a Spanned<DeValue<'a>>)| {
+            let number = self.integer_value(&name.value, value, bounds.clone())?;
+            Some((name, number))
+        };
+        self.user_entries().filter_map(read).collect()
     }
 }

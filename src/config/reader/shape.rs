@@ -42,12 +42,6 @@ impl Section<'_> {
             .is_some_and(|value| value.get_ref().is_table())
     }
 
-    /// Whether `key` is there and is a list; for keys that take a word or a list.
-    pub(in crate::config) fn is_list(&self, key: &'static str) -> bool {
-        self.value(key)
-            .is_some_and(|value| value.get_ref().is_array())
-    }
-
     /// Whether `key` is there and is a boolean; for keys that take `false` or a table.
     pub(in crate::config) fn is_boolean(&self, key: &'static str) -> bool {
         self.value(key)

@@ -61,7 +61,8 @@ pub(super) async fn answer(
     let Some(site) = exchange.request.clone() else {
         return Error::e_explain(ErrorType::InternalError, "no zone");
     };
-    let lookup = Arc::new(Lookup::of(site, session.req_header().clone()));
+    let lookup = Arc::new(Lookup::of(site, session.req_header().clone())?);
+    lookup.count_use(&gateway.shared.store);
     exchange.key = Some(lookup.key.clone());
     let mut request = Request {
         gateway,

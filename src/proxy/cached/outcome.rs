@@ -25,7 +25,8 @@ impl Request<'_> {
         arrived: Arrived,
     ) -> Result<Round> {
         exchange.origin.fetched(&arrived.report, arrived.status);
-        exchange.storing_refused = matches!(arrived.storing, Storing::NotStored(_));
+        exchange.storing_refused =
+            matches!(arrived.storing, Storing::NotStored(reason) if !reason.is_rarity());
         exchange.requested = arrived.requested;
         let now = clock::now();
         let failed = match &arrived.result {
@@ -64,7 +65,7 @@ impl Request<'_> {
                 }
                 forwarded.status = Some(fill.status);
                 let status = CacheStatus {
-                    ttl: ttl(fill.times.as_ref(), now),
+                    ttl: ttl(fill.times.as_ref().filter(|_| kept(&forwarded)), now),
                     outcome: Outcome::Forwarded(forwarded),
                 };
                 serve::response(

@@ -17,7 +17,6 @@ use crate::cache::status::Storing;
 use crate::cache::storing::{NoStoreReason, StoreDecision, shares_failure};
 use crate::clock;
 use crate::fields::content_range::ContentRange;
-use crate::fields::tags::cache_tags;
 use crate::fields::vary::Vary;
 use crate::origin::{AnswerBody, FetchFailure, FetchReport};
 use crate::store::{Body, Content, Fill, Keep, Part, StoredResponse};
@@ -99,6 +98,12 @@ impl Fetch {
             self.shared.store.fill_budget(),
         ));
         let _ended = AbortWhenDropped(fill.clone());
+        // What is too rare to be kept is shared all the same by those who wait for it. What is stored
+        // already was wanted often enough.
+        let too_rare = stored_times
+            .filter(|_| self.selected.is_none())
+            .and_then(|_| self.lookup.too_rare(&self.shared.store));
+        let stored_times = stored_times.filter(|_| too_rare.is_none());
         if let Some(times) = stored_times
             && self.expected_length(&fill) == Some(0)
         {
@@ -114,9 +119,11 @@ impl Fetch {
             StoreDecision::DoNotStore(_) => Landed::Passing,
         };
         self.land(landed, now);
-        let storing = match decision {
-            StoreDecision::Store(_) => Storing::Stored,
-            StoreDecision::DoNotStore(reason) => Storing::NotStored(reason),
+        let storing = match (decision, too_rare) {
+            (StoreDecision::Store(_), None) => Storing::Stored,
+            (StoreDecision::Store(_), Some(reason)) | (StoreDecision::DoNotStore(reason), _) => {
+                Storing::NotStored(reason)
+            }
         };
         if let Some(reader) = reader {
             let result = ArrivedResult::Reader(reader, own);
@@ -198,7 +205,7 @@ impl Fetch {
         let body = Arc::new(Body::copy_of(body));
         let mut fields = HeaderMap::clone(&fill.fields);
         let store = &self.shared.store;
-        let tags = cache_tags(&fields).into();
+        let tags = self.lookup.tags(&fields);
         let (status, content) = if fill.status == StatusCode::PARTIAL_CONTENT {
             let range = part_of(&ResponseView {
                 status: fill.status,

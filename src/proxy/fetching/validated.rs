@@ -14,7 +14,6 @@ use crate::cache::partial::{Missing, may_combine, part_of};
 use crate::cache::response::{ExchangeTimes, ResponseView};
 use crate::cache::status::Storing;
 use crate::cache::storing::StoreDecision;
-use crate::fields::tags::cache_tags;
 use crate::origin::FetchReport;
 use crate::store::{Body, Part, StoredResponse};
 
@@ -82,7 +81,7 @@ impl Fetch {
         let decision = self.decide(&Method::GET, stored.status, &fields, times);
         let mut freshened = StoredResponse::clone(stored);
         freshened.generation = self.begun.generation();
-        freshened.tags = cache_tags(&fields).into();
+        freshened.tags = self.lookup.tags(&fields);
         if let StoreDecision::Store(lifetimes) = &decision {
             freshened.times = stored_times(lifetimes, &fields, times);
         }

@@ -286,8 +286,8 @@ impl Checker<'_> {
         };
         if field.is_of_response() && !self.environment.response {
             let message = format!("`{name}` is not known before there is a response");
-            let help = "fields of the response stand in rules about the response alone, \
-                        such as those that change its header fields";
+            let help = "fields of the response stand in `response_header_rules`, \
+                        `cache_response_rules` and `error_rules`";
             return self.fail(ExpressionError::new(span, message).with_help(help));
         }
         Some(match field {

@@ -1,0 +1,204 @@
+//! The phases of a zone in the order in which a request meets them, with Cloudflare's names.
+
+mod bulk;
+mod headers;
+mod origin;
+mod page;
+mod redirect;
+mod response;
+mod rewrite;
+mod split;
+
+use std::fmt;
+
+pub use bulk::{BulkItem, BulkRedirect, BulkRedirects};
+pub use headers::{HeaderEdit, HeaderOperation, HeaderTransform, apply};
+pub use origin::OriginPatch;
+pub use page::{Page, PageRule};
+pub use redirect::{Redirect, RedirectTarget};
+pub use response::{DirectiveEdit, ResponseEdits, ResponsePatch, TagEdit};
+pub use rewrite::Rewrite;
+pub use split::{Split, SplitBy, SplitKey, Variant, cookie_name};
+
+use super::{CachePatch, CacheRuleset, Rule, RuleSource, Ruleset};
+use crate::cache::settings::RuleId;
+
+/// All rules of a zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phases {
+    /// Answers everything with one page while it holds; the first match answers.
+    pub maintenance: Ruleset<PageRule>,
+    /// Redirects; the first match answers.
+    pub redirect_rules: Ruleset<Redirect>,
+    /// Redirects looked up by URL.
+    pub bulk_redirects: BulkRedirects,
+    /// Choices among variants.
+    pub splits: Ruleset<Split>,
+    /// Rewrites of path and query.
+    pub rewrite_rules: Ruleset<Rewrite>,
+    /// Changes of the request's fields for the origin.
+    pub request_header_rules: Ruleset<HeaderTransform>,
+    /// Which origin is asked, and how.
+    pub origin_rules: Ruleset<OriginPatch>,
+    /// What the cache does.
+    pub cache_rules: CacheRuleset,
+    /// Changes of what the origin answered, before the cache sees it.
+    pub cache_response_rules: Ruleset<ResponsePatch>,
+    /// Pages in place of errors; the first match answers.
+    pub error_rules: Ruleset<PageRule>,
+    /// Changes of the response's fields for the client.
+    pub response_header_rules: Ruleset<HeaderTransform>,
+    /// Until when nothing is cached, in seconds since 1970.
+    pub development_mode_until: Option<i64>,
+}
+
+impl Phases {
+    /// No rules but those of the cache.
+    pub fn of_cache(cache_rules: CacheRuleset) -> Self {
+        Self {
+            maintenance: Ruleset::default(),
+            redirect_rules: Ruleset::default(),
+            bulk_redirects: BulkRedirects::default(),
+            splits: Ruleset::default(),
+            rewrite_rules: Ruleset::default(),
+            request_header_rules: Ruleset::default(),
+            origin_rules: Ruleset::default(),
+            cache_rules,
+            cache_response_rules: Ruleset::default(),
+            error_rules: Ruleset::default(),
+            response_header_rules: Ruleset::default(),
+            development_mode_until: None,
+        }
+    }
+
+    /// The rule that a trace names; `None` for a bulk redirect, which is no rule.
+    pub fn find(&self, phase: Phase, id: RuleId) -> Option<Described<'_>> {
+        match phase {
+            Phase::Maintenance => described(self.maintenance.get(id)?, PageRule::describe),
+            Phase::Redirects => described(self.redirect_rules.get(id)?, Redirect::describe),
+            Phase::BulkRedirects => None,
+            Phase::Splits => described(self.splits.get(id)?, Split::describe),
+            Phase::Rewrites => described(self.rewrite_rules.get(id)?, Rewrite::describe),
+            Phase::RequestHeaders => described(
+                self.request_header_rules.get(id)?,
+                HeaderTransform::describe,
+            ),
+            Phase::OriginRules => described(self.origin_rules.get(id)?, OriginPatch::describe),
+            Phase::CacheRules => described(self.cache_rules.rules.get(id)?, CachePatch::describe),
+            Phase::CacheResponseRules => {
+                described(self.cache_response_rules.get(id)?, ResponsePatch::describe)
+            }
+            Phase::ErrorPages => described(self.error_rules.get(id)?, PageRule::describe),
+            Phase::ResponseHeaders => described(
+                self.response_header_rules.get(id)?,
+                HeaderTransform::describe,
+            ),
+        }
+    }
+}
+
+/// A rule of any phase, for people.
+#[derive(Clone, Debug)]
+pub struct Described<'r> {
+    /// Its name.
+    pub name: &'r str,
+    /// Where it is written.
+    pub source: &'r RuleSource,
+    /// Its expression as written.
+    pub expression: &'r str,
+    /// What it sets: the key in the file, and the value in words.
+    pub sets: Vec<(&'static str, String)>,
+}
+
+// An `Option` as `find` needs it.
+fn described<A>(
+    rule: &Rule<A>,
+    sets: impl Fn(&A) -> Vec<(&'static str, String)>,
+) -> Option<Described<'_>> {
+    Some(Described {
+        name: &rule.name,
+        source: &rule.source,
+        expression: rule.expression.source(),
+        sets: sets(&rule.action),
+    })
+}
+
+/// A phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// `maintenance`
+    Maintenance,
+    /// `redirect_rules`
+    Redirects,
+    /// `bulk_redirects`
+    BulkRedirects,
+    /// `splits`
+    Splits,
+    /// `rewrite_rules`
+    Rewrites,
+    /// `request_header_rules`
+    RequestHeaders,
+    /// `origin_rules`
+    OriginRules,
+    /// `cache_rules`
+    CacheRules,
+    /// `cache_response_rules`
+    CacheResponseRules,
+    /// `error_rules`
+    ErrorPages,
+    /// `response_header_rules`
+    ResponseHeaders,
+}
+
+impl Phase {
+    /// All phases in order.
+    pub const ALL: &[Self] = &[
+        Self::Maintenance,
+        Self::Redirects,
+        Self::BulkRedirects,
+        Self::Splits,
+        Self::Rewrites,
+        Self::RequestHeaders,
+        Self::OriginRules,
+        Self::CacheRules,
+        Self::CacheResponseRules,
+        Self::ErrorPages,
+        Self::ResponseHeaders,
+    ];
+
+    /// The key of its rules in a zone of the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Maintenance => "maintenance",
+            Self::Redirects => "redirect_rules",
+            Self::BulkRedirects => "bulk_redirects",
+            Self::Splits => "splits",
+            Self::Rewrites => "rewrite_rules",
+            Self::RequestHeaders => "request_header_rules",
+            Self::OriginRules => "origin_rules",
+            Self::CacheRules => "cache_rules",
+            Self::CacheResponseRules => "cache_response_rules",
+            Self::ErrorPages => "error_rules",
+            Self::ResponseHeaders => "response_header_rules",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// Is told which rules hold, in order. `()` does not listen.
+pub trait Trace {
+    /// A rule holds.
+    fn matched(&mut self, phase: Phase, rule: RuleId);
+    /// A rule holds and does nothing all the same.
+    fn without_effect(&mut self, phase: Phase, rule: RuleId, why: &'static str);
+}
+
+impl Trace for () {
+    fn matched(&mut self, _: Phase, _: RuleId) {}
+    fn without_effect(&mut self, _: Phase, _: RuleId, _: &'static str) {}
+}
