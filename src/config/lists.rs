@@ -73,13 +73,15 @@ fn with_file(
 ) -> Option<List> {
     let before = items.len();
     let lines = List::lines(&file.value.text).map(|(line, item)| (before + line, item));
-    let told = |fault: ListFault| match items.get(fault.place) {
-        Some(item) => (section.reader).fault(item.span.clone(), fault.message, fault.help),
-        None => {
+    let told = |fault: ListFault| {
+        let (span, message) = if let Some(item) = items.get(fault.place) {
+            (item.span.clone(), fault.message)
+        } else {
             let line = fault.place - before;
             let message = format!("in \"{}\" line {line}: {}", file.value.name, fault.message);
-            (section.reader).fault(file.span.clone(), message, fault.help);
-        }
+            (file.span.clone(), message)
+        };
+        section.reader.fault(span, message, fault.help);
     };
     List::new(kind, texts(items).chain(lines))
         .map_err(|faults| faults.into_iter().for_each(told))

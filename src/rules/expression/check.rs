@@ -21,8 +21,8 @@ pub(super) fn check(
     environment: &Environment<'_>,
 ) -> Result<Predicate, Vec<ExpressionError>> {
     let mut checker = Checker::new(source, environment);
-    let checked = checker.predicate(expr);
-    checker.finish(checked)
+    let predicate = checker.predicate(expr);
+    checker.finish(predicate)
 }
 
 /// Compiles `expr`, which was parsed from `source`, to the text it gives.
@@ -32,8 +32,8 @@ pub(super) fn check_value(
     environment: &Environment<'_>,
 ) -> Result<StringValue, Vec<ExpressionError>> {
     let mut checker = Checker::new(source, environment);
-    let checked = checker.text(expr);
-    checker.finish(checked)
+    let text = checker.text(expr);
+    checker.finish(text)
 }
 
 /// A compiled value of a known type.

@@ -151,7 +151,7 @@ fn expressions_select_what_the_documentation_says() {
         ),
         (r##"(http.request.uri.path matches r#"/[aA]pps"#)"##, true),
         (r#"lower(http.request.uri.path) contains "/apps/""#, true),
-        (r#"(ip.src eq 113.10.0.2)"#, true),
+        (r"(ip.src eq 113.10.0.2)", true),
         (
             "(ip.src in {198.51.100.1 198.51.100.3..198.51.100.7 113.10.0.0/24 2001:db8::/32})",
             true,
@@ -275,7 +275,7 @@ fn expressions_select_what_the_documentation_says() {
             r#"raw.http.request.full_uri eq "https://www.example.com/before?x=1""#,
             true,
         ),
-        (r#"(http.response.code eq 404)"#, true),
+        (r"(http.response.code eq 404)", true),
         ("(http.response.code in {400..499})", true),
         (
             r#"(http.response.content_type.media_type eq "text/html")"#,
@@ -370,7 +370,7 @@ fn values_are_what_the_documentation_says() {
         ("to_string(len(http.host))", "15"),
         ("cidr(ip.src, 24, 24)", "113.10.0.0"),
         (
-            r#"to_string(cidr(2001:0:130f::9c0:876a:130b, 24, 24))"#,
+            r"to_string(cidr(2001:0:130f::9c0:876a:130b, 24, 24))",
             "2001::",
         ),
         (
@@ -389,7 +389,7 @@ fn values_are_what_the_documentation_says() {
             r#"lookup_json_string(http.request.headers["x-json"][0], "company")"#,
             "cloudflare",
         ),
-        (r#"upper(substring(http.host, 4, 11))"#, "EXAMPLE"),
+        (r"upper(substring(http.host, 4, 11))", "EXAMPLE"),
         (r#"http.request.headers["accept"][0]"#, "application/json"),
     ] {
         assert_eq!(value(source).as_deref(), Some(expected), "{source}");

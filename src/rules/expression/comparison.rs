@@ -63,7 +63,7 @@ fn boolean(value: Predicate, left: &str, condition: &Condition<'_>) -> Compiled<
             ComparisonOperator::Relation(Relation::NotEqual) => (false, literal),
             _ => return Err(boolean_operator(left, condition)),
         },
-        _ => return Err(boolean_operator(left, condition)),
+        Condition::In(..) => return Err(boolean_operator(left, condition)),
     };
     match literal.node {
         Literal::Bool(truth) if truth == equal => Ok(value),

@@ -21,15 +21,12 @@ pub(super) fn decode(text: Text<'_>, decoding: Decoding) -> Text<'_> {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((first, after)) = rest.split_first() {
-        match escape(rest, decoding.unicode) {
-            Some((character, length)) => {
-                push(&mut decoded, character, decoding);
-                rest = rest.get(length..).unwrap_or_default();
-            }
-            None => {
-                push(&mut decoded, Character::Byte(*first), decoding);
-                rest = after;
-            }
+        if let Some((character, length)) = escape(rest, decoding.unicode) {
+            push(&mut decoded, character, decoding);
+            rest = rest.get(length..).unwrap_or_default();
+        } else {
+            push(&mut decoded, Character::Byte(*first), decoding);
+            rest = after;
         }
     }
     Text::Heap(decoded)

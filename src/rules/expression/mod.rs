@@ -48,12 +48,13 @@ mod check;
 #[cfg(test)]
 mod cloudflare_tests;
 mod comparison;
+mod country;
 mod decode;
 mod error;
 mod eval;
 mod field;
 mod function;
-mod geo;
+
 mod json;
 mod lexer;
 pub(super) mod literal;

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use http::header::{CONTENT_TYPE, COOKIE, REFERER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
+use super::country;
 use super::eval::Context;
 use super::field::{BoolField, IntField, IpField, StringField};
-use super::geo;
 use super::text::Text;
 use crate::cache::device::device;
 use crate::request::{RequestView, Scheme};
@@ -21,7 +21,10 @@ impl BoolField {
             Self::Ssl => request.scheme == Scheme::Https,
             Self::SessionCookie => request.session_cookie,
             Self::HasBody => request.has_body,
-            Self::InEuropeanUnion => request.facts.country.is_some_and(geo::in_european_union),
+            Self::InEuropeanUnion => request
+                .facts
+                .country
+                .is_some_and(country::in_european_union),
         }
     }
 }
@@ -84,7 +87,7 @@ impl StringField {
                 None => Text::Borrowed(b""),
             },
             Self::Continent => {
-                let continent = request.facts.country.and_then(geo::continent);
+                let continent = request.facts.country.and_then(country::continent);
                 Text::Borrowed(continent.unwrap_or_default().as_bytes())
             }
             Self::DeviceClass => Text::Borrowed(device(request.headers).as_str().as_bytes()),

@@ -218,9 +218,9 @@ mod tests {
     fn shown(source: &str) -> String {
         let expression = Expression::compile(source, &Environment::default()).unwrap();
         let mut requirements = expression.requirements();
-        requirements
-            .iter_mut()
-            .for_each(|requirement| requirement.values.sort());
+        for requirement in &mut requirements {
+            requirement.values.sort();
+        }
         let shown = requirements.iter().map(|requirement| {
             let values: Vec<_> = requirement
                 .values

@@ -187,15 +187,15 @@ fn substring(bytes: &[u8], start: i64, end: Option<i64>) -> Option<&[u8]> {
 }
 
 fn without_arguments<'c>(query: Text<'c>, names: &[Box<[u8]>]) -> Text<'c> {
-    let named = |argument: &&[u8]| {
+    let removed = |argument: &&[u8]| {
         let name = argument.split(|byte| *byte == b'=').next();
         names.iter().any(|listed| Some(&**listed) == name)
     };
     let arguments = || query.bytes().split(|byte| *byte == b'&');
-    if !arguments().any(|argument| named(&argument)) {
+    if !arguments().any(|argument| removed(&argument)) {
         return query;
     }
-    let kept: Vec<&[u8]> = arguments().filter(|argument| !named(argument)).collect();
+    let kept: Vec<&[u8]> = arguments().filter(|argument| !removed(argument)).collect();
     Text::Heap(kept.join(&b'&'))
 }
 

@@ -1,4 +1,4 @@
-//! What follows from a country: its continent (as GeoNames draws them) and membership in the
+//! What follows from a country: its continent (as `GeoNames` draws them) and membership in the
 //! European Union. Countries are ISO 3166-1 alpha-2 codes in capitals.
 
 const EUROPEAN_UNION: &str =
