@@ -262,7 +262,10 @@ fn own_rules_come_after_the_presets() {
     }
     let own = rules.rules.rules().last().unwrap();
     assert_eq!((&*own.source.file, own.source.line), ("test.toml", 8));
-    assert_eq!(&*rules.rules.rules()[0].source.file, "preset bypass_private");
+    assert_eq!(
+        &*rules.rules.rules()[0].source.file,
+        "preset bypass_private"
+    );
 }
 
 #[test]
