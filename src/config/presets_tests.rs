@@ -389,7 +389,7 @@ fn wordpress_keeps_what_is_for_everybody_alone() {
         ("/blog/wp-admin/admin-ajax.php", &[], admin),
         ("/wp-login.php", &[], admin),
         ("/WP-Login.php", &[], admin),
-        ("/wp-cron.php?doing_wp_cron=1", &[], admin),
+        ("/wp-cron.php", &[], admin),
         ("/xmlrpc.php", &[], admin),
         ("/wp-json/wp/v2/users/me", &[], admin),
         ("/cart/", &[], shop),

@@ -10,9 +10,9 @@ use toml::{Table, Value};
 
 use super::{files, parse_bare, read};
 
-const REFERENCE: &str = "conf/reference.toml";
+pub(super) const REFERENCE: &str = "conf/reference.toml";
 /// Resembles no key, so that the help lists the known ones instead of suggesting one.
-const BOGUS: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz";
+pub(super) const BOGUS: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz";
 
 #[test]
 fn every_shipped_file_checks_clean() {
@@ -82,18 +82,19 @@ fn the_reference_names_every_key_that_the_reader_knows() {
     );
 }
 
-/// The reference's tokens come from the environment.
 fn config(source: &str) -> Config {
-    let env = |name: &str| {
-        name.ends_with("_TOKEN")
-            .then(|| "0123456789abcdef".to_owned())
-    };
-    parse(REFERENCE, source, &env).unwrap_or_else(|faults| panic!("{faults}"))
+    parse(REFERENCE, source, &tokens).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// The reference's tokens come from the environment.
+pub(super) fn tokens(name: &str) -> Option<String> {
+    name.ends_with("_TOKEN")
+        .then(|| "0123456789abcdef".to_owned())
 }
 
 /// Turns `#key` lines, the defaults, into keys; with `examples` the `#e.g. ` lines as well. Prose
 /// has a space after its `#`.
-fn uncommented(source: &str, examples: bool) -> String {
+pub(super) fn uncommented(source: &str, examples: bool) -> String {
     let uncomment = |line| {
         let Some(text) = str::trim_start(line).strip_prefix('#') else {
             return line;
