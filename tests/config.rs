@@ -15,6 +15,8 @@
 mod bad_files;
 #[path = "config/good_files.rs"]
 mod good_files;
+#[path = "config/reference.rs"]
+mod reference;
 #[path = "config/schema.rs"]
 mod schema;
 #[path = "config/shipped_files.rs"]

@@ -8,7 +8,7 @@ use seawall::config::{PRESETS, parse};
 use serde_json::{Map, Value as Json, json};
 use toml::{Table, Value};
 
-use super::shipped_files::{BOGUS, REFERENCE, tokens, uncommented};
+use super::reference::{BOGUS, Path, REFERENCE, below, comments, tokens, uncommented};
 use super::{files, read, root};
 
 const SCHEMA: &str = "conf/seawall.schema.json";
@@ -115,9 +115,6 @@ fn json_of(value: &Value) -> Json {
             .collect(),
     }
 }
-
-/// The way to a value: keys, and indexes of lists as numbers.
-type Path = Vec<String>;
 
 struct Maker {
     /// The reference with its defaults and examples; it has no fault.
@@ -398,10 +395,6 @@ fn one_of(mut forms: Vec<Json>) -> Json {
     }
 }
 
-fn below(place: &Path, step: &str) -> Path {
-    [place.as_slice(), &[step.to_owned()]].concat()
-}
-
 /// The keys on the way, without indexes.
 fn names(place: &Path) -> Path {
     let is_index = |step: &String| step.bytes().all(|byte| byte.is_ascii_digit());
@@ -430,69 +423,5 @@ fn child_mut<'v>(value: &'v mut Value, step: &str) -> &'v mut Value {
         Value::Table(table) => &mut table[step],
         Value::Array(items) => &mut items[step.parse::<usize>().unwrap()],
         other => panic!("`{step}` in {other}"),
-    }
-}
-
-/// The comments of the reference by the way to what they describe. A comment above several keys is
-/// for all of them; a line `# word   text` in it, with what is indented below, is for the key `word`
-/// of the table that follows.
-fn comments(source: &str) -> BTreeMap<Path, String> {
-    let mut found = BTreeMap::new();
-    let mut header = Path::new();
-    let mut prose: Vec<&str> = Vec::new();
-    let mut after_key = false;
-    for line in source.lines() {
-        if let Some(text) = line.strip_prefix('#') {
-            if after_key {
-                prose.clear();
-            }
-            prose.push(text.strip_prefix(' ').unwrap_or(text));
-            after_key = false;
-            continue;
-        }
-        let place = if line.starts_with('[') {
-            let name = line.trim_matches(['[', ']', ' ']);
-            header = name.split('.').map(str::to_owned).collect();
-            Some(header.clone())
-        } else {
-            let key = line.split_once(" = ").map(|(key, _)| key);
-            key.filter(|key| key.bytes().all(is_of_a_word))
-                .map(|key| below(&header, key))
-        };
-        after_key = place.is_some();
-        match place {
-            Some(place) => describe(place, &prose, &mut found),
-            None => prose.clear(),
-        }
-        if line.starts_with('[') {
-            prose.clear();
-        }
-    }
-    found
-}
-
-fn is_of_a_word(byte: u8) -> bool {
-    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte)
-}
-
-fn describe(place: Path, prose: &[&str], found: &mut BTreeMap<Path, String>) {
-    let mut texts: BTreeMap<Path, Vec<&str>> = BTreeMap::new();
-    let mut current = place.clone();
-    for line in prose {
-        if let Some((word, text)) = line.split_once("  ")
-            && !word.is_empty()
-            && word.bytes().all(is_of_a_word)
-        {
-            current = below(&place, word);
-            texts.entry(current.clone()).or_default().push(text.trim());
-        } else {
-            if !line.starts_with("  ") {
-                current.clone_from(&place);
-            }
-            texts.entry(current.clone()).or_default().push(line.trim());
-        }
-    }
-    for (place, lines) in texts {
-        found.entry(place).or_insert_with(|| lines.join(" "));
     }
 }

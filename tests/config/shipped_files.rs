@@ -8,11 +8,8 @@ use seawall::config::{Config, parse};
 use seawall::request::{RequestView, Scheme};
 use toml::{Table, Value};
 
+use super::reference::{BOGUS, REFERENCE, tokens, uncommented};
 use super::{files, parse_bare, read};
-
-pub(super) const REFERENCE: &str = "conf/reference.toml";
-/// Resembles no key, so that the help lists the known ones instead of suggesting one.
-pub(super) const BOGUS: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz";
 
 #[test]
 fn every_shipped_file_checks_clean() {
@@ -84,29 +81,6 @@ fn the_reference_names_every_key_that_the_reader_knows() {
 
 fn config(source: &str) -> Config {
     parse(REFERENCE, source, &tokens).unwrap_or_else(|faults| panic!("{faults}"))
-}
-
-/// The reference's tokens come from the environment.
-pub(super) fn tokens(name: &str) -> Option<String> {
-    name.ends_with("_TOKEN")
-        .then(|| "0123456789abcdef".to_owned())
-}
-
-/// Turns `#key` lines, the defaults, into keys; with `examples` the `#e.g. ` lines as well. Prose
-/// has a space after its `#`.
-pub(super) fn uncommented(source: &str, examples: bool) -> String {
-    let uncomment = |line| {
-        let Some(text) = str::trim_start(line).strip_prefix('#') else {
-            return line;
-        };
-        match text.strip_prefix("e.g. ") {
-            Some(example) if examples => example,
-            None if text.starts_with(|c: char| c.is_ascii_lowercase()) => text,
-            _ => line,
-        }
-    };
-    let lines: Vec<&str> = source.lines().map(uncomment).collect();
-    lines.join("\n")
 }
 
 /// All but the rules, which say more when their defaults are written.
