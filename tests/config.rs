@@ -13,6 +13,8 @@
 
 #[path = "config/bad_files.rs"]
 mod bad_files;
+#[path = "config/docs.rs"]
+mod docs;
 #[path = "config/good_files.rs"]
 mod good_files;
 #[path = "config/reference.rs"]

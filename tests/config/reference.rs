@@ -60,7 +60,7 @@ pub(super) fn comments(source: &str) -> BTreeMap<Path, String> {
         };
         after_key = place.is_some();
         match place {
-            Some(place) => describe(place, &prose, &mut found),
+            Some(place) => describe(&place, &prose, &mut found),
             None => prose.clear(),
         }
         if line.starts_with('[') {
@@ -78,7 +78,7 @@ fn is_of_a_word(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte)
 }
 
-fn describe(place: Path, prose: &[&str], found: &mut BTreeMap<Path, String>) {
+fn describe(place: &Path, prose: &[&str], found: &mut BTreeMap<Path, String>) {
     let mut texts: BTreeMap<Path, Vec<&str>> = BTreeMap::new();
     let mut current = place.clone();
     for line in prose {
@@ -86,11 +86,11 @@ fn describe(place: Path, prose: &[&str], found: &mut BTreeMap<Path, String>) {
             && !word.is_empty()
             && word.bytes().all(is_of_a_word)
         {
-            current = below(&place, word);
+            current = below(place, word);
             texts.entry(current.clone()).or_default().push(text.trim());
         } else {
             if !line.starts_with("  ") {
-                current.clone_from(&place);
+                current.clone_from(place);
             }
             texts.entry(current.clone()).or_default().push(line.trim());
         }
