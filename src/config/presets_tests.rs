@@ -221,11 +221,10 @@ fn nextjs_keeps_what_is_for_everybody_alone() {
         ("/", &["Next-Action: 7f"], "nextjs: server actions"),
         (
             "/",
-            &["X-Middleware-Prefetch: 1"],
-            "nextjs: internal fields",
+            &["X-Now-Route-Matches: 1"],
+            "nextjs: data instead of a page",
         ),
-        ("/", &["X-Now-Route-Matches: 1"], "nextjs: internal fields"),
-        ("/?__nextDataReq=1", &[], "nextjs: internal fields"),
+        ("/?__nextDataReq=1", &[], "nextjs: data instead of a page"),
         ("/api/auth/session", &[], "nextjs: login"),
     ]);
 }
