@@ -3,6 +3,7 @@
 mod check;
 mod presets;
 mod purge;
+mod schema;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +41,8 @@ enum Verb {
         /// Name of a preset
         name: Option<String>,
     },
+    /// Print the JSON Schema of configuration files, for editors
+    Schema,
 }
 
 /// Runs the command line of this process.
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
         Verb::Check { file } => check::run(&file),
         Verb::Purge(arguments) => purge::run(&arguments),
         Verb::Presets { name } => presets::run(name.as_deref()),
+        Verb::Schema => schema::run(),
     }
 }
 
