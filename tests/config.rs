@@ -17,6 +17,8 @@ mod bad_files;
 mod good_files;
 #[path = "config/language.rs"]
 mod language;
+#[path = "config/lists.rs"]
+mod lists;
 #[path = "config/shipped_files.rs"]
 mod shipped_files;
 
