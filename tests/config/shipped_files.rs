@@ -85,7 +85,7 @@ fn the_reference_names_every_key_that_the_reader_knows() {
 /// The reference's tokens come from the environment.
 fn config(source: &str) -> Config {
     let env = |name: &str| {
-        name.ends_with("_TOKEN")
+        (name.ends_with("_TOKEN") || name.ends_with("_SECRET"))
             .then(|| "0123456789abcdef".to_owned())
     };
     let files = |_: &Path| Ok(String::new());
