@@ -61,7 +61,7 @@ fn bypassed(config: &Config, host: &str, client: [u8; 4], asn: u32) -> bool {
             ..Facts::default()
         },
     };
-    let settings = config.zones[0].cache_rules.evaluate(&request);
+    let settings = config.zones[0].rules.cache_rules.evaluate(&request);
     settings.eligibility.value == Eligibility::Bypass
 }
 
