@@ -23,6 +23,8 @@ mod language;
 mod reference;
 #[path = "config/schema.rs"]
 mod schema;
+#[path = "config/lists.rs"]
+mod lists;
 #[path = "config/shipped_files.rs"]
 mod shipped_files;
 
