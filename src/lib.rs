@@ -6,7 +6,7 @@
 //!
 //! | module | | owns |
 //! |---|---|---|
-//! | [`cli`] | shell | `serve`, `check`, `purge`, `presets` |
+//! | [`cli`] | shell | `serve`, `check`, `explain`, `test`, `purge`, `presets` |
 //! | [`config`] | core | the TOML file, as written and as it runs |
 //! | [`server`] | shell | the process: assembly, reload, draining |
 //! | [`edge`] | shell | listeners, TLS, strict request heads |
@@ -15,6 +15,7 @@
 //! | [`rules`] | core | expressions and the settings they give |
 //! | [`fields`] | core | HTTP header fields |
 //! | [`cache`] | core | eligibility, key, reuse, storing, freshening, status |
+//! | [`explain`] | core | what would become of a described request, and why; rule tests |
 //! | [`store`] | shell | stored responses and fills in progress |
 //! | [`origin`] | core + shell | pools, selection, health, discovery |
 //! | [`purge`] | core | what is purged, by whom, and what of the store it reaches |
@@ -27,6 +28,7 @@ pub mod cli;
 mod clock;
 pub mod config;
 pub mod edge;
+pub mod explain;
 pub mod fields;
 pub mod observe;
 pub mod origin;

@@ -41,6 +41,19 @@ pub enum BypassReason {
     SessionCookie(Option<RuleId>),
 }
 
+/// Every token that [`BypassReason::as_str`] gives.
+pub const BYPASS_REASONS: &[&str] = &[
+    "method",
+    "rule",
+    "not-eligible",
+    "development-mode",
+    "upgrade",
+    "request-body",
+    "ambiguous-path",
+    "authorization",
+    "session-cookie",
+];
+
 impl BypassReason {
     /// The reason as a kebab-case token for Cache-Status, logs and metrics.
     pub const fn as_str(self) -> &'static str {

@@ -2,7 +2,9 @@
 
 use super::diagnostics::{Diagnostic, Diagnostics};
 use super::file::read_preset;
+use super::Config;
 use super::phase::PhasesFile;
+use crate::explain::RuleTest;
 
 /// A named rule set.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub const PRESETS: &[Preset] = &[
 pub(super) struct PresetRules {
     pub(super) session_cookies: Vec<String>,
     pub(super) phases: PhasesFile,
+    pub(super) tests: Vec<RuleTest>,
 }
 
 impl Preset {
@@ -44,15 +47,28 @@ impl Preset {
     /// Its rules.
     pub(super) fn rules(&self) -> Result<PresetRules, Diagnostics> {
         let file = format!("preset {}", self.name);
-        let (session_cookies, phases, faults) = read_preset(self.toml, &file);
+        let (rules, faults) = read_preset(self.toml, &file);
         if faults.is_empty() {
-            Ok(PresetRules {
-                session_cookies,
-                phases,
-            })
+            Ok(rules)
         } else {
             Err(Diagnostics::new(&file, self.toml, faults))
         }
+    }
+
+    /// A configuration of one zone with this preset alone, which answers for every host, and the
+    /// preset's tests.
+    ///
+    /// # Errors
+    /// Every fault of the preset.
+    pub fn alone(&self) -> Result<Config, Diagnostics> {
+        let source = format!(
+            "listen = \"[::]:80\"\npools.app.servers = \"http://localhost\"\n\
+             zones.{name} = {{ hosts = \"*\", pool = \"app\", presets = \"{name}\" }}",
+            name = self.name
+        );
+        let config = super::parse(self.name, &source, &|_| None)?;
+        let tests = self.rules()?.tests;
+        Ok(Config { tests, ..config })
     }
 }
 
