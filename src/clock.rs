@@ -20,6 +20,19 @@ pub(crate) fn unix_seconds() -> f64 {
         .as_secs_f64()
 }
 
+/// Whole seconds since the epoch at `time`.
+pub(crate) fn unix_seconds_of(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
+/// A random number that is as good as a new one for every call.
+pub(crate) fn chance() -> u64 {
+    uuid::Uuid::now_v7().as_u64_pair().1.wrapping_shl(2)
+}
+
 /// Monotonic time, for durations and deadlines.
 #[allow(
     clippy::disallowed_methods,

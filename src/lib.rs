@@ -12,7 +12,8 @@
 //! | [`edge`] | shell | listeners, TLS, strict request heads |
 //! | [`proxy`] | shell | Pingora's hooks; a request from its zone to its log line |
 //! | [`zone`] | core | host to zone, canonical paths, session cookies |
-//! | [`rules`] | core | expressions and the settings they give |
+//! | [`rules`] | core | expressions, the phases of a zone, and the plan they make |
+//! | [`geo`] | shell | country and network of an address |
 //! | [`fields`] | core | HTTP header fields |
 //! | [`cache`] | core | eligibility, key, reuse, storing, freshening, status |
 //! | [`explain`] | core | what would become of a described request, and why; rule tests |
@@ -30,6 +31,7 @@ pub mod config;
 pub mod edge;
 pub mod explain;
 pub mod fields;
+pub mod geo;
 pub mod observe;
 pub mod origin;
 pub mod proxy;

@@ -41,6 +41,30 @@ pub enum Outcome {
     /// 504: the request wanted nothing from the origin, and nothing stored could be reused
     /// (RFC 9111 §5.2.1.7).
     GatewayTimeout,
+    /// A rule answered at the edge.
+    AnsweredAtEdge(EdgeReason),
+}
+
+/// Which kind of rule answered at the edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeReason {
+    /// The maintenance page.
+    Maintenance,
+    /// A redirect rule.
+    Redirect,
+    /// A bulk redirect.
+    BulkRedirect,
+}
+
+impl EdgeReason {
+    /// The reason as a kebab-case token for Cache-Status and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Maintenance => "maintenance",
+            Self::Redirect => "redirect",
+            Self::BulkRedirect => "bulk-redirect",
+        }
+    }
 }
 
 /// A request that went forward through the cache.
@@ -137,6 +161,14 @@ impl CacheStatus {
         }
     }
 
+    /// The edge answered by a rule; no cache had to do with it.
+    pub const fn answered_at_edge(reason: EdgeReason) -> Self {
+        Self {
+            outcome: Outcome::AnsweredAtEdge(reason),
+            ttl: None,
+        }
+    }
+
     /// The short word for it.
     pub const fn x_cache(&self) -> XCache {
         match self.outcome {
@@ -161,6 +193,7 @@ impl CacheStatus {
                 _ => XCache::Miss,
             },
             Outcome::GatewayTimeout => XCache::Miss,
+            Outcome::AnsweredAtEdge(_) => XCache::None,
         }
     }
 
@@ -180,6 +213,7 @@ impl CacheStatus {
                 ..
             }) => Some((reason.as_str(), reason.rule())),
             Outcome::GatewayTimeout => Some(("only-if-cached", None)),
+            Outcome::AnsweredAtEdge(reason) => Some((reason.as_str(), None)),
             Outcome::Hit | Outcome::Forwarded(_) => None,
         }
     }
@@ -194,7 +228,7 @@ impl fmt::Display for CacheStatus {
         match self.outcome {
             Outcome::Hit | Outcome::StaleHit(_) => f.write_str("; hit")?,
             // RFC 9211 §2.1, §2.2: neither from the store nor forwarded.
-            Outcome::GatewayTimeout => {}
+            Outcome::GatewayTimeout | Outcome::AnsweredAtEdge(_) => {}
             Outcome::Bypassed { reason, status } => {
                 write_forward(f, ForwardReason::from(reason), status)?;
             }
@@ -253,6 +287,8 @@ pub enum XCache {
     Bypass,
     /// Not eligible by its method, form or by default.
     Dynamic,
+    /// No cache had to do with it.
+    None,
 }
 
 impl XCache {
@@ -266,6 +302,7 @@ impl XCache {
         Self::Revalidated.as_str(),
         Self::Bypass.as_str(),
         Self::Dynamic.as_str(),
+        Self::None.as_str(),
     ];
 
     /// The word in capitals.
@@ -279,6 +316,7 @@ impl XCache {
             Self::Revalidated => "REVALIDATED",
             Self::Bypass => "BYPASS",
             Self::Dynamic => "DYNAMIC",
+            Self::None => "NONE",
         }
     }
 }

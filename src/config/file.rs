@@ -18,7 +18,7 @@ use super::rule::RuleFile;
 use super::secret::read_secret;
 use super::test::read_tests;
 use super::zone::{ZoneFile, read_zone};
-use super::{Cache, Client, Listener, Log, Pool, Server};
+use super::{Cache, Client, Geo, Listener, Log, Pool, Server};
 use crate::explain::RuleTest;
 use crate::rules::Lists;
 
@@ -33,6 +33,7 @@ pub(super) struct ConfigFile {
     pub(super) server: Server,
     pub(super) client: Client,
     pub(super) cache: Cache,
+    pub(super) geo: Geo,
     pub(super) purge: Option<Purge>,
     pub(super) log: Log,
     pub(super) pools: Vec<Pool>,
@@ -93,6 +94,7 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
         server: root.section("server").map(read_server).unwrap_or_default(),
         client: root.section("client").map(read_client).unwrap_or_default(),
         cache: root.section("cache").map(read_cache).unwrap_or_default(),
+        geo: root.section("geo").map(read_geo).unwrap_or_default(),
         purge: root
             .section_or(
                 "purge",
@@ -208,6 +210,16 @@ fn read_cache(section: Section<'_>) -> Cache {
         .and_then(|text| read_secret(&section, "debug_token", text));
     section.finish();
     cache
+}
+
+fn read_geo(section: Section<'_>) -> Geo {
+    let path = |key| section.string(key).map(|path| PathBuf::from(path.value));
+    let geo = Geo {
+        country_database: path("country_database"),
+        asn_database: path("asn_database"),
+    };
+    section.finish();
+    geo
 }
 
 fn read_log(section: Section<'_>) -> Log {

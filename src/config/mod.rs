@@ -71,6 +71,8 @@ pub struct Config {
     pub client: Client,
     /// The store.
     pub cache: Cache,
+    /// Databases that tell where clients are.
+    pub geo: Geo,
     /// Who may purge; `None` switches purging off.
     pub purge: Option<Purge>,
     /// What is written where.
@@ -189,6 +191,15 @@ impl Default for Cache {
             debug_token: None,
         }
     }
+}
+
+/// Databases in MaxMind's format.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Geo {
+    /// Countries by address.
+    pub country_database: Option<PathBuf>,
+    /// Autonomous systems by address.
+    pub asn_database: Option<PathBuf>,
 }
 
 /// What is written where.

@@ -44,6 +44,17 @@ impl Preset {
         PRESETS.iter().find(|preset| preset.name == name)
     }
 
+    /// The preset of this name.
+    ///
+    /// # Errors
+    /// A sentence that names those there are.
+    pub fn by_name(name: &str) -> Result<&'static Self, String> {
+        Self::named(name).ok_or_else(|| {
+            let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+            format!("no preset \"{name}\"; there are {}", names.join(", "))
+        })
+    }
+
     /// Its rules.
     pub(super) fn rules(&self) -> Result<PresetRules, Diagnostics> {
         let file = format!("preset {}", self.name);

@@ -42,6 +42,7 @@ pub(super) fn resolve(
         server: file.server,
         client: file.client,
         cache: file.cache,
+        geo: file.geo,
         purge: file.purge,
         log: file.log,
         pools: file.pools.into_iter().map(Arc::new).collect(),

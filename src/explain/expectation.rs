@@ -126,7 +126,7 @@ pub fn run(
             now,
             after: test.after,
             all: false,
-            development_mode: false,
+            developing: &[],
         };
         explain(config, &inquiry)
     };

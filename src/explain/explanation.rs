@@ -2,9 +2,14 @@
 //! sends, and tests compare.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use http::HeaderMap;
 use serde::Serialize;
 
+use crate::cache::settings::VarySettings;
+use crate::cache::status::CacheStatus;
+use crate::fields::vary::Vary;
 use crate::rules::phase::{Described, Phase};
 
 /// Everything about one request.
@@ -162,6 +167,8 @@ pub struct EdgeFacts {
     pub location: Option<String>,
     /// When to come again, in seconds.
     pub retry_after: Option<u64>,
+    /// What the client is told about the cache; nothing with a refusal.
+    pub told: Option<Told>,
 }
 
 /// How the origin is asked.
@@ -215,6 +222,19 @@ pub struct KeyFacts {
     /// What counts: equal bytes are equal keys.
     #[serde(skip)]
     pub identity: Identity,
+    #[serde(skip)]
+    pub(super) fields: HeaderMap,
+    #[serde(skip)]
+    pub(super) vary: Arc<VarySettings>,
+}
+
+impl KeyFacts {
+    /// Whether a response that varies by `vary`, stored for requests with this selecting `key`, answers
+    /// the request (RFC 9111 §4.1). Selection by Content-Language is not looked at.
+    pub fn selects(&self, vary: &Vary, key: &[u8]) -> bool {
+        let mut own = self.identity.extras.clone();
+        vary.write_selecting_key(&self.fields, &self.vary, &mut own) && own == key
+    }
 }
 
 /// What stored responses are told apart by.
@@ -266,6 +286,15 @@ pub struct Told {
     pub x_cache: &'static str,
     /// The value of Cache-Status.
     pub cache_status: String,
+}
+
+impl From<CacheStatus> for Told {
+    fn from(status: CacheStatus) -> Self {
+        Self {
+            x_cache: status.x_cache().as_str(),
+            cache_status: status.to_string(),
+        }
+    }
 }
 
 /// What a later request is told.

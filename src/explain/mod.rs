@@ -42,8 +42,8 @@ pub struct Inquiry<'a> {
     pub after: Duration,
     /// Whether rules that do not hold are told of too.
     pub all: bool,
-    /// Whether an operator has switched the cache off for a while.
-    pub development_mode: bool,
+    /// The zones whose cache an operator has switched off for a while.
+    pub developing: &'a [String],
 }
 
 /// Explains what becomes of a request.

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, header::HOST};
 
 use super::explanation::{
     EdgeFacts, Explanation, FieldChange, Identity, KeyFacts, OriginFacts, RequestFacts, RuleRef,
-    SettingFact, Verdict, ZoneFacts,
+    SettingFact, Told, Verdict, ZoneFacts,
 };
 use super::question::{Question, QuestionError, Url};
 use super::trace::{self, Recorder};
@@ -16,13 +16,15 @@ use crate::cache::eligibility::{BypassReason, RequestDecision, post_may_fill};
 use crate::cache::extras::{readable_key, reduce, write_extras};
 use crate::cache::key::{CacheKey, keyed_host, short_hash};
 use crate::cache::query::keyed_query;
+use crate::cache::settings::RuleId;
+use crate::cache::status::{CacheStatus, EdgeReason};
 use crate::config::{Config, Zone};
 use crate::request::arrival::{
     Arrival, Refusal, announced_length, authority, canonical_target, check_form, check_size,
     has_body, join_cookies, remove_unkeyed, session_cookie,
 };
 use crate::request::{Facts, RequestView};
-use crate::rules::phase::{HeaderEdit, Phase};
+use crate::rules::phase::{HeaderEdit, Phase, Phases, RedirectTarget};
 use crate::rules::{Circumstances, EdgeAnswer, Plan, Planned, plan, rewritten, target_text};
 use crate::zone::{self, Authority, HostPattern, Slashes};
 
@@ -53,6 +55,7 @@ pub(super) fn explain(
                 status: refusal.status,
                 location: None,
                 retry_after: None,
+                told: None,
             });
         }
     }
@@ -213,7 +216,7 @@ fn explain_arrived(
     let circumstances = Circumstances {
         chance: inquiry.question.chance,
         slashes: arrived.slashes,
-        development_mode: inquiry.development_mode,
+        development_mode: inquiry.developing.contains(&arrived.zone.name),
     };
     let mut recorder = Recorder::default();
     match plan(phases, &request, &circumstances, &mut recorder) {
@@ -279,7 +282,7 @@ fn explain_arrived(
 }
 
 fn answer_facts(
-    phases: &crate::rules::phase::Phases,
+    phases: &Phases,
     answer: &EdgeAnswer<'_>,
     explanation: &mut Explanation,
 ) {
@@ -289,17 +292,18 @@ fn answer_facts(
                 status: page.status.map_or(503, |status| status.as_u16()),
                 location: None,
                 retry_after: page.retry_after,
+                told: told(EdgeReason::Maintenance),
             };
             let rule = trace::rule(phases, Phase::Maintenance, *id);
             (Verdict::Maintenance, rule, facts)
         }
         EdgeAnswer::Redirect(id, target) => {
             let rule = trace::rule(phases, Phase::Redirects, *id);
-            (Verdict::Redirect, rule, redirect_facts(target))
+            (Verdict::Redirect, rule, redirect_facts(target, EdgeReason::Redirect))
         }
         EdgeAnswer::BulkRedirect(item, target) => {
             let rule = Some(trace::row(item));
-            (Verdict::Redirect, rule, redirect_facts(target))
+            (Verdict::Redirect, rule, redirect_facts(target, EdgeReason::BulkRedirect))
         }
     };
     explanation.because = match &facts.location {
@@ -311,11 +315,16 @@ fn answer_facts(
     explanation.answer = Some(facts);
 }
 
-fn redirect_facts(target: &crate::rules::phase::RedirectTarget) -> EdgeFacts {
+fn told(reason: EdgeReason) -> Option<Told> {
+    Some(CacheStatus::answered_at_edge(reason).into())
+}
+
+fn redirect_facts(target: &RedirectTarget, reason: EdgeReason) -> EdgeFacts {
     EdgeFacts {
         status: target.status.as_u16(),
         location: Some(text(&target.location)),
         retry_after: None,
+        told: told(reason),
     }
 }
 
@@ -400,6 +409,8 @@ fn key_facts(
             extras,
             selecting: Vec::new(),
         },
+        fields: view.headers.clone(),
+        vary: plan.settings.vary.value.clone(),
     }
 }
 
@@ -445,6 +456,6 @@ pub(super) fn text(value: &HeaderValue) -> String {
 }
 
 /// A rule of the cache rules.
-pub(super) fn cache_rule(zone: &Zone, id: crate::cache::settings::RuleId) -> Option<RuleRef> {
+pub(super) fn cache_rule(zone: &Zone, id: RuleId) -> Option<RuleRef> {
     trace::rule(&zone.rules, Phase::CacheRules, id)
 }

@@ -3,11 +3,11 @@
 
 use std::time::SystemTime;
 
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, DATE, SET_COOKIE};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, DATE, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::Inquiry;
-use super::explanation::{ClientFacts, Later, ResponseFacts, RuleRef, Told};
+use super::explanation::{ClientFacts, Later, ResponseFacts, RuleRef};
 use super::question::OriginAnswer;
 use super::request::{cache_rule, text};
 use super::trace::{self, Recorder};
@@ -49,10 +49,14 @@ pub(super) fn explain(
     inquiry: &Inquiry<'_>,
     recorder: &mut Recorder,
 ) -> (ResponseFacts, Vec<u8>) {
-    let lookup = asked.plan.decision == RequestDecision::Lookup;
-    let mut fields = received(asked, answer, inquiry.now);
-    if lookup {
+    let mut fields = answer.headers.clone();
+    strip_for_forwarding(&mut fields);
+    if answer.status == StatusCode::NO_CONTENT {
+        fields.remove(CONTENT_LENGTH);
+    }
+    if asked.plan.decision == RequestDecision::Lookup {
         edit(asked, answer.status, &mut fields, recorder);
+        complete(asked, &mut fields, inquiry.now);
     }
     let response = ResponseView {
         status: answer.status,
@@ -102,16 +106,8 @@ pub(super) fn explain(
     )
 }
 
-/// The fields as they are after their arrival.
-fn received(asked: &Asked<'_>, answer: &OriginAnswer, now: SystemTime) -> HeaderMap {
-    let mut fields = answer.headers.clone();
-    strip_for_forwarding(&mut fields);
-    if answer.status == StatusCode::NO_CONTENT {
-        fields.remove(CONTENT_LENGTH);
-    }
-    if asked.plan.decision != RequestDecision::Lookup {
-        return fields;
-    }
+/// What the cache needs or must not see.
+fn complete(asked: &Asked<'_>, fields: &mut HeaderMap, now: SystemTime) {
     if asked.plan.settings.strip_set_cookie.value {
         fields.remove(SET_COOKIE);
         fields.remove(SET_COOKIE2);
@@ -122,7 +118,6 @@ fn received(asked: &Asked<'_>, answer: &OriginAnswer, now: SystemTime) -> Header
         // RFC 9110 §6.6.1.
         fields.insert(DATE, date);
     }
-    fields
 }
 
 /// Cache response rules.
@@ -173,6 +168,9 @@ fn client(
     fields.remove(SEAWALL_CDN_CACHE_CONTROL);
     for cookie in &asked.plan.cookies {
         fields.append(SET_COOKIE, cookie.clone());
+    }
+    if asked.plan.by_cookie {
+        fields.append(VARY, HeaderValue::from_static("cookie"));
     }
     let response = ResponseView {
         status,
@@ -282,13 +280,6 @@ impl Cache<'_> {
     }
 }
 
-fn words_of(status: &CacheStatus) -> Told {
-    Told {
-        x_cache: status.x_cache().as_str(),
-        cache_status: status.to_string(),
-    }
-}
-
 fn facts(
     asked: &Asked<'_>,
     decision: &StoreDecision,
@@ -310,10 +301,10 @@ fn facts(
         stale_while_revalidate: None,
         stale_if_error: None,
         tags: Vec::new(),
-        first: words_of(&first),
+        first: first.into(),
         second: Later {
             after: inquiry.after.as_secs(),
-            told: words_of(&second),
+            told: second.into(),
             note,
         },
         client: ClientFacts {

@@ -25,6 +25,9 @@ pub fn render(explanation: &Explanation, all: bool) -> String {
     page.rows("request", &request_rows(explanation));
     page.rows("rules", &table(&rule_rows(&explanation.rules)));
     page.rows("split", &split_rows(explanation));
+    if let Some(told) = explanation.answer.as_ref().and_then(|answer| answer.told.as_ref()) {
+        page.row("client", &format!("{}  {}", told.x_cache, told.cache_status));
+    }
     if let Some(origin) = &explanation.origin {
         page.rows("origin", &origin_rows(origin));
     }

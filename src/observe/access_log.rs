@@ -23,7 +23,11 @@ pub struct AccessRecord<'a> {
     pub method: &'a str,
     pub scheme: &'a str,
     pub host: &'a str,
+    /// As the client sent it, in canonical form.
     pub target: &'a str,
+    /// What rules rewrote it to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewritten: Option<&'a str>,
     pub protocol: &'static str,
     pub status: u16,
     pub response_bytes: u64,

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::pool::{OriginPool, Replica};
 use crate::config::HealthCheck;
+use crate::rules::phase::OriginPatch;
 
 /// Checks until the pool is gone.
 pub(super) async fn run(pool: Weak<OriginPool>) {
@@ -59,7 +60,7 @@ async fn ask(
     replica: &Replica,
     check: &HealthCheck,
 ) -> Result<u16> {
-    let peer = pool.peer(replica, false);
+    let peer = pool.peer(replica, false, &OriginPatch::default());
     let (mut session, _) = connector.get_http_session(&peer).await?;
     let mut request = RequestHeader::build("GET", check.path.as_bytes(), Some(3))?;
     let host = check.host.as_deref().or(pool.config.host_header.as_deref());

@@ -1,4 +1,4 @@
-//! One bodiless request to a pool, for the cache: attempts, deadlines, the answer as it arrives.
+//! One bodiless request to a pool, for the cache: attempts, terms, the answer as it arrives.
 //!
 //! Requests that go past the cache take Pingora's own way; see [`crate::proxy`].
 
@@ -18,6 +18,7 @@ use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::pool::{OriginPool, Permit, Replica};
 use crate::clock;
+use crate::rules::phase::OriginPatch;
 
 /// Most interim responses before the final one.
 const MOST_INTERIM: usize = 16;
@@ -28,13 +29,15 @@ pub struct Fetcher {
     connector: Connector,
 }
 
-/// How long a fetch may take.
+/// How long a fetch may take, and what rules want of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Deadlines {
+pub struct Terms<'a> {
     /// When it began; the pool's `total` counts from here.
     pub started: Instant,
     /// Longest time from a request sent to its answer's head.
     pub first_byte: Duration,
+    /// What origin rules set.
+    pub origin: &'a OriginPatch,
 }
 
 /// How the attempts went, for the log.
@@ -161,7 +164,7 @@ impl Fetcher {
         &self,
         pool: &Arc<OriginPool>,
         request: &RequestHeader,
-        deadlines: Deadlines,
+        terms: Terms<'_>,
         report: &mut FetchReport,
         observer: &mut impl Observer,
     ) -> Result<Answer, FetchFailure> {
@@ -175,7 +178,7 @@ impl Fetcher {
             report.replica = Some(replica.address);
             report.attempts += 1;
             let attempt = self
-                .attempt(pool, &replica, request, deadlines, report, observer)
+                .attempt(pool, &replica, request, terms, report, observer)
                 .await;
             match attempt {
                 Ok((head, requested, session, peer)) => {
@@ -188,7 +191,7 @@ impl Fetcher {
                         body: AnswerBody {
                             session: Some(session),
                             peer,
-                            deadline: deadlines.started + pool.config.timeouts.total,
+                            deadline: terms.started + pool.config.timeouts.total,
                             _permit: permit,
                         },
                     });
@@ -214,11 +217,11 @@ impl Fetcher {
         pool: &OriginPool,
         replica: &Replica,
         request: &RequestHeader,
-        deadlines: Deadlines,
+        terms: Terms<'_>,
         report: &mut FetchReport,
         observer: &mut impl Observer,
     ) -> Result<(ResponseHeader, SystemTime, HttpSession, HttpPeer), FetchFailure> {
-        let peer = pool.peer(replica, false);
+        let peer = pool.peer(replica, false, terms.origin);
         let began = clock::instant();
         let (mut session, _reused) = match self.connector.get_http_session(&peer).await {
             Ok(connected) => connected,
@@ -231,13 +234,13 @@ impl Fetcher {
         report.connected_after = Some(connected.saturating_duration_since(began));
         let timeouts = &pool.config.timeouts;
         // A rule may give the head more time than any pause within the body.
-        let first_byte = deadlines.first_byte;
+        let first_byte = terms.first_byte;
         session.set_read_timeout(Some(timeouts.between_bytes.max(first_byte)));
         session.set_write_timeout(Some(timeouts.between_bytes));
         replica.count_request();
         observer.asked();
         let requested = clock::now();
-        let deadline = (connected + first_byte).min(deadlines.started + timeouts.total);
+        let deadline = (connected + first_byte).min(terms.started + timeouts.total);
         let exchange = timeout_at(
             Deadline::from_std(deadline),
             ask(&mut session, request, observer),

@@ -13,6 +13,6 @@ mod retry;
 mod select;
 mod upgrade;
 
-pub use fetch::{Answer, AnswerBody, Deadlines, FetchFailure, FetchReport, Fetcher, Observer};
+pub use fetch::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Terms};
 pub use health::Transition;
 pub use pool::{OriginPool, Permit, Replica, ReplicaReport};

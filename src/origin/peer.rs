@@ -14,6 +14,7 @@ use x509_parser::prelude::FromDer;
 
 use super::upgrade::UpgradeConnector;
 use crate::config::{OriginServer, OriginTls, Pool};
+use crate::rules::phase::OriginPatch;
 
 /// Certificate authorities to trust, when not the system's.
 pub(super) struct Trust {
@@ -55,16 +56,19 @@ pub(super) fn http_peer(
     address: SocketAddr,
     server: &OriginServer,
     upgraded: bool,
+    patch: &OriginPatch,
 ) -> HttpPeer {
     // Without a name Pingora verifies nothing: an address is verified as an address.
-    let name =
-        pool.tls
-            .server_name
-            .clone()
-            .unwrap_or_else(|| match server.host.parse::<IpAddr>() {
-                Ok(address) => address.to_string(),
-                Err(_) => server.host.clone(),
-            });
+    let name = patch.sni.as_deref().or(pool.tls.server_name.as_deref());
+    let name = name.map_or_else(
+        || match server.host.parse::<IpAddr>() {
+            Ok(address) => address.to_string(),
+            Err(_) => server.host.clone(),
+        },
+        str::to_owned,
+    );
+    let mut address = address;
+    address.set_port(patch.port.unwrap_or(address.port()));
     let mut peer = HttpPeer::new(address, server.https, name);
     let timeouts = &pool.timeouts;
     let options = &mut peer.options;

@@ -18,6 +18,7 @@ use super::select::{Avoid, Candidate, RoundRobin};
 use super::{checks, discovery};
 use crate::clock;
 use crate::config::{OriginServer, Pool};
+use crate::rules::phase::OriginPatch;
 
 /// How long a replica that refused a connection is passed over.
 const CONNECT_BACKOFF: Duration = Duration::from_secs(1);
@@ -143,14 +144,15 @@ impl OriginPool {
         replicas.get(index).cloned()
     }
 
-    /// How to reach `replica`; `upgraded` for a connection that stays open after its response head.
-    pub fn peer(&self, replica: &Replica, upgraded: bool) -> HttpPeer {
+    /// How to reach `replica`, as rules want it; `upgraded` for a connection that stays open after its response head.
+    pub fn peer(&self, replica: &Replica, upgraded: bool, patch: &OriginPatch) -> HttpPeer {
         http_peer(
             &self.config,
             &self.trust,
             replica.address,
             &replica.server,
             upgraded,
+            patch,
         )
     }
 

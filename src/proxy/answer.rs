@@ -4,24 +4,26 @@
 use std::time::{Duration, SystemTime};
 
 use http::header::{
-    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE,
-    SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
+    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, DATE,
+    SET_COOKIE, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
 use pingora_error::Result;
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::exchange::{Exchange, SiteRequest};
 use super::forward::via;
+use super::lookup::Lookup;
 use crate::cache::browser::{ClientAge, apply_browser_ttl};
 use crate::cache::eligibility::RequestDecision;
 use crate::cache::freshness::initial_age;
-use crate::cache::response::ExchangeTimes;
+use crate::cache::response::{ExchangeTimes, ResponseView};
 use crate::cache::settings::BrowserTtl;
 use crate::cache::status::{CacheStatus, Outcome};
 use crate::fields::hop_by_hop::{strip_for_forwarding, strip_for_storing};
 use crate::fields::tags::{CACHE_TAG, SURROGATE_KEY};
 use crate::fields::targeted::SEAWALL_CDN_CACHE_CONTROL;
+use crate::rules::phase::{HeaderEdit, ResponseEdits, apply};
 
 const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 /// The field with the one-word summary.
@@ -50,14 +52,15 @@ pub(super) fn receive(head: &mut ResponseHeader) {
 }
 
 /// Cleans what was fetched for the cache, before anything is decided about it.
-pub(super) fn receive_for_store(
-    head: &mut ResponseHeader,
-    request: &SiteRequest,
-    received: SystemTime,
-) {
+pub(super) fn receive_for_store(head: &mut ResponseHeader, lookup: &Lookup, received: SystemTime) {
+    let request = &lookup.site;
     edit(head, strip_for_forwarding);
     if head.status == StatusCode::NO_CONTENT {
         head.remove_header(&CONTENT_LENGTH);
+    }
+    let status = head.status;
+    if let Some(edits) = response_edits(request, &lookup.head, status, &head.headers) {
+        edit(head, |fields| edits.apply(fields));
     }
     if request.settings.strip_set_cookie.value {
         head.remove_header(&SET_COOKIE);
@@ -67,6 +70,24 @@ pub(super) fn receive_for_store(
         // RFC 9110 §6.6.1: who stores or forwards it notes when it came.
         let _ = head.insert_header(DATE, httpdate::fmt_http_date(received));
     }
+}
+
+/// What the cache response rules of the zone do to a response; `None` for nothing.
+pub(super) fn response_edits(
+    request: &SiteRequest,
+    asked: &RequestHeader,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Option<ResponseEdits> {
+    let rules = &request.site.zone.rules.cache_response_rules;
+    let response = ResponseView { status, headers };
+    let view = request.view(asked);
+    let mut matching = rules.matching_response(&view, &response);
+    let mut edits = matching.next()?.1.action.clone();
+    for (_, rule) in matching {
+        edits.merge(&rule.action);
+    }
+    Some(edits)
 }
 
 /// Takes out what must not be stored (RFC 9111 §3.1); cookies too, unless a rule says otherwise.
@@ -139,6 +160,7 @@ pub(super) fn not_modified(fields: &HeaderMap) -> HeaderMap {
 /// When a value is not a valid field value.
 pub(super) fn send(
     head: &mut ResponseHeader,
+    asked: &RequestHeader,
     exchange: &Exchange,
     status: &CacheStatus,
     now: SystemTime,
@@ -194,7 +216,39 @@ pub(super) fn send(
     head.append_header("Via", via(head.version))?;
     head.append_header(CACHE_STATUS, exchange.cache_status(status))?;
     head.insert_header(X_CACHE, status.x_cache().as_str())?;
-    head.insert_header(X_REQUEST_ID, &exchange.request_id)
+    head.insert_header(X_REQUEST_ID, &exchange.request_id)?;
+    match exchange.request.as_deref() {
+        Some(request) => dress(head, asked, request),
+        None => Ok(()),
+    }
+}
+
+/// What rules add to the answer for this client: the cookies of splits, and changes of fields.
+fn dress(head: &mut ResponseHeader, asked: &RequestHeader, request: &SiteRequest) -> Result<()> {
+    for cookie in &request.applied.cookies {
+        head.append_header(SET_COOKIE, cookie.clone())?;
+    }
+    if request.applied.by_cookie {
+        // For caches behind this one: another visitor may get another variant.
+        head.append_header(VARY, COOKIE.as_str())?;
+    }
+    let rules = &request.site.zone.rules.response_header_rules;
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let response = ResponseView {
+        status: head.status,
+        headers: &head.headers,
+    };
+    let view = request.view(asked);
+    let edits: Vec<HeaderEdit> = rules
+        .matching_response(&view, &response)
+        .flat_map(|(_, rule)| rule.action.edits(&view, Some(&response)))
+        .collect();
+    if !edits.is_empty() {
+        edit(head, |fields| apply(&edits, fields));
+    }
+    Ok(())
 }
 
 fn current_age(head: &ResponseHeader, exchange: &Exchange, now: SystemTime) -> Duration {

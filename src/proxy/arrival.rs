@@ -9,14 +9,18 @@ use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
-use super::exchange::{Exchange, SiteRequest};
+use super::edge_reply::EdgeReply;
+use super::exchange::{Applied, Exchange, SiteRequest};
 use crate::cache::eligibility::{RequestDecision, eligibility, post_may_fill};
 use crate::cache::query::keyed_query;
 use crate::cache::settings::KeySettings;
+use crate::clock;
 use crate::config::{Client, Config};
 use crate::fields::cookies::cookies;
 use crate::fields::hop_by_hop::{connection_options, nominated};
 use crate::request::Scheme;
+use crate::rules::{Circumstances, Plan, Planned, plan, target_text};
+use crate::server::Shared;
 use crate::zone::{Authority, SessionCookies, Slashes, canonical_path_with};
 
 /// Holds the token that lets a client see keys in Cache-Status.
@@ -26,7 +30,11 @@ const SEAWALL_DEBUG: &str = "seawall-debug";
 ///
 /// # Errors
 /// An HTTP status when no zone may answer: 400, 413, 421.
-pub(super) fn receive(session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+pub(super) fn receive(
+    shared: &Shared,
+    session: &mut Session,
+    exchange: &mut Exchange,
+) -> Result<()> {
     let scheme = scheme(session);
     let client = client_address(session);
     if session.req_header().version <= Version::HTTP_10 {
@@ -58,17 +66,43 @@ pub(super) fn receive(session: &mut Session, exchange: &mut Exchange) -> Result<
     let mut request = SiteRequest {
         session_cookie: has_session_cookie(&head.headers, &site.zone.session_cookies),
         has_body: unannounced_body || has_body(head),
+        body_size: announced_length(head),
         upgrade: head.version == Version::HTTP_11 && head.headers.contains_key(UPGRADE),
         settings: site.zone.rules.cache_rules.no_settings(),
         decision: RequestDecision::Lookup,
+        applied: Applied::default(),
+        unix_seconds: clock::unix_seconds_of(exchange.arrived),
+        place: exchange.runtime.geo.place(client),
         site: site.clone(),
         client,
         scheme,
         authority,
         version: head.version,
     };
-    request.settings = site.zone.rules.cache_rules.evaluate(&request.view(head));
-    request.decision = eligibility(&request.view(head), &request.settings);
+    if head.method.as_str() == "PURGE" {
+        // It is about the URL, not for it.
+        request.decision = eligibility(&request.view(head), &request.settings);
+        exchange.request = Some(Arc::new(request));
+        return Ok(());
+    }
+    let circumstances = Circumstances {
+        chance: clock::chance(),
+        slashes,
+        development_mode: shared
+            .development
+            .is_on(&site.zone.name, request.unix_seconds),
+    };
+    let zone = site.zone.clone();
+    match plan(&zone.rules, &request.view(head), &circumstances, &mut ()) {
+        Planned::Answer(answer) => {
+            let reply = EdgeReply::of(answer, &zone.rules, &exchange.request_id);
+            exchange.edge = Some(reply);
+            exchange.request = Some(Arc::new(request));
+            return Ok(());
+        }
+        Planned::Forward(plan) => follow(session.req_header_mut(), &mut request, *plan, exchange)?,
+    }
+    let head = session.req_header();
     if request.decision == RequestDecision::Lookup
         || post_may_fill(&request.view(head), &request.settings)
     {
@@ -76,6 +110,36 @@ pub(super) fn receive(session: &mut Session, exchange: &mut Exchange) -> Result<
     }
     exchange.debug = may_see_keys(&session.req_header().headers, &exchange.runtime.config);
     exchange.request = Some(Arc::new(request));
+    Ok(())
+}
+
+/// Makes the request what the plan says.
+fn follow(
+    head: &mut RequestHeader,
+    request: &mut SiteRequest,
+    plan: Plan,
+    exchange: &Exchange,
+) -> Result<()> {
+    if let Some(target) = plan.target {
+        request.applied.raw_target = Some(target_text(head.uri.path(), head.uri.query()));
+        match target.parse::<Uri>() {
+            Ok(uri) => head.set_uri(uri),
+            Err(_) => return refuse(400, "the rewritten target is malformed"),
+        }
+    }
+    if let Some(name) = &plan.origin.pool
+        && let Some(pool) = exchange.runtime.pool(name)
+    {
+        request.site.pool = pool.clone();
+    }
+    request.settings = plan.settings;
+    request.decision = plan.decision;
+    request.applied.splits = plan.splits;
+    request.applied.cookies = plan.cookies;
+    request.applied.by_cookie = plan.by_cookie;
+    request.applied.headers = plan.headers;
+    request.applied.origin = plan.origin;
+    request.applied.key = plan.key;
     Ok(())
 }
 
@@ -261,14 +325,15 @@ fn check_size(head: &RequestHeader, most: &Client) -> Result<()> {
     if head.headers.len() > most.max_headers + 1 {
         return refuse(431, "too many fields");
     }
-    let announced = head
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > most.max_body_size) {
+    if announced_length(head).is_some_and(|length| length > most.max_body_size) {
         return refuse(413, "the body is larger than allowed");
     }
     Ok(())
+}
+
+fn announced_length(head: &RequestHeader) -> Option<u64> {
+    let length = head.headers.get(CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 fn has_body(head: &RequestHeader) -> bool {

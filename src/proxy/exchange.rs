@@ -4,17 +4,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use pingora_http::RequestHeader;
 
+use super::edge_reply::EdgeReply;
 use super::passing::Posted;
 use crate::cache::eligibility::{RequestDecision, post_may_fill};
 use crate::cache::key::{keyed_host, short_hash};
 use crate::cache::reuse::{ForwardReason, StoredTimes};
 use crate::cache::settings::{CacheSettings, RuleId};
 use crate::cache::status::CacheStatus;
+use crate::geo::Place;
 use crate::origin::{FetchFailure, FetchReport, OriginPool, Permit, Replica};
-use crate::request::{RequestView, Scheme};
+use crate::request::{Facts, RequestView, Scheme, SplitChoice};
+use crate::rules::phase::{HeaderEdit, OriginPatch};
 use crate::server::{Runtime, Site};
 use crate::store::{Begun, StoreKey};
 use crate::zone::Authority;
@@ -31,6 +34,10 @@ pub(super) struct Exchange {
     pub(super) debug: bool,
     /// `None` until its zone is found.
     pub(super) request: Option<Arc<SiteRequest>>,
+    /// What the edge answers itself.
+    pub(super) edge: Option<EdgeReply>,
+    /// The fields of an origin's error that a page of the zone takes the place of.
+    pub(super) replaced: Option<HeaderMap>,
     /// Under which key it was looked up.
     pub(super) key: Option<StoreKey>,
     /// Times of the stored response that answers it, or of the one on its way into the store.
@@ -67,6 +74,29 @@ pub(super) struct SiteRequest {
     pub(super) session_cookie: bool,
     pub(super) settings: CacheSettings,
     pub(super) decision: RequestDecision,
+    pub(super) applied: Applied,
+    /// When it arrived, in seconds since 1970.
+    pub(super) unix_seconds: i64,
+    pub(super) body_size: Option<u64>,
+    pub(super) place: Place,
+}
+
+/// What rules beside the cache's made of the request.
+#[derive(Default)]
+pub(super) struct Applied {
+    /// Path and query before they were rewritten.
+    pub(super) raw_target: Option<String>,
+    /// The variants chosen, and the cookies by which the client keeps them.
+    pub(super) splits: Vec<SplitChoice>,
+    pub(super) cookies: Vec<HeaderValue>,
+    /// Whether a cookie made any of the choices.
+    pub(super) by_cookie: bool,
+    /// Changes of the fields that the origin gets.
+    pub(super) headers: Vec<HeaderEdit>,
+    /// Which origin is asked, and how.
+    pub(super) origin: OriginPatch,
+    /// What counts in the key because of these.
+    pub(super) key: Vec<u8>,
 }
 
 /// The attempts to get an answer from the origin.
@@ -96,6 +126,8 @@ impl Exchange {
             request_id: uuid::Uuid::now_v7().simple().to_string(),
             debug: false,
             request: None,
+            edge: None,
+            replaced: None,
             key: None,
             times: None,
             forward: ForwardReason::Miss,
@@ -145,13 +177,21 @@ impl SiteRequest {
             client: self.client,
             session_cookie: self.session_cookie,
             has_body: self.has_body,
-            facts: crate::request::Facts::default(),
+            facts: Facts {
+                unix_seconds: self.unix_seconds,
+                body_size: self.body_size,
+                country: self.place.country,
+                asn: self.place.asn,
+                raw_target: self.applied.raw_target.as_deref(),
+                splits: &self.applied.splits,
+            },
         }
     }
 
     /// The host that the origin is asked with, as Host has it.
     pub(super) fn resolved_host(&self) -> &str {
-        let host = self.site.pool.config.host_header.as_deref();
+        let by_rule = self.applied.origin.host_header.as_deref();
+        let host = by_rule.or(self.site.pool.config.host_header.as_deref());
         host.unwrap_or_else(|| self.authority.as_str())
     }
 

@@ -11,6 +11,7 @@ use crate::cache::device::device;
 use crate::cache::extras::contained;
 use crate::fields::hop_by_hop::strip_for_forwarding;
 use crate::fields::vary::forwarded_fields;
+use crate::rules::phase::HeaderEdit;
 
 /// Tells the app which device class the response is for, where the key tells them apart.
 const X_DEVICE_CLASS: &str = "X-Device-Class";
@@ -106,7 +107,17 @@ pub(super) fn prepare(
     describe_client(head, request, host)?;
     append_via(head, request)?;
     head.insert_header("X-Request-Id", request_id)?;
-    head.insert_header(HOST, request.resolved_host())
+    head.insert_header(HOST, request.resolved_host())?;
+    for edit in &request.applied.headers {
+        match edit {
+            HeaderEdit::Remove(name) => drop(head.remove_header(name)),
+            HeaderEdit::Set(name, value) => head.insert_header(name.clone(), value.clone())?,
+            HeaderEdit::Add(name, value) => {
+                head.append_header(name.clone(), value.clone())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Of a field that counts by what it contains, leaves the texts that were found. What is reduced stays

@@ -17,11 +17,14 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use super::exchange::Exchange;
 use super::fetching::Landed;
-use super::{answer, arrival, cached, deadline, error_page, forward, passing, record};
+use super::{
+    answer, arrival, cached, deadline, edge_reply, error_page, forward, passing, record, zone_page,
+};
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
 use crate::edge;
 use crate::origin::Fetcher;
+use crate::rules::phase::OriginPatch;
 use crate::server::Shared;
 use crate::store::Flights;
 
@@ -59,10 +62,14 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        arrival::receive(session, exchange)
+        arrival::receive(&self.shared, session, exchange)
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        if let Some(reply) = exchange.edge.take() {
+            edge_reply::send(session, exchange, reply).await?;
+            return Ok(true);
+        }
         let lookup = exchange
             .request
             .as_ref()
@@ -92,7 +99,11 @@ impl ProxyHttp for Gateway {
         if exchange.origin.attempts == 0 {
             pool.retries.earn();
         }
-        let mut peer = pool.peer(&replica, upgrade);
+        let patch = exchange
+            .request
+            .as_ref()
+            .map(|request| &request.applied.origin);
+        let mut peer = pool.peer(&replica, upgrade, patch.unwrap_or(&OriginPatch::default()));
         if let Some(request) = &exchange.request {
             // Pingora has one timer for the head and for pauses within the body.
             let read = &mut peer.options.read_timeout;
@@ -210,6 +221,11 @@ impl ProxyHttp for Gateway {
             None => deadline::disarm(),
         }
         passing::answered(self, session, exchange, head);
+        if zone_page::takes_over(session.req_header(), exchange, head) {
+            let status = ErrorType::HTTPStatus(head.status.as_u16());
+            return Error::e_explain(status, "replaced by the zone's page")
+                .map_err(|error: Box<Error>| error.into_up());
+        }
         answer::receive(head);
         Ok(())
     }
@@ -236,7 +252,7 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         let status = passing::status(exchange);
         exchange.status = Some(status);
-        answer::send(head, exchange, &status, clock::now())?;
+        answer::send(head, session.req_header(), exchange, &status, clock::now())?;
         if !head.status.is_informational()
             && let (Some(connection), Some(date)) = (session.stream(), head.headers.get(DATE))
         {
@@ -259,7 +275,7 @@ impl ProxyHttp for Gateway {
                 ErrorType::ReadTimedout | ErrorType::WriteTimedout
             );
         deadline::disarm();
-        if *error.esource() != ErrorSource::Upstream {
+        if *error.esource() != ErrorSource::Upstream || exchange.replaced.is_some() {
             error.set_retry(false);
             return error;
         }
@@ -337,13 +353,12 @@ impl Gateway {
         exchange: &mut Exchange,
         status: StatusCode,
     ) -> Result<()> {
-        let (mut head, body) =
-            error_page::page(status, &session.req_header().headers, &exchange.request_id)?;
+        let (mut head, body) = zone_page::page(session.req_header(), exchange, status)?;
         let now = clock::now();
         let told = exchange.status.unwrap_or_else(|| passing::status(exchange));
         exchange.status = exchange.request.is_some().then_some(told);
         head.insert_header(DATE, httpdate::fmt_http_date(now))?;
-        answer::send(&mut head, exchange, &told, now)?;
+        answer::send(&mut head, session.req_header(), exchange, &told, now)?;
         let no_body = session.req_header().method == http::Method::HEAD;
         session.set_keepalive(None);
         session

@@ -59,6 +59,7 @@ impl Lookup {
         let key = StoreKey(key.encode().into());
         let mut extras = Vec::new();
         write_extras(&view, &site.settings.key.value, &mut extras);
+        extras.extend_from_slice(&site.applied.key);
         let control = match site.settings.request_cache_control.value {
             RequestCacheControl::Respect => RequestControl::of(&head.headers),
             RequestCacheControl::Ignore => RequestControl::default(),

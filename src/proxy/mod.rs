@@ -11,6 +11,7 @@ mod answer;
 mod arrival;
 mod cached;
 mod deadline;
+mod edge_reply;
 mod error_page;
 mod exchange;
 mod fetching;
@@ -21,6 +22,7 @@ mod passing;
 mod record;
 mod requests;
 mod serve;
+mod zone_page;
 
 use std::sync::Arc;
 

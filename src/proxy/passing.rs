@@ -256,7 +256,13 @@ async fn purge(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange
         head.insert_header(header::RETRY_AFTER, wait.to_string())?;
     }
     let told = self::status(exchange);
-    answer::send(&mut head, exchange, &told, clock::now())?;
+    answer::send(
+        &mut head,
+        session.req_header(),
+        exchange,
+        &told,
+        clock::now(),
+    )?;
     exchange.status = Some(told);
     session.write_response_header(Box::new(head), false).await?;
     session

@@ -1,6 +1,7 @@
 //! A finished request becomes figures in the metrics and a line in the access log.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::time::{Duration, SystemTime};
 
 use http::Version;
@@ -10,7 +11,6 @@ use pingora_proxy::Session;
 use super::exchange::{Exchange, SiteRequest};
 use crate::cache::key::short_hash;
 use crate::observe::{AccessRecord, RequestFigures};
-use crate::rules::CacheRule;
 use crate::server::Shared;
 
 /// Words for a request that no zone answered, which no cache decision is made about.
@@ -31,7 +31,7 @@ pub(super) fn write(
         return;
     }
     let request = exchange.request.as_deref();
-    let rule = request.and_then(|request| deciding_rule(request, exchange));
+    let rule = deciding_rule(request, exchange);
     let status = session
         .response_written()
         .map_or(CLIENT_GONE, |head| head.status.as_u16());
@@ -44,7 +44,7 @@ pub(super) fn write(
     shared.metrics.request(RequestFigures {
         zone,
         cache,
-        rule: rule.map_or("default", |rule| rule.name.as_str()),
+        rule: rule.as_ref().map_or("default", |(name, _)| name),
         status,
         bytes: response_bytes,
         duration,
@@ -54,6 +54,9 @@ pub(super) fn write(
     }
     let head = session.req_header();
     let cache_status = exchange.status.as_ref().map(ToString::to_string);
+    let target = head.uri.path_and_query();
+    let target = target.map_or("", |target| target.as_str());
+    let raw_target = request.and_then(|request| request.applied.raw_target.as_deref());
     let record = AccessRecord {
         time: timestamp(exchange.arrived),
         request_id: &exchange.request_id,
@@ -62,18 +65,16 @@ pub(super) fn write(
         method: head.method.as_str(),
         scheme: request.map_or("", |request| request.scheme.as_str()),
         host: request.map_or("", |request| request.authority.as_str()),
-        target: head
-            .uri
-            .path_and_query()
-            .map_or("", |target| target.as_str()),
+        target: raw_target.unwrap_or(target),
+        rewritten: raw_target.map(|_| target),
         protocol: protocol(request.map_or(head.version, |request| request.version)),
         status,
         response_bytes,
         request_bytes: exchange.body_received,
         cache,
         cache_status: cache_status.as_deref().unwrap_or_default(),
-        rule: rule.map(|rule| rule.name.as_str()),
-        rule_at: rule.map(|rule| format!("{}:{}", rule.source.file, rule.source.line)),
+        rule: rule.as_ref().map(|(name, _)| *name),
+        rule_at: rule.as_ref().map(|(_, place)| place.to_string()),
         key: exchange
             .key
             .as_ref()
@@ -97,9 +98,18 @@ pub(super) fn write(
     }
 }
 
-fn deciding_rule<'r>(request: &'r SiteRequest, exchange: &Exchange) -> Option<&'r CacheRule> {
+/// Name and place of the rule that decided.
+fn deciding_rule<'r>(
+    request: Option<&'r SiteRequest>,
+    exchange: &'r Exchange,
+) -> Option<(&'r str, &'r dyn Display)> {
+    if let Some(reply) = &exchange.edge {
+        return Some((&reply.rule.0, &reply.rule.1));
+    }
+    let request = request?;
     let id = request.deciding_rule(exchange.status.as_ref())?;
-    request.site.zone.rules.cache_rules.rules.get(id)
+    let rule = request.site.zone.rules.cache_rules.rules.get(id)?;
+    Some((&rule.name, &rule.source))
 }
 
 fn client(session: &Session, request: Option<&SiteRequest>) -> String {

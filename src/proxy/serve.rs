@@ -12,6 +12,7 @@ use pingora_proxy::Session;
 use super::answer;
 use super::exchange::Exchange;
 use super::gateway::Gateway;
+use super::zone_page;
 use crate::cache::status::CacheStatus;
 use crate::clock;
 use crate::edge;
@@ -106,6 +107,10 @@ pub(super) async fn response(
     told: CacheStatus,
 ) -> Result<()> {
     let head = session.req_header();
+    if let Some((status, fields, page)) = zone_page::in_place_of(head, exchange, status, fields) {
+        let body = Body::Page(Bytes::from(page));
+        return write(session, exchange, status, &fields, told, body).await;
+    }
     let validators = Validators::of(fields);
     if evaluate(&head.method, &head.headers, status, &validators) == Condition::NotModified {
         let fields = answer::not_modified(fields);
@@ -259,6 +264,7 @@ fn insert(fields: &mut HeaderMap, name: header::HeaderName, value: impl TryInto<
 
 enum Body<'s> {
     None,
+    Page(Bytes),
     Range(&'s mut Source, Range<u64>),
     Parts(&'s mut Source, Vec<(Bytes, Range<u64>)>, Bytes),
 }
@@ -275,7 +281,13 @@ async fn write(
     for (name, value) in fields {
         head.append_header(name.clone(), value.clone())?;
     }
-    answer::send(&mut head, exchange, &told, clock::now())?;
+    answer::send(
+        &mut head,
+        session.req_header(),
+        exchange,
+        &told,
+        clock::now(),
+    )?;
     exchange.status = Some(told);
     let bodiless = session.req_header().method == Method::HEAD
         || matches!(status.as_u16(), 204 | 304)
@@ -291,6 +303,7 @@ async fn write(
     if !bodiless {
         match body {
             Body::None => {}
+            Body::Page(page) => chunk(session, page).await?,
             Body::Range(source, range) => {
                 write_range(session, source, range).await?;
             }

@@ -1,8 +1,10 @@
 //! From what a purge names to what the journal compares with.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use http::{HeaderMap, Method, Version};
 use serde::{Deserialize, Serialize};
 
 use super::journal::Subject;
@@ -11,7 +13,8 @@ use crate::cache::key::{CacheKey, keyed_host};
 use crate::cache::query::keyed_query;
 use crate::cache::settings::KeySettings;
 use crate::config::Zone;
-use crate::request::Scheme;
+use crate::request::{Facts, RequestView, Scheme};
+use crate::rules::{rewritten_target, split_target};
 use crate::zone::{self, Slashes, canonical_path_with};
 
 /// What one entry of the journal reaches.
@@ -166,9 +169,15 @@ pub fn url_keys(url: &UrlTarget, zone: &Zone) -> BTreeSet<Box<[u8]>> {
         .iter()
         .filter_map(|rule| rule.action.key.as_deref());
     let path = path_in(zone, &url.path);
+    // Responses are stored under the URL that the origin sees.
+    let rewritten = rewritten_url(zone, url, &path);
+    let mut urls = vec![(path.as_str(), url.query.as_deref())];
+    urls.extend(rewritten.as_deref().map(split_target));
     let mut found = BTreeSet::new();
-    for settings in of_rules.chain([&default]) {
-        let query = keyed_query(url.query.as_deref(), settings);
+    let settings = of_rules.chain([&default]);
+    for (settings, (path, query)) in settings.flat_map(|one| urls.iter().map(move |url| (one, url)))
+    {
+        let query = keyed_query(*query, settings);
         let sent = url.authority.as_str();
         let hosts = zone
             .origin_hosts
@@ -180,7 +189,7 @@ pub fn url_keys(url: &UrlTarget, zone: &Zone) -> BTreeSet<Box<[u8]>> {
                     zone: &zone.name,
                     scheme,
                     host,
-                    path: &path,
+                    path,
                     query: query.as_deref(),
                 };
                 found.insert(key.encode().into_boxed_slice());
@@ -190,14 +199,39 @@ pub fn url_keys(url: &UrlTarget, zone: &Zone) -> BTreeSet<Box<[u8]>> {
     found
 }
 
-fn path_in(zone: &Zone, path: &str) -> String {
-    let slashes = if zone.merge_slashes {
+/// What the zone's rules rewrite a GET of the URL to; what depends on fields of the request is as for
+/// a request without any.
+fn rewritten_url(zone: &Zone, url: &UrlTarget, path: &str) -> Option<String> {
+    if zone.rules.rewrite_rules.is_empty() {
+        return None;
+    }
+    let request = RequestView {
+        method: &Method::GET,
+        scheme: url.scheme,
+        host: url.authority.host(),
+        path,
+        query: url.query.as_deref(),
+        version: Version::HTTP_11,
+        headers: &HeaderMap::new(),
+        client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        session_cookie: false,
+        has_body: false,
+        facts: Facts::default(),
+    };
+    rewritten_target(&zone.rules, &request, slashes_in(zone), &mut ())
+}
+
+const fn slashes_in(zone: &Zone) -> Slashes {
+    if zone.merge_slashes {
         Slashes::Merge
     } else {
         Slashes::Keep
-    };
+    }
+}
+
+fn path_in(zone: &Zone, path: &str) -> String {
     // It was canonical, so there is a canonical form.
-    canonical_path_with(path, slashes)
+    canonical_path_with(path, slashes_in(zone))
         .map_or_else(|_| path.to_owned(), std::borrow::Cow::into_owned)
 }
 

@@ -10,6 +10,9 @@ mod value;
 
 pub use cache::{CachePatch, CacheRule, CacheRuleset};
 pub use list::Lists;
-pub use plan::{Circumstances, EdgeAnswer, Plan, Planned, plan, rewritten, target_text};
+pub use plan::{
+    Circumstances, EdgeAnswer, Plan, Planned, plan, rewritten, rewritten_target, split_target,
+    target_text,
+};
 pub use rule::{Rule, RuleSource, Ruleset};
 pub use value::Value;

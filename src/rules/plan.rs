@@ -5,7 +5,8 @@
 use http::{HeaderName, HeaderValue};
 
 use super::phase::{
-    BulkItem, HeaderEdit, OriginPatch, PageRule, Phase, Phases, RedirectTarget, Rewrite, Trace,
+    BulkItem, HeaderEdit, OriginPatch, PageRule, Phase, Phases, RedirectTarget, Rewrite, Split,
+    SplitBy, Trace,
 };
 use crate::cache::eligibility::{RequestDecision, eligibility};
 use crate::cache::key::write_bytes;
@@ -42,6 +43,8 @@ pub struct Plan {
     pub splits: Vec<SplitChoice>,
     /// Cookies by which the client keeps them.
     pub cookies: Vec<HeaderValue>,
+    /// Whether a cookie made any of the choices.
+    pub by_cookie: bool,
     /// Changes of the fields that the origin gets, variants included.
     pub headers: Vec<HeaderEdit>,
     /// Which origin is asked, and how.
@@ -104,7 +107,7 @@ pub fn plan<'z>(
         },
         ..*request
     };
-    let target = rewrite(phases, request, circumstances.slashes, trace);
+    let target = rewritten_target(phases, request, circumstances.slashes, trace);
     let raw = target
         .as_ref()
         .map(|_| target_text(request.path, request.query));
@@ -128,6 +131,7 @@ pub fn plan<'z>(
     let decision = eligibility(request, &settings);
     Planned::Forward(Box::new(Plan {
         target,
+        by_cookie: splits_by_cookie(phases, &splits),
         cookies,
         headers,
         origin,
@@ -147,10 +151,7 @@ pub fn rewritten<'a>(
     let Some(target) = target else {
         return *request;
     };
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
-    };
+    let (path, query) = split_target(target);
     RequestView {
         path,
         query,
@@ -159,6 +160,14 @@ pub fn rewritten<'a>(
             ..request.facts
         },
         ..*request
+    }
+}
+
+/// Path and query of a target.
+pub fn split_target(target: &str) -> (&str, Option<&str>) {
+    match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
     }
 }
 
@@ -226,9 +235,16 @@ fn choose(
     (choices, cookies)
 }
 
+fn splits_by_cookie(phases: &Phases, splits: &[SplitChoice]) -> bool {
+    let by_cookie = |split: &Split| matches!(split.by, SplitBy::Cookie { .. });
+    phases.splits.rules().iter().any(|rule| {
+        by_cookie(&rule.action) && splits.iter().any(|one| one.split == rule.action.name)
+    })
+}
+
 /// The target after all rewrites; the last rule that sets the path, and the last that sets the query,
 /// hold. All of them see the URL as it came.
-fn rewrite(
+pub fn rewritten_target(
     phases: &Phases,
     request: &RequestView<'_>,
     slashes: Slashes,

@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::drain::{Drain, InFlight};
 use super::reload::{Contents, Loaded, Reload, contents, load_config, tls_paths};
 use super::signals::Signals;
-use super::{Runtime, Shared};
+use super::{DevelopmentMode, Runtime, Shared};
 use crate::admin::Admin;
 use crate::clock;
 use crate::config::{Config, Diagnostics, TlsFiles};
@@ -101,6 +101,7 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
         store,
         purge_limiter: Mutex::default(),
         access_log,
+        development: DevelopmentMode::default(),
         in_flight: InFlight::default(),
     }))
 }

@@ -1,6 +1,7 @@
 //! The process: what is shared, how it is put together, how it reloads and ends.
 
 mod assemble;
+mod development;
 mod drain;
 mod purging;
 mod reload;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 
 pub use assemble::{StartError, serve};
+pub use development::DevelopmentMode;
 pub use reload::load_config;
 pub use runtime::{Runtime, Site};
 
@@ -29,6 +31,8 @@ pub struct Shared {
     pub store: Arc<MemoryStore>,
     /// How often purges may come.
     pub purge_limiter: Mutex<Limiter>,
+    /// Zones whose cache is switched off for a while.
+    pub development: DevelopmentMode,
     /// Where requests are logged.
     pub access_log: AccessLog,
     /// Requests being served.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{Config, Zone};
+use crate::geo::Geo;
 use crate::origin::OriginPool;
 use crate::zone::{self, HostPattern};
 
@@ -12,6 +13,8 @@ pub struct Runtime {
     pub config: Config,
     /// All pools, running.
     pub pools: Vec<Arc<OriginPool>>,
+    /// Where clients are.
+    pub geo: Geo,
     sites: Vec<Site>,
 }
 
@@ -59,6 +62,7 @@ impl Runtime {
             })
             .collect::<Result<_, String>>()?;
         Ok(Self {
+            geo: Geo::load(&config.geo)?,
             config,
             pools,
             sites,
@@ -70,6 +74,11 @@ impl Runtime {
         for pool in &self.pools {
             pool.start();
         }
+    }
+
+    /// The pool of this name.
+    pub fn pool(&self, name: &str) -> Option<&Arc<OriginPool>> {
+        self.pools.iter().find(|pool| pool.config.name == name)
     }
 
     /// The site that answers for `host`, in canonical form.

@@ -24,7 +24,7 @@ use crate::cache::status::Storing;
 use crate::cache::storing::{NoStoreReason, StoreDecision, decide_storing};
 use crate::clock;
 use crate::fields::validators::{Validators, make_validating};
-use crate::origin::{Answer, AnswerBody, Deadlines, FetchFailure, FetchReport, Fetcher, Observer};
+use crate::origin::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Terms};
 use crate::request::RequestView;
 use crate::server::Shared;
 use crate::store::{Begun, Fill, FillReader, FlightKey, Flights, Lead, StoredResponse};
@@ -198,9 +198,10 @@ impl Fetch {
     async fn ask(&self, report: &mut FetchReport) -> Result<Answer, FetchFailure> {
         let request = self.request().map_err(|_| FetchFailure::Protocol)?;
         let pool = &self.lookup.site.site.pool;
-        let deadlines = Deadlines {
+        let terms = Terms {
             started: self.started,
             first_byte: self.lookup.site.first_byte(),
+            origin: &self.lookup.site.applied.origin,
         };
         let mut watcher = Watcher {
             shared: &self.shared,
@@ -208,7 +209,7 @@ impl Fetch {
             interim: self.interim.as_ref(),
         };
         self.fetcher
-            .fetch(pool, &request, deadlines, report, &mut watcher)
+            .fetch(pool, &request, terms, report, &mut watcher)
             .await
     }
 
@@ -264,7 +265,7 @@ impl Fetch {
         }
         let received = clock::now();
         let framed = answer::is_framed(&head, &self.lookup.head.method);
-        answer::receive_for_store(&mut head, &self.lookup.site, received);
+        answer::receive_for_store(&mut head, &self.lookup, received);
         Ok(Received {
             head,
             times: ExchangeTimes {

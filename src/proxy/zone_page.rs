@@ -1,0 +1,93 @@
+//! The zone's own pages in place of errors, its application's and ours.
+
+use http::{HeaderMap, StatusCode};
+use pingora_error::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use super::error_page;
+use super::exchange::{Exchange, SiteRequest};
+use crate::cache::response::ResponseView;
+use crate::rules::phase::PageRule;
+
+/// The page for an error, if a rule has one.
+fn find<'r>(
+    request: &'r SiteRequest,
+    asked: &RequestHeader,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Option<&'r PageRule> {
+    let rules = &request.site.zone.rules.error_rules;
+    if status.as_u16() < 400 || rules.is_empty() {
+        return None;
+    }
+    let response = ResponseView { status, headers };
+    let view = request.view(asked);
+    let found = rules.matching_response(&view, &response);
+    let id = found.map(|(id, _)| id).next()?;
+    rules.get(id).map(|rule| &rule.action)
+}
+
+/// What the client gets in place of an answer of the application: status, fields, page.
+pub(super) fn in_place_of(
+    asked: &RequestHeader,
+    exchange: &Exchange,
+    status: StatusCode,
+    fields: &HeaderMap,
+) -> Option<(StatusCode, HeaderMap, String)> {
+    let request = exchange.request.as_deref()?;
+    if request.settings.origin_error_page_pass_through.value {
+        return None;
+    }
+    let rule = find(request, asked, status, fields)?;
+    let status = rule.status.unwrap_or(status);
+    let page = rule.page.render(status, &exchange.request_id);
+    Some((status, with_page(fields.clone(), rule, &page), page))
+}
+
+/// Whether a page takes the place of an answer that goes past the cache. The answer's fields are kept
+/// for it.
+pub(super) fn takes_over(
+    asked: &RequestHeader,
+    exchange: &mut Exchange,
+    head: &ResponseHeader,
+) -> bool {
+    let replaced = in_place_of(asked, exchange, head.status, &head.headers).is_some();
+    if replaced {
+        exchange.replaced = Some(head.headers.clone());
+    }
+    replaced
+}
+
+/// Head and body of the page for an error: the zone's, or else ours.
+///
+/// # Errors
+/// When a value is not a valid field value.
+pub(super) fn page(
+    asked: &RequestHeader,
+    exchange: &mut Exchange,
+    status: StatusCode,
+) -> Result<(ResponseHeader, String)> {
+    let (own, text) = error_page::page(status, &asked.headers, &exchange.request_id)?;
+    let fields = exchange
+        .replaced
+        .take()
+        .unwrap_or_else(|| own.headers.clone());
+    let rule = exchange.request.as_deref();
+    let Some(rule) = rule.and_then(|request| find(request, asked, status, &fields)) else {
+        return Ok((own, text));
+    };
+    let status = rule.status.unwrap_or(status);
+    let text = rule.page.render(status, &exchange.request_id);
+    let mut head = ResponseHeader::build(status, Some(fields.len() + 6))?;
+    for (name, value) in &with_page(fields, rule, &text) {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    Ok((head, text))
+}
+
+/// The fields of an answer whose content is the page: what described the old content goes.
+fn with_page(mut fields: HeaderMap, rule: &PageRule, page: &str) -> HeaderMap {
+    crate::fields::hop_by_hop::strip_for_forwarding(&mut fields);
+    rule.take_over(&mut fields, page.len());
+    fields
+}
