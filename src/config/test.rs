@@ -204,10 +204,10 @@ fn read_expectation(section: Section<'_>, answered: bool) -> Expectation {
     expectation
 }
 
-/// A word of a closed set.
+/// A word of a closed set, or an empty text.
 fn one_of(section: &Section<'_>, key: &'static str, known: &[&'static str]) -> Option<String> {
     let text = section.string(key)?;
-    if known.contains(&text.value.as_str()) {
+    if text.value.is_empty() || known.contains(&text.value.as_str()) {
         return Some(text.value);
     }
     section.unknown_word(key, &text, known.iter().copied());
@@ -218,7 +218,7 @@ fn one_of(section: &Section<'_>, key: &'static str, known: &[&'static str]) -> O
 fn read_header_expectations(
     section: &Section<'_>,
     key: &'static str,
-) -> Vec<(HeaderName, Option<String>)> {
+) -> Vec<(HeaderName, String)> {
     let Some(table) = section.section(key) else {
         return Vec::new();
     };
@@ -228,8 +228,7 @@ fn read_header_expectations(
             table.reader.fault(name.span, message, None);
             return None;
         };
-        let value = Some(value.value).filter(|value| !value.is_empty());
-        Some((parsed, value))
+        Some((parsed, value.value))
     };
     table.string_entries().into_iter().filter_map(read).collect()
 }

@@ -32,7 +32,7 @@ pub struct RuleTest {
     pub expect: Expectation,
 }
 
-/// What a test expects; `None` and nothing leave it open.
+/// What a test expects; `None` and no entries leave it open, and an empty text stands for nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expectation {
     /// What becomes of the request.
@@ -59,10 +59,10 @@ pub struct Expectation {
     pub host: Option<String>,
     /// The path that the origin gets.
     pub path: Option<String>,
-    /// The query that the origin gets; empty for none.
+    /// The query that the origin gets.
     pub query: Option<String>,
-    /// Fields that rules set for the origin, or `None` for those that they do not.
-    pub origin_header: Vec<(HeaderName, Option<String>)>,
+    /// Fields as rules leave them for the origin; empty for those that rules do not set.
+    pub origin_header: Vec<(HeaderName, String)>,
     /// Texts that the key has.
     pub key_contains: Vec<String>,
     /// Whether the answer is stored.
@@ -77,8 +77,8 @@ pub struct Expectation {
     pub second: Option<String>,
     /// The Cache-Control that the client gets.
     pub browser_cache_control: Option<String>,
-    /// Fields that the client gets, or `None` for those that it does not.
-    pub response_header: Vec<(HeaderName, Option<String>)>,
+    /// Fields that the client gets; empty for those that it does not.
+    pub response_header: Vec<(HeaderName, String)>,
 }
 
 /// How a test went.
@@ -178,7 +178,8 @@ struct Comparison {
 impl Comparison {
     fn compare(&mut self, what: &str, expected: Option<&str>, actual: Option<&str>) {
         if let Some(expected) = expected {
-            self.must(what, expected, actual.unwrap_or(NONE));
+            let actual = actual.unwrap_or_default();
+            self.must(what, or_none(expected), or_none(actual));
         }
     }
 
@@ -239,13 +240,12 @@ impl Comparison {
         self.compare("host", expect.host.as_deref(), host);
         let path = origin.map(|origin| &*origin.path);
         self.compare("path", expect.path.as_deref(), path);
-        let query = origin.map(|origin| origin.query.as_deref().unwrap_or_default());
+        let query = origin.and_then(|origin| origin.query.as_deref());
         self.compare("query", expect.query.as_deref(), query);
         for (name, expected) in &expect.origin_header {
             let changes = origin.map_or(&[][..], |origin| &origin.headers);
             let value = by_rules(changes, name);
             let what = format!("origin_header.{name}");
-            let expected = expected.as_deref().unwrap_or(NONE);
             self.compare(&what, Some(expected), value.as_deref());
         }
         for text in &expect.key_contains {
@@ -286,7 +286,6 @@ impl Comparison {
                 .collect();
             let value = (!lines.is_empty()).then(|| lines.join(", "));
             let what = format!("response_header.{name}");
-            let expected = expected.as_deref().unwrap_or(NONE);
             self.compare(&what, Some(expected), value.as_deref());
         }
     }
@@ -334,10 +333,14 @@ fn by_rules(changes: &[FieldChange], name: &HeaderName) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join(", "))
 }
 
-fn list(names: &[&str]) -> String {
-    if names.is_empty() {
-        NONE.to_owned()
-    } else {
-        names.join(", ")
-    }
+fn or_none(text: &str) -> &str {
+    if text.is_empty() { NONE } else { text }
 }
+
+fn list(names: &[&str]) -> String {
+    or_none(&names.join(", ")).to_owned()
+}
+
+#[cfg(test)]
+#[path = "expectation_tests.rs"]
+mod tests;
