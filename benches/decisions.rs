@@ -23,6 +23,8 @@ use seawall::edge::head::{HeadLimits, check};
 use seawall::fields::request_control::RequestControl;
 use seawall::fields::vary::Vary;
 use seawall::request::{RequestView, Scheme};
+use seawall::rules::expression::{Environment, Expression, ValueExpression};
+use seawall::rules::{List, Lists, Rule, RuleSource, Ruleset};
 use seawall::zone::{Authority, canonical_path};
 
 const CONFIG: &str = include_str!("../conf/seawall.toml");
@@ -144,5 +146,82 @@ fn decisions(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, arrival, decisions);
+/// So many rules, each for a host, a prefix or an extension of its own, as a zone might have.
+fn ruleset(count: usize) -> Ruleset<()> {
+    let rule = |number: usize| {
+        let source = match number % 3 {
+            0 => format!("http.host eq \"h{number}.test\" and ssl"),
+            1 => format!("http.request.uri.path wildcard \"/section-{number}/*\""),
+            _ => format!("http.request.uri.path.extension in {{\"e{number}\" \"f{number}\"}}"),
+        };
+        Rule {
+            name: format!("rule {number}"),
+            source: RuleSource {
+                file: "bench".into(),
+                line: 1,
+            },
+            expression: Expression::compile(&source, &Environment::default()).unwrap(),
+            expires: None,
+            action: (),
+        }
+    };
+    Ruleset::new((0..count).map(rule).collect())
+}
+
+fn rules(criterion: &mut Criterion) {
+    let headers = headers();
+    let request = view(&headers);
+    for (name, source) in [
+        (
+            "an expression: host and prefix",
+            r#"(http.host eq "shop.example" and http.request.uri.path wildcard "/catalog/*")"#,
+        ),
+        (
+            "an expression: extension, cookie and header",
+            r#"not http.request.uri.path.extension in {"css" "js"} and http.cookie contains "theme=" and any(http.request.headers["accept-encoding"][*] contains "br")"#,
+        ),
+    ] {
+        let expression = Expression::compile(source, &Environment::default()).unwrap();
+        assert!(expression.matches(&request));
+        criterion.bench_function(name, |bench| {
+            bench.iter(|| expression.matches(black_box(&request)));
+        });
+    }
+    let source = r#"concat("https://", http.host, regex_replace(http.request.uri.path, "^/catalog/(.*)$", "/c/${1}"))"#;
+    let value = ValueExpression::compile(source, &Environment::default()).unwrap();
+    criterion.bench_function("a value: concat and regex_replace", |bench| {
+        bench.iter(|| value.evaluate(black_box(&request), None));
+    });
+    let addresses: String = (0..200_000_u32)
+        .map(|number| format!("{}\n", Ipv4Addr::from(number * 2)))
+        .collect();
+    let mut lists = Lists::default();
+    lists.insert("l".to_owned(), List::of_lines(None, &addresses).unwrap());
+    let environment = Environment {
+        lists: Some(&lists),
+        response: false,
+    };
+    let listed = Expression::compile("ip.src in $l", &environment).unwrap();
+    criterion.bench_function("an address in a list of 200,000", |bench| {
+        bench.iter(|| listed.matches(black_box(&request)));
+    });
+    for count in [10, 100, 1000, 10_000] {
+        let rules = ruleset(count);
+        criterion.bench_function(&format!("{count} rules of other sites"), |bench| {
+            bench.iter(|| rules.matching(black_box(&request)).count());
+        });
+        if count <= 1000 {
+            criterion.bench_function(&format!("{count} rules, tried one by one"), |bench| {
+                bench.iter(|| {
+                    let rules = rules.rules().iter();
+                    rules
+                        .filter(|rule| rule.expression.matches(black_box(&request)))
+                        .count()
+                });
+            });
+        }
+    }
+}
+
+criterion_group!(benches, arrival, decisions, rules);
 criterion_main!(benches);

@@ -15,6 +15,8 @@
 mod bad_files;
 #[path = "config/good_files.rs"]
 mod good_files;
+#[path = "config/language.rs"]
+mod language;
 #[path = "config/shipped_files.rs"]
 mod shipped_files;
 

@@ -1,10 +1,6 @@
-//! The configuration file and its expressions.
+//! The configuration file and the lists beside it.
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use http::{HeaderMap, HeaderValue, Method, Version};
-use seawall::request::{RequestView, Scheme};
-use seawall::rules::expression::{Environment, Expression};
+use seawall::rules::List;
 
 use super::text;
 
@@ -18,59 +14,25 @@ pub(super) fn config(data: &[u8]) {
     }
 }
 
-/// Faults lie within the source, and what compiles says something of every request.
-pub(super) fn expression(data: &[u8]) {
+/// Faults have their line, and what is read holds something or nothing.
+pub(super) fn list(data: &[u8]) {
     let Some(source) = text(data) else { return };
-    match Expression::compile(source, &Environment::default()) {
-        Err(errors) => {
-            assert!(!errors.is_empty());
-            for error in errors {
-                assert!(source.get(error.span).is_some(), "{}", error.message);
-            }
+    match List::of_lines(None, source) {
+        Ok(list) => {
+            let empty = source.lines().all(|line| {
+                let line = line.trim();
+                line.is_empty() || line.starts_with('#')
+            });
+            assert_eq!(list.kind().is_none(), empty);
         }
-        Ok(expression) => {
-            assert_eq!(expression.source(), source);
-            for request in requests(&headers()) {
-                let matches = expression.matches(&request);
-                assert_eq!(
-                    Expression::compile(source, &Environment::default())
-                        .map(|again| again.matches(&request)),
-                    Ok(matches)
-                );
-            }
+        Err(faults) => {
+            assert!(!faults.is_empty());
+            let lines = source.lines().count();
+            assert!(
+                faults
+                    .iter()
+                    .all(|fault| (1..=lines).contains(&fault.place))
+            );
         }
     }
-}
-
-fn headers() -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert("host", HeaderValue::from_static("example.com"));
-    headers.insert("cookie", HeaderValue::from_static("a=1; a=2; sessionid=x"));
-    headers.append("x-list", HeaderValue::from_static("one"));
-    headers.append("x-list", HeaderValue::from_static("two, three"));
-    headers
-}
-
-fn requests(headers: &HeaderMap) -> [RequestView<'_>; 2] {
-    let one = RequestView {
-        method: &Method::GET,
-        scheme: Scheme::Https,
-        host: "example.com",
-        path: "/a/b%2Fc/d.css",
-        query: Some("a=1&b=%C3%A4&a=&=x"),
-        version: Version::HTTP_2,
-        headers,
-        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        session_cookie: true,
-        has_body: false,
-        facts: seawall::request::Facts::default(),
-    };
-    let other = RequestView {
-        method: &Method::POST,
-        scheme: Scheme::Http,
-        path: "/",
-        query: None,
-        ..one
-    };
-    [one, other]
 }

@@ -5,6 +5,7 @@
 //! for a moment with the stable toolchain.
 
 mod config;
+mod expressions;
 mod fields;
 mod keys;
 mod requests;
@@ -31,14 +32,16 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("cookies", requests::cookies),
     ("dates", fields::dates),
     ("entity_tags", fields::entity_tags),
-    ("expression", config::expression),
+    ("expression", expressions::expression),
     ("head", requests::head),
+    ("list", config::list),
     ("purge_json", requests::purge_json),
     ("query", keys::query),
     ("range", fields::range),
     ("reference", keys::reference),
     ("request_control", fields::request_control),
     ("targeted", fields::targeted),
+    ("value_expression", expressions::value_expression),
     ("vary", keys::vary),
 ];
 

@@ -8,6 +8,7 @@ use toml::de::DeTable;
 
 use super::diagnostics::Diagnostic;
 use super::listen::{read_admin, read_listeners};
+use super::lists::read_lists;
 use super::outside::{Outside, no_files};
 use super::phase::read_phases;
 use super::pool::read_pool;
@@ -71,7 +72,7 @@ fn syntax_fault(error: &toml::de::Error) -> Diagnostic {
 }
 
 fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
-    let lists = Lists::default();
+    let lists = read_lists(&root);
     let pools: Vec<Pool> = root
         .named_sections("pools")
         .into_iter()

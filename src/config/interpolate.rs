@@ -1,7 +1,8 @@
 //! `${NAME}` and `${NAME:-default}` inside configuration strings.
 //!
 //! Values are put in after the file is parsed, string by string, so that what the environment
-//! holds can never change the file's structure. `$${` writes a literal `${`.
+//! holds can never change the file's structure. `$${` writes a literal `${`, and `${1}` stays as it
+//! is: no variable is called so, and in expressions it stands for a group of a pattern.
 
 use std::borrow::Cow;
 
@@ -92,6 +93,7 @@ mod tests {
             ("${UNSET:-}", ""),
             ("$${PORT}", "${PORT}"),
             ("no reference $PORT", "no reference $PORT"),
+            ("/${2}/${1}/${PORT}", "/${2}/${1}/9000"),
         ] {
             assert_eq!(run(text).as_deref(), Ok(expected), "{text}");
         }

@@ -149,7 +149,7 @@ fn read_contains(section: &Section<'_>, key: &KeySettings) -> Vec<(String, Vec<S
         for text in texts {
             if !is_plain(&text.value) {
                 let why = format!(
-                    "the text \"{}\" is empty, or has a comma or spaces around it",
+                    "the text \"{}\" must be printable ASCII without commas and surrounding spaces",
                     text.value
                 );
                 fault(text.span, &why, Some("list texts one by one"));

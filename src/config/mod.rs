@@ -9,6 +9,7 @@ mod file;
 mod interpolate;
 mod key;
 mod listen;
+mod lists;
 mod outside;
 mod phase;
 mod pool;

@@ -4,6 +4,7 @@
 //! with the nearest known key as a suggestion. Nothing here knows what the keys mean.
 
 mod entries;
+mod named;
 mod rich;
 mod shape;
 
@@ -21,6 +22,8 @@ use super::outside::Outside;
 use super::units::{parse_duration, parse_size};
 
 pub(super) use entries::Entry;
+pub(super) use named::NamedList;
+pub(super) use rich::NamedFile;
 
 /// A value with its place in the source.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -32,26 +32,23 @@ pub(super) fn read_vary(rule: &Section<'_>) -> Option<VarySettings> {
     let validate_variants = section
         .boolean("validate_variants")
         .is_some_and(|validate| validate.value);
-    let mut fields: Vec<(HeaderName, VaryForm)> = section
-        .entries(&["default", "validate_variants"])
-        .into_iter()
-        .filter_map(|(name, entry)| {
-            let field = read_name(&section, &name)?;
-            let form = match entry {
-                Entry::String(word) => read_word(&section, &field, &word),
-                Entry::List(list) => read_choices(&section, &field, &name, list),
-            };
-            Some((field, form?))
-        })
-        .collect();
-    fields.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
-    if let Some([(twice, _), _]) = fields.windows(2).find(|pair| match pair {
-        [(one, _), (other, _)] => one == other,
-        _ => false,
-    }) {
-        let message = format!("`vary` names {twice} twice");
-        section.reader.fault(section.span.clone(), message, None);
+    let mut fields: Vec<(HeaderName, VaryForm)> = Vec::new();
+    for (name, entry) in section.entries(&["default", "validate_variants"]) {
+        let Some(field) = read_name(&section, &name) else {
+            continue;
+        };
+        if fields.iter().any(|(known, _)| *known == field) {
+            let message = format!("`vary` names {field} twice");
+            section.reader.fault(name.span, message, None);
+            continue;
+        }
+        let form = match entry {
+            Entry::String(word) => read_word(&section, &field, &word),
+            Entry::List(list) => read_choices(&section, &field, &name, list),
+        };
+        fields.extend(form.map(|form| (field, form)));
     }
+    fields.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
     Some(VarySettings {
         fields,
         bypass_others,

@@ -63,6 +63,14 @@ pub fn first_choice(headers: &HeaderMap) -> Option<Vec<u8>> {
     (unique && first.weight > 0 && first.range != b"*").then_some(first.range)
 }
 
+/// The language ranges the client accepts, lower case, the heaviest first.
+pub fn accepted(headers: &HeaderMap) -> impl Iterator<Item = Vec<u8>> {
+    languages(headers)
+        .into_iter()
+        .filter(|language| language.weight > 0)
+        .map(|language| language.range)
+}
+
 /// How well a range fits a language: equal best, then a prefix of it, then what is left of the
 /// range when subtags are cut off its end, then `*`.
 fn closeness(range: &[u8], language: &[u8]) -> Option<u8> {

@@ -34,7 +34,7 @@ pub(super) fn write(ranked: &[Weighted], out: &mut Vec<u8>) {
 
 /// The choice of the highest rank: weight first, then how closely it was named, then the earlier.
 /// The first one when `rank` gives none to any; empty when there are none.
-pub(super) fn best<'a>(choices: &'a [String], rank: impl Fn(&str) -> Option<(u16, u8)>) -> &'a str {
+pub(super) fn best(choices: &[String], rank: impl Fn(&str) -> Option<(u16, u8)>) -> &str {
     choices
         .iter()
         .enumerate()

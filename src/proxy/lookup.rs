@@ -13,13 +13,14 @@ use super::forward;
 use crate::cache::extras::write_extras;
 use crate::cache::key::CacheKey;
 use crate::cache::reuse::{Found, StoredTimes};
-use crate::cache::settings::{HostKey, RequestCacheControl, VarySettings};
+use crate::cache::settings::{RequestCacheControl, VarySettings};
 use crate::cache::storing::{NoStoreReason, too_rare};
 use crate::clock;
 use crate::fields::accept_language;
 use crate::fields::request_control::RequestControl;
 use crate::fields::tags::cache_tags_with;
 use crate::fields::vary::{Vary, content_language};
+use crate::purge::without_port;
 use crate::store::{FlightKey, MemoryStore, Selection, StoreKey, StoredResponse, Subject};
 
 /// A request as the store sees it.
@@ -66,10 +67,7 @@ impl Lookup {
         };
         let subject = Subject {
             zone: site.site.zone.name.clone(),
-            host: match site.settings.key.value.host {
-                HostKey::AsSent => site.authority.host().to_owned(),
-                HostKey::Resolved => host.to_owned(),
-            },
+            host: without_port(host).to_owned(),
             path: head.uri.path().to_owned(),
         };
         Ok(Self {

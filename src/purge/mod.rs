@@ -14,7 +14,7 @@ pub use access::{Refusal, admit, purge_method};
 pub use journal::{Generation, Journal, Mode, Record, Subject, Verdict};
 pub use limiter::Limiter;
 pub use request::{PurgeError, PurgeRequest, PurgeTarget, UrlTarget, parse_json};
-pub use scope::{Scope, ScopeError, Target, scopes, url_keys};
+pub use scope::{Scope, ScopeError, Target, scopes, url_keys, without_port};
 
 /// Carries purges out.
 pub trait Purger: Send + Sync {

@@ -124,14 +124,14 @@ pub fn scopes(
                 };
                 push(prefix(host));
                 for host in &of.origin_hosts {
-                    push_in(Some(&of.name), prefix(host));
+                    push_in(Some(&of.name), prefix(without_port(host)));
                 }
             }
             PurgeTarget::Host(host) => {
                 let of = zone_of(host, zone, zones)?;
                 push(Target::Host(host.as_str().into()));
                 for host in &of.origin_hosts {
-                    push_in(Some(&of.name), Target::Host(host.as_str().into()));
+                    push_in(Some(&of.name), Target::Host(without_port(host).into()));
                 }
             }
             PurgeTarget::Everything => push(Target::Everything),
@@ -197,6 +197,14 @@ pub fn url_keys(url: &UrlTarget, zone: &Zone) -> BTreeSet<Box<[u8]>> {
         }
     }
     found
+}
+
+/// The host by which prefixes and hosts are compared: an authority without its port.
+pub fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
 }
 
 /// What the zone's rules rewrite a GET of the URL to; what depends on fields of the request is as for
@@ -296,7 +304,7 @@ mod tests {
     #[test]
     fn what_is_stored_under_the_origins_host_is_reached_by_the_zones_hosts() {
         let source = "listen = \"[::]:1\"\n\
-            [pools.app]\nservers = \"http://127.0.0.1:2\"\nhost_header = \"app.internal\"\n\
+            [pools.app]\nservers = \"http://127.0.0.1:2\"\nhost_header = \"app.internal:8000\"\n\
             [zones.shop]\nhosts = [\"shop.test\"]\npool = \"app\"\n\
             [[zones.shop.cache_rules]]\nexpression = 'true'\nkey = { host = \"resolved\" }\n";
         let config = crate::config::parse("test.toml", source, &|_| None).unwrap();
@@ -304,7 +312,7 @@ mod tests {
             scopes(&parse_json(json.as_bytes()).unwrap(), None, &config.zones).unwrap()
         };
         let urls = targets(r#"{"files": ["https://shop.test/a"]}"#);
-        for host in ["shop.test", "app.internal"] {
+        for host in ["shop.test", "app.internal:8000"] {
             let key = key("shop", Scheme::Https, host, "/a", None);
             assert!(urls.iter().any(|scope| scope.target == key), "{host}");
         }
@@ -319,6 +327,18 @@ mod tests {
             path: "/a".into(),
         });
         assert!(targets(r#"{"prefixes": ["shop.test/a"]}"#).contains(&prefix));
+    }
+
+    #[test]
+    fn hosts_are_compared_without_their_ports() {
+        for (authority, host) in [
+            ("a.test", "a.test"),
+            ("a.test:81", "a.test"),
+            ("[::1]", "[::1]"),
+            ("[::1]:81", "[::1]"),
+        ] {
+            assert_eq!(without_port(authority), host);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod cache;
 pub mod expression;
+mod index;
 mod list;
 pub mod phase;
 mod plan;
@@ -9,7 +10,7 @@ mod rule;
 mod value;
 
 pub use cache::{CachePatch, CacheRule, CacheRuleset};
-pub use list::Lists;
+pub use list::{List, ListFault, ListKind, Lists};
 pub use plan::{
     Circumstances, EdgeAnswer, Plan, Planned, plan, rewritten, rewritten_target, split_target,
     target_text,

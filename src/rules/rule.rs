@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::expression::Expression;
+use super::index::Index;
 use crate::cache::response::ResponseView;
 use crate::cache::settings::RuleId;
 use crate::request::RequestView;
@@ -52,18 +53,20 @@ impl fmt::Display for RuleSource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruleset<A> {
     rules: Vec<Rule<A>>,
+    index: Index,
 }
 
 impl<A> Default for Ruleset<A> {
     fn default() -> Self {
-        Self { rules: Vec::new() }
+        Self::new(Vec::new())
     }
 }
 
 impl<A> Ruleset<A> {
     /// Rules in order.
-    pub const fn new(rules: Vec<Rule<A>>) -> Self {
-        Self { rules }
+    pub fn new(rules: Vec<Rule<A>>) -> Self {
+        let index = Index::new(rules.iter().map(|rule| &rule.expression));
+        Self { rules, index }
     }
 
     /// Whether there is none.
@@ -100,15 +103,19 @@ impl<A> Ruleset<A> {
             .filter(|(_, rule)| rule.expression.matches_response(request, response))
     }
 
-    /// The rules that might hold: all that have not expired.
+    /// The rules that might hold: those whose expressions ask for nothing that the request lacks,
+    /// and which have not expired.
     fn candidates<'s>(
         &'s self,
         request: &'s RequestView<'_>,
     ) -> impl Iterator<Item = (RuleId, &'s Rule<A>)> {
         let now = request.facts.unix_seconds;
-        (0..)
-            .map(RuleId)
-            .zip(&self.rules)
+        self.index
+            .candidates(request)
+            .filter_map(|position| {
+                let id = RuleId(u16::try_from(position).ok()?);
+                Some((id, self.rules.get(position)?))
+            })
             .filter(move |(_, rule)| rule.expires.is_none_or(|expires| now < expires))
     }
 }

@@ -14,7 +14,7 @@ const ROWS: usize = 4;
 /// Counters in a row.
 const COUNTERS: usize = 1 << 17;
 /// How long a count lasts before it is halved.
-const HALVED_EVERY: Duration = Duration::from_secs(3600);
+const HALVED_EVERY: Duration = Duration::from_hours(1);
 /// Uses after which counts are halved sooner.
 const MOST_USES: usize = 4 * COUNTERS;
 
@@ -97,7 +97,7 @@ fn indices(hash: u64) -> [usize; ROWS] {
 mod tests {
     use super::*;
 
-    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_hours(1);
 
     fn counted(uses: &Uses, key: &[u8], times: usize, now: Instant) -> u32 {
         for _ in 0..times {

@@ -1,6 +1,6 @@
 //! Which requests share a stored page: those that are the same to the origin, and no others.
 
-use crate::support::{Origin, Reply, Seawall, Setup};
+use crate::support::{Origin, Reply, Seawall, Setup, echo_fields};
 
 async fn mirror() -> (Origin, Seawall) {
     let origin = Origin::start(|request| {
@@ -329,6 +329,124 @@ async fn devices_are_told_apart_and_the_origin_is_told_which() {
     // Where it is not in the key, the origin does not learn it, from nobody.
     let plain = seawall.get("/p", &[phone, "X-Device-Class: tablet"]).await;
     assert_eq!(plain.text(), "");
+}
+
+#[tokio::test]
+async fn of_a_field_that_counts_by_what_it_contains_nothing_else_reaches_the_origin() {
+    let origin = Origin::start(|request| {
+        Reply::fresh(request.all("accept").join(" | ")).field("Vary: Accept")
+    });
+    let seawall = Setup::before([&origin])
+        .rule(
+            "keyed",
+            "*",
+            r#"key = { header_contains = { accept = ["image/webp", "image/avif"] } }"#,
+        )
+        .start()
+        .await;
+    for (fields, received, word) in [
+        (
+            &["Accept: image/avif, IMAGE/WebP;q=0.5, evil/type"][..],
+            "image/webp, image/avif",
+            "MISS",
+        ),
+        (
+            &["Accept: image/webp", "Accept: image/avif"],
+            "image/webp, image/avif",
+            "HIT",
+        ),
+        (&["Accept: image/webp"], "image/webp", "MISS"),
+        (&["Accept: */*, evil/type"], "", "MISS"),
+        (&["Accept: text/html"], "", "HIT"),
+        (&[], "", "HIT"),
+    ] {
+        let response = seawall.get("/p", fields).await;
+        let got = (response.text(), response.cache());
+        assert_eq!(got, (received, word), "{fields:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_does_not_choose_the_country_that_the_origin_is_told() {
+    let origin = Origin::start(|request| Reply::fresh(request.all("x-country").join(",")));
+    let seawall = Setup::before([&origin])
+        .rule("keyed", "/by-country/*", "key = { country = true }")
+        .start()
+        .await;
+    for target in ["/p", "/by-country/p"] {
+        let response = seawall.get(target, &["X-Country: XX"]).await;
+        assert_eq!((response.text(), response.cache()), ("", "MISS"));
+        assert_eq!(seawall.get(target, &[]).await.cache(), "HIT", "{target}");
+    }
+}
+
+/// An origin that shows under which hosts it thinks it was reached, behind a pool with a host of its
+/// own and a rule that keys by that one.
+async fn resolved() -> (Origin, Seawall) {
+    let origin = Origin::start(|request| {
+        let names = ["host", "x-forwarded-host", "forwarded"];
+        Reply::fresh(echo_fields(request, &names))
+    });
+    let seawall = Setup::before([&origin])
+        .pool("host_header = \"app.internal:8000\"")
+        .purging()
+        .rule("keyed", "*", "key = { host = \"resolved\" }")
+        .rule("past the cache", "/bypass/*", "cache = \"bypass\"")
+        .start()
+        .await;
+    (origin, seawall)
+}
+
+#[tokio::test]
+async fn hosts_with_one_resolved_host_share_pages_and_do_not_reach_the_origin() {
+    let (_origin, seawall) = resolved().await;
+    for (host, word) in [
+        ("evil.test", "MISS"),
+        ("a.test", "HIT"),
+        ("a.test:81", "HIT"),
+    ] {
+        let host = format!("Host: {host}");
+        let response = seawall.get("/p", &[&host]).await;
+        assert_eq!(response.cache(), word, "{host}");
+        assert!(!response.text().contains("test"), "{}", response.text());
+        assert!(response.text().contains("app.internal:8000"));
+    }
+    // What is for one client alone may know the client's host.
+    let bypassed = seawall.get("/bypass/p", &["Host: a.test"]).await;
+    assert!(bypassed.text().contains("a.test"), "{}", bypassed.text());
+}
+
+#[tokio::test]
+async fn pages_under_a_resolved_host_are_purged_and_invalidated_by_every_host() {
+    let (_origin, seawall) = resolved().await;
+    for purge in [
+        r#"{"files": ["http://b.test/p"]}"#,
+        r#"{"files": ["https://a.test/p"]}"#,
+        r#"{"hosts": ["b.test"]}"#,
+        r#"{"prefixes": ["b.test/p"]}"#,
+    ] {
+        seawall.get("/p", &["Host: a.test"]).await;
+        assert_eq!(seawall.get("/p", &["Host: a.test"]).await.cache(), "HIT");
+        seawall.purge(purge).await;
+        let response = seawall.get("/p", &["Host: a.test"]).await;
+        assert_eq!(response.cache(), "MISS", "{purge}");
+    }
+    let posted = seawall.send("POST", "/p", &["Host: b.test"], "x").await;
+    assert_eq!(posted.status, 200);
+    assert_eq!(seawall.get("/p", &["Host: a.test"]).await.cache(), "MISS");
+}
+
+#[tokio::test]
+async fn without_a_host_of_the_pool_the_resolved_host_is_the_clients() {
+    shares(
+        r#"{ host = "resolved" }"#,
+        &[
+            ("Host: a.test", "MISS"),
+            ("Host: b.test", "MISS"),
+            ("Host: a.test", "HIT"),
+        ],
+    )
+    .await;
 }
 
 #[tokio::test]

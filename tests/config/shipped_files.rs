@@ -1,9 +1,10 @@
 //! The files that are shipped: they check clean, and `conf/reference.toml` tells the truth.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 
 use http::{HeaderMap, Method, Version};
-use seawall::config::{Config, parse};
+use seawall::config::{Config, Outside, parse, parse_with};
 use seawall::request::{RequestView, Scheme};
 use toml::{Table, Value};
 
@@ -84,10 +85,15 @@ fn the_reference_names_every_key_that_the_reader_knows() {
 /// The reference's tokens come from the environment.
 fn config(source: &str) -> Config {
     let env = |name: &str| {
-        name.ends_with("_TOKEN")
+        (name.ends_with("_TOKEN") || name.ends_with("_SECRET"))
             .then(|| "0123456789abcdef".to_owned())
     };
-    parse(REFERENCE, source, &env).unwrap_or_else(|faults| panic!("{faults}"))
+    let files = |_: &Path| Ok(String::new());
+    let outside = Outside {
+        env: &env,
+        files: &files,
+    };
+    parse_with(REFERENCE, source, outside).unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 /// Turns `#key` lines, the defaults, into keys; with `examples` the `#e.g. ` lines as well. Prose

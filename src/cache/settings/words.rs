@@ -275,7 +275,7 @@ mod tests {
             eligibility: Some(Eligibility::Bypass),
             edge_ttl: Some(Arc::new(EdgeTtl {
                 mode: EdgeTtlMode::OverrideOrigin,
-                default: Some(Duration::from_secs(60)),
+                default: Some(Duration::from_mins(1)),
                 status: vec![
                     status(404, 404, TtlValue::For(Duration::from_secs(10))),
                     status(410, 410, TtlValue::For(Duration::ZERO)),

@@ -2,6 +2,7 @@
 
 use toml::de::DeValue;
 
+use super::super::diagnostics::did_you_mean;
 use super::{Located, Section};
 
 /// What an entry holds.
@@ -28,7 +29,16 @@ impl Section<'_> {
                             .filter_map(|item| self.string_value(name, item, "a list of strings"))
                             .collect(),
                     ),
-                    _ => Entry::String(self.string_value(name, value, "a string or a list")?),
+                    DeValue::String(_) => {
+                        Entry::String(self.string_value(name, value, "a string")?)
+                    }
+                    other => {
+                        let found = other.type_str();
+                        let message = format!("`{name}` must be a string or a list, found {found}");
+                        let help = did_you_mean(name, known.iter().copied());
+                        self.reader.fault(value.span(), message, help);
+                        return None;
+                    }
                 };
                 let key = Located {
                     value: name.to_string(),

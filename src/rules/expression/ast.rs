@@ -7,9 +7,9 @@ use super::literal::StringLiteral;
 
 /// A stretch of the source, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) start: usize,
-    pub(super) end: usize,
+pub(in crate::rules) struct Span {
+    pub(in crate::rules) start: usize,
+    pub(in crate::rules) end: usize,
 }
 
 impl Span {
@@ -43,6 +43,8 @@ pub(super) enum Expr<'s> {
     Not(Span, Box<Expr<'s>>),
     /// A value with the condition it must meet.
     Comparison(Value<'s>, Condition<'s>),
+    /// `value in $name`, with the name's place.
+    InList(Value<'s>, Spanned<&'s str>),
     /// A value on its own.
     Value(Value<'s>),
 }
@@ -57,6 +59,7 @@ impl Expr<'_> {
             },
             Self::Not(operator, operand) => operator.to(operand.span()),
             Self::Comparison(value, condition) => value.span.to(condition.span()),
+            Self::InList(value, name) => value.span.to(name.span),
             Self::Value(value) => value.span,
         }
     }
@@ -139,9 +142,6 @@ pub(super) enum Base<'s> {
     Field(&'s str),
     /// A function call.
     Call(Spanned<&'s str>, Vec<Expr<'s>>),
-    /// `true` or `false`.
-    Bool(bool),
-    /// Any other literal.
     Literal(Literal<'s>),
 }
 
@@ -158,7 +158,8 @@ pub(super) enum Index<'s> {
 
 /// A literal value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Literal<'s> {
+pub(in crate::rules) enum Literal<'s> {
+    Bool(bool),
     String(StringLiteral<'s>),
     Int(i64),
     /// `first..last`, both included.
@@ -170,8 +171,9 @@ pub(super) enum Literal<'s> {
 
 impl Literal<'_> {
     /// The kind of literal, with its article.
-    pub(super) const fn describe(&self) -> &'static str {
+    pub(in crate::rules) const fn describe(&self) -> &'static str {
         match self {
+            Self::Bool(_) => "a boolean",
             Self::String(_) => "a string",
             Self::Int(_) => "an integer",
             Self::IntRange(..) => "a range of integers",

@@ -1,8 +1,7 @@
 //! Comparisons: which operator and literal go with a value of which type, compiled to a test.
 
 use std::net::IpAddr;
-
-use regex::bytes::RegexBuilder;
+use std::sync::Arc;
 
 use super::ast::{ComparisonOperator, Condition, Literal, Relation, Span, Spanned};
 use super::check::Typed;
@@ -10,12 +9,11 @@ use super::error::ExpressionError;
 use super::eval::{IntTest, IpTest, Predicate, StringTest};
 use super::field::Type;
 use super::literal::StringLiteral;
+use super::pattern::Pattern;
 use super::set::IpSet;
 use super::substring::Substring;
 use super::wildcard::{Wildcard, WildcardError};
-
-/// How much memory one compiled regular expression may take.
-const REGEX_SIZE_LIMIT: usize = 1 << 20;
+use crate::rules::{List, ListKind};
 
 /// One mistake, or several in a set.
 pub(super) type Compiled<T> = Result<T, Vec<ExpressionError>>;
@@ -25,11 +23,8 @@ pub(super) fn compile(value: Typed, left: &str, condition: &Condition<'_>) -> Co
     match value {
         Typed::String(value) => Ok(Predicate::String(value, string_test(condition)?)),
         Typed::Int(value) => Ok(Predicate::Int(value, int_test(left, condition)?)),
-        Typed::Ip(field) => Ok(Predicate::Ip(field, ip_test(left, condition)?)),
-        Typed::Bool(_) => {
-            let help = format!("a boolean stands alone: `{left}` or `not {left}`");
-            Err(wrong_operator(left, Type::Bool, condition, help))
-        }
+        Typed::Ip(value) => Ok(Predicate::Ip(value, ip_test(left, condition)?)),
+        Typed::Bool(value) => boolean(value, left, condition),
         Typed::Array(_) => {
             let help =
                 format!("test every element, `any({left}[*] …)`, or select one, `{left}[0]`");
@@ -40,6 +35,53 @@ pub(super) fn compile(value: Typed, left: &str, condition: &Condition<'_>) -> Co
             Err(wrong_operator(left, Type::Map, condition, help))
         }
     }
+}
+
+/// Compiles `value in $list`; nothing where the list holds something else.
+pub(super) fn in_list(value: Typed, list: &Arc<List>) -> Option<Predicate> {
+    let fits = |kind| list.kind().is_none_or(|holds| holds == kind);
+    let list = || Arc::clone(list);
+    match value {
+        Typed::String(value) if fits(ListKind::String) => {
+            Some(Predicate::String(value, StringTest::InList(list())))
+        }
+        Typed::Int(value) if fits(ListKind::Number) => {
+            Some(Predicate::Int(value, IntTest::InList(list())))
+        }
+        Typed::Ip(value) if fits(ListKind::Ip) => {
+            Some(Predicate::Ip(value, IpTest::InList(list())))
+        }
+        _ => None,
+    }
+}
+
+/// `x eq true` is `x`, which is how dashboards write it.
+fn boolean(value: Predicate, left: &str, condition: &Condition<'_>) -> Compiled<Predicate> {
+    let (equal, literal) = match condition {
+        Condition::Compare(operator, literal) => match operator.node {
+            ComparisonOperator::Relation(Relation::Equal) => (true, literal),
+            ComparisonOperator::Relation(Relation::NotEqual) => (false, literal),
+            _ => return Err(boolean_operator(left, condition)),
+        },
+        Condition::In(..) => return Err(boolean_operator(left, condition)),
+    };
+    match literal.node {
+        Literal::Bool(truth) if truth == equal => Ok(value),
+        Literal::Bool(_) => Ok(Predicate::Not(Box::new(value))),
+        _ => {
+            let help = format!("a boolean stands alone: `{left}` or `not {left}`");
+            let found = literal.node.describe();
+            let message = format!("expected a boolean, found {found}");
+            Err(vec![
+                ExpressionError::new(literal.span, message).with_help(help),
+            ])
+        }
+    }
+}
+
+fn boolean_operator(left: &str, condition: &Condition<'_>) -> Vec<ExpressionError> {
+    let help = format!("a boolean stands alone: `{left}` or `not {left}`");
+    wrong_operator(left, Type::Bool, condition, help)
 }
 
 fn string_test(condition: &Condition<'_>) -> Compiled<StringTest> {
@@ -57,9 +99,15 @@ fn string_test(condition: &Condition<'_>) -> Compiled<StringTest> {
         ComparisonOperator::Contains => {
             Ok(StringTest::Contains(Substring::new(string.bytes()?, false)))
         }
-        ComparisonOperator::Matches => regex(string, literal.span),
-        ComparisonOperator::Wildcard => wildcard(string, literal.span, true),
-        ComparisonOperator::StrictWildcard => wildcard(string, literal.span, false),
+        ComparisonOperator::Matches => {
+            Pattern::new(&string.pattern(), literal.span).map(StringTest::Matches)
+        }
+        ComparisonOperator::Wildcard => {
+            compile_wildcard(&string.bytes()?, literal.span, true).map(StringTest::Wildcard)
+        }
+        ComparisonOperator::StrictWildcard => {
+            compile_wildcard(&string.bytes()?, literal.span, false).map(StringTest::Wildcard)
+        }
     });
     test.map_err(|error| vec![error])
 }
@@ -142,43 +190,19 @@ fn each<'l, 's, T>(
     }
 }
 
-fn regex(string: StringLiteral<'_>, span: Span) -> Result<StringTest, ExpressionError> {
-    RegexBuilder::new(&string.pattern())
-        .unicode(false)
-        .size_limit(REGEX_SIZE_LIMIT)
-        .build()
-        .map(StringTest::Matches)
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => {
-                ExpressionError::new(span, "the regular expression is too large when compiled")
-                    .with_help("large repetition counts such as `{1000}` are the usual cause")
-            }
-            // The last line names the mistake; those before it draw the pattern.
-            other => {
-                let description = other.to_string();
-                let reason = description.lines().last().unwrap_or_default();
-                let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-                ExpressionError::new(span, format!("invalid regular expression: {reason}"))
-            }
-        })
-}
-
-fn wildcard(
-    string: StringLiteral<'_>,
+/// Compiles a wildcard pattern, which is written at `span`.
+pub(super) fn compile_wildcard(
+    pattern: &[u8],
     span: Span,
     ignore_case: bool,
-) -> Result<StringTest, ExpressionError> {
-    Wildcard::new(&string.bytes()?, ignore_case)
-        .map(StringTest::Wildcard)
-        .map_err(|error| {
-            let help = match error {
-                WildcardError::DoubleStar => "one `*` matches any text; write `\\*` for a star",
-                WildcardError::Escape => {
-                    "write `\\\\` for a backslash, best in a raw string r\"…\""
-                }
-            };
-            ExpressionError::new(span, error.to_string()).with_help(help)
-        })
+) -> Result<Wildcard, ExpressionError> {
+    Wildcard::new(pattern, ignore_case).map_err(|error| {
+        let help = match error {
+            WildcardError::DoubleStar => "one `*` matches any text; write `\\*` for a star",
+            WildcardError::Escape => "write `\\\\` for a backslash, best in a raw string r\"…\"",
+        };
+        ExpressionError::new(span, error.to_string()).with_help(help)
+    })
 }
 
 fn expect_string<'s>(literal: &Spanned<Literal<'s>>) -> Result<StringLiteral<'s>, ExpressionError> {
@@ -269,6 +293,18 @@ mod tests {
                 "",
             ),
             (
+                "http.host eq true",
+                "true",
+                "expected a string, found a boolean",
+                "double quotes",
+            ),
+            (
+                "len(http.host) eq true",
+                "true",
+                "expected an integer, found a boolean",
+                "",
+            ),
+            (
                 "ip.src eq \"::1\"",
                 "\"::1\"",
                 "expected an IP address, found a string",
@@ -310,7 +346,8 @@ mod tests {
                 "which is an IP address",
                 "`eq`, `ne` and `in`",
             ),
-            ("ssl eq 1", "eq", "which is a boolean", "`ssl` or `not ssl`"),
+            ("ssl eq 1", "1", "expected a boolean", "`ssl` or `not ssl`"),
+            ("ssl lt true", "lt", "which is a boolean", "stands alone"),
             ("ssl in {1}", "in", "which is a boolean", "stands alone"),
             (
                 "http.request.headers.names eq \"a\"",

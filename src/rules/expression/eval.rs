@@ -1,5 +1,5 @@
-//! The compiled tree and its evaluation: total, without panics, and without allocation unless a
-//! string has to be built which is longer than a stack buffer.
+//! The compiled tree and its evaluation: total, without panics, and without allocation where fields
+//! are tested as they are.
 //!
 //! **Missing values.** An absent map entry or array position has no value, and neither has a
 //! function of it. A comparison with it is false, except `ne`, which is true: `x ne "a"` and
@@ -7,19 +7,22 @@
 //! implementation of the language, evaluates by default.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use regex::bytes::Regex;
-
+use super::array::Array;
 use super::ast::Relation;
-use super::field::{Array, BoolField, IpField, StringField};
+use super::field::BoolField;
+use super::pattern::Pattern;
 use super::set::{IpSet, RangeSet, StringSet};
 use super::substring::Substring;
-use super::text::Text;
+use super::value::{IntValue, IpValue, StringValue};
 use super::wildcard::Wildcard;
+use crate::cache::response::ResponseView;
 use crate::request::RequestView;
+use crate::rules::List;
 
 /// A type-checked boolean expression.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Predicate {
     Constant(bool),
     Field(BoolField),
@@ -29,77 +32,74 @@ pub(super) enum Predicate {
     Xor(Box<[Predicate]>),
     String(StringValue, StringTest),
     Int(IntValue, IntTest),
-    Ip(IpField, IpTest),
+    Ip(IpValue, IpTest),
     /// True if `body` is for one element at least.
     Any(Array, Box<Predicate>),
     /// True if `body` is for every element, also if there are none.
     All(Array, Box<Predicate>),
 }
 
-/// A string computed from the request.
-#[derive(Clone, Debug)]
-pub(super) enum StringValue {
-    Field(StringField),
-    /// The element of an array at a position.
-    Element(Array, usize),
-    /// The element which the enclosing `any` or `all` looks at.
-    Current,
-    Lower(Box<StringValue>),
-    Upper(Box<StringValue>),
-}
-
 /// What a string is tested for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum StringTest {
     Relation(Relation, Box<[u8]>),
     StartsWith(Box<[u8]>),
     EndsWith(Box<[u8]>),
     Contains(Substring),
-    Matches(Regex),
+    Matches(Pattern),
     Wildcard(Wildcard),
     In(StringSet),
-}
-
-/// An integer computed from the request.
-#[derive(Clone, Debug)]
-pub(super) enum IntValue {
-    Length(StringValue),
-    Count(Array),
+    InList(Arc<List>),
 }
 
 /// What an integer is tested for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum IntTest {
     Relation(Relation, i64),
     In(RangeSet<i64>),
+    InList(Arc<List>),
 }
 
 /// What an address is tested for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum IpTest {
     Equal(IpAddr),
     NotEqual(IpAddr),
     In(IpSet),
+    InList(Arc<List>),
 }
 
 /// What a compiled tree is evaluated against.
 #[derive(Clone, Copy)]
-struct Context<'c, 'r> {
-    request: &'c RequestView<'r>,
+pub(super) struct Context<'c> {
+    pub(super) request: &'c RequestView<'c>,
+    pub(super) response: Option<&'c ResponseView<'c>>,
     /// The element which the enclosing `any` or `all` looks at.
-    current: Option<&'r [u8]>,
+    pub(super) current: Option<&'c [u8]>,
+}
+
+impl<'c> Context<'c> {
+    /// A request and, where there is one, the response to it.
+    pub(super) const fn new(
+        request: &'c RequestView<'c>,
+        response: Option<&'c ResponseView<'c>>,
+    ) -> Self {
+        Self {
+            request,
+            response,
+            current: None,
+        }
+    }
+
+    const fn at(mut self, element: &'c [u8]) -> Self {
+        self.current = Some(element);
+        self
+    }
 }
 
 impl Predicate {
-    /// Whether the predicate is true of `request`.
-    pub(super) fn matches(&self, request: &RequestView<'_>) -> bool {
-        self.eval(Context {
-            request,
-            current: None,
-        })
-    }
-
-    fn eval(&self, context: Context<'_, '_>) -> bool {
+    /// Whether the predicate is true.
+    pub(super) fn eval(&self, context: Context<'_>) -> bool {
         match self {
             Self::Constant(truth) => *truth,
             Self::Field(field) => field.read(context.request),
@@ -117,34 +117,11 @@ impl Predicate {
                 Some(number) => test.accepts(number),
                 None => matches!(test, IntTest::Relation(Relation::NotEqual, _)),
             },
-            Self::Ip(field, test) => test.accepts(field.read(context.request)),
-            Self::Any(array, body) => {
-                array.any(context.request, |element| body.eval(context.at(element)))
-            }
+            Self::Ip(value, test) => test.accepts(value.eval(context)),
+            Self::Any(array, body) => array.any(context, |element| body.eval(context.at(element))),
             Self::All(array, body) => {
-                !array.any(context.request, |element| !body.eval(context.at(element)))
+                !array.any(context, |element| !body.eval(context.at(element)))
             }
-        }
-    }
-}
-
-impl<'r> Context<'_, 'r> {
-    const fn at(mut self, element: &'r [u8]) -> Self {
-        self.current = Some(element);
-        self
-    }
-}
-
-impl StringValue {
-    fn eval<'r>(&self, context: Context<'_, 'r>) -> Option<Text<'r>> {
-        match self {
-            Self::Field(field) => Some(field.read(context.request)),
-            Self::Element(array, position) => {
-                array.nth(context.request, *position).map(Text::Borrowed)
-            }
-            Self::Current => context.current.map(Text::Borrowed),
-            Self::Lower(value) => value.eval(context).map(Text::lower),
-            Self::Upper(value) => value.eval(context).map(Text::upper),
         }
     }
 }
@@ -158,20 +135,11 @@ impl StringTest {
             Self::StartsWith(literal) => text.starts_with(literal),
             Self::EndsWith(literal) => text.ends_with(literal),
             Self::Contains(substring) => substring.find(text).is_some(),
-            Self::Matches(regex) => regex.is_match(text),
+            Self::Matches(pattern) => pattern.is_match(text),
             Self::Wildcard(wildcard) => wildcard.matches(text),
             Self::In(set) => set.contains(text),
+            Self::InList(list) => list.contains_string(text),
         }
-    }
-}
-
-impl IntValue {
-    fn eval(&self, context: Context<'_, '_>) -> Option<i64> {
-        let count = match self {
-            Self::Length(value) => value.eval(context)?.bytes().len(),
-            Self::Count(array) => array.count(context.request)?,
-        };
-        Some(i64::try_from(count).unwrap_or(i64::MAX))
     }
 }
 
@@ -180,6 +148,7 @@ impl IntTest {
         match self {
             Self::Relation(relation, literal) => relation.holds(number.cmp(literal)),
             Self::In(set) => set.contains(number),
+            Self::InList(list) => list.contains_number(number),
         }
     }
 }
@@ -190,6 +159,7 @@ impl IpTest {
             Self::Equal(literal) => address == *literal,
             Self::NotEqual(literal) => address != *literal,
             Self::In(set) => set.contains(address),
+            Self::InList(list) => list.contains_address(address),
         }
     }
 }

@@ -11,8 +11,8 @@ pub(super) enum Token<'s> {
     Word(&'s str),
     Literal(Literal<'s>),
     Bool(bool),
-    /// `$name`
-    List,
+    /// `$name`, without its `$`.
+    List(&'s str),
     Comparison(ComparisonOperator),
     In,
     Logical(LogicalOperator),
@@ -138,8 +138,7 @@ impl<'s> Lexer<'s> {
 
     fn list(&mut self) -> Token<'s> {
         self.advance(1);
-        self.take_while(is_word);
-        Token::List
+        Token::List(self.take_while(is_word))
     }
 
     /// An IPv6 address may start like a word: `fe80::1`.

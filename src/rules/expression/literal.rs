@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use super::ast::{Literal, Span};
 use super::error::ExpressionError;
 
-const QUOTES_HELP: &str = "strings are written in double quotes";
+/// The way out when a word is no literal.
+pub(in crate::rules) const QUOTES_HELP: &str = "strings are written in double quotes";
 
 /// A string as written. Its value depends on where it stands: after `matches` a backslash belongs
 /// to the regular expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct StringLiteral<'s> {
+pub(in crate::rules) struct StringLiteral<'s> {
     /// The text between the delimiters.
     pub(super) body: &'s str,
     /// Where the body starts in the source.
@@ -96,7 +97,7 @@ fn unescape(escape: &str) -> Result<(u8, usize), (usize, &'static str)> {
 }
 
 /// Reads an unquoted word which starts like a number or an address.
-pub(super) fn number_or_address(
+pub(in crate::rules) fn number_or_address(
     word: &str,
     span: Span,
 ) -> Result<Literal<'static>, ExpressionError> {

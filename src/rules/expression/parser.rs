@@ -5,7 +5,7 @@
 //! xor        := and (("xor" | "^^") and)*
 //! and        := unary (("and" | "&&") unary)*
 //! unary      := ("not" | "!") unary | "(" or ")" | comparison
-//! comparison := value [operator (literal | "{" literal+ "}")]
+//! comparison := value [operator (literal | "{" literal+ "}" | "$" name)]
 //! value      := (field | function "(" [or ("," or)*] ")" | literal) index*
 //! index      := "[" (string | integer | "*") "]"
 //! ```
@@ -46,7 +46,7 @@ impl<'s> Parser<'_, 's> {
     fn whole(&mut self) -> Parsed<Expr<'s>> {
         if self.tokens.is_empty() {
             return Err(ExpressionError::new(self.here(), "the expression is empty")
-                .with_help("write `true` to select every request"));
+                .with_help("write `true` to select every request, `\"\"` for an empty text"));
         }
         let expr = self.or()?;
         match self.peek() {
@@ -115,7 +115,14 @@ impl<'s> Parser<'_, 's> {
                 let span = self.advance();
                 Condition::Compare(Spanned { node, span }, self.literal(&value)?)
             }
-            Some(Token::In) => Condition::In(self.advance(), self.set(&value)?),
+            Some(Token::In) => {
+                let operator = self.advance();
+                if let Some(Token::List(node)) = self.peek() {
+                    let span = self.advance();
+                    return Ok(Expr::InList(value, Spanned { node, span }));
+                }
+                Condition::In(operator, self.set(&value)?)
+            }
             Some(Token::Word(word)) => return Err(self.unknown_operator(word, &value)),
             Some(Token::Not) => return Err(self.misplaced_not(&value)),
             _ => return Ok(Expr::Value(value)),
@@ -128,6 +135,10 @@ impl<'s> Parser<'_, 's> {
             let span = self.advance();
             return Ok(Spanned { node, span });
         }
+        if let Some(Token::Bool(truth)) = self.peek() {
+            let (node, span) = (Literal::Bool(truth), self.advance());
+            return Ok(Spanned { node, span });
+        }
         let left = value.span.text(self.source);
         match self.peek() {
             Some(Token::LeftBrace) => {
@@ -135,7 +146,10 @@ impl<'s> Parser<'_, 's> {
                 Err(self.unexpected("a value").with_help(help))
             }
             Some(Token::Word(word)) => Err(self.word_as_value(word)),
-            Some(Token::Bool(truth)) => Err(self.bool_as_value(truth, left)),
+            Some(Token::List(name)) => {
+                let help = format!("only `in` takes a list: `{left} in ${name}`");
+                Err(self.unexpected("a value").with_help(help))
+            }
             _ => Err(self.unexpected("a value")),
         }
     }
@@ -191,7 +205,7 @@ impl<'s> Parser<'_, 's> {
     fn base(&mut self) -> Parsed<Spanned<Base<'s>>> {
         let node = match self.peek() {
             Some(Token::Word(name)) => return self.field_or_call(name),
-            Some(Token::Bool(truth)) => Base::Bool(truth),
+            Some(Token::Bool(truth)) => Base::Literal(Literal::Bool(truth)),
             Some(Token::Literal(literal)) => Base::Literal(literal),
             _ => return Err(self.unexpected("a field, a function or `(`")),
         };
@@ -282,11 +296,8 @@ impl<'s> Parser<'_, 's> {
 
     fn not_a_set(&self, value: &Value<'s>) -> ExpressionError {
         let left = value.span.text(self.source);
-        let error = self.unexpected("a set in braces");
+        let error = self.unexpected("a set in braces or a list");
         match self.peek() {
-            Some(Token::List) => error.with_help(
-                "named lists are not supported; write the values into the rule: `in {…}`",
-            ),
             Some(Token::Literal(_)) => {
                 let literal = self.here().text(self.source);
                 error.with_help(format!("write `{left} in {{{literal}}}`"))
@@ -305,20 +316,14 @@ impl<'s> Parser<'_, 's> {
         }
     }
 
-    fn bool_as_value(&self, truth: bool, left: &str) -> ExpressionError {
-        let alternative = if truth {
-            left.to_owned()
-        } else {
-            format!("not {left}")
-        };
-        self.unexpected("a value")
-            .with_help(format!("a boolean stands alone: write `{alternative}`"))
-    }
-
     fn misplaced_not(&self, value: &Value<'s>) -> ExpressionError {
         let left = value.span.text(self.source);
+        let rest = match self.tokens.get(1).map(|token| token.node) {
+            Some(Token::In) => "in {…}",
+            _ => "…",
+        };
         self.unexpected("an operator")
-            .with_help(format!("`not` comes first: `not {left} …`"))
+            .with_help(format!("`not` comes first: `not {left} {rest}`"))
     }
 
     fn unknown_operator(&self, word: &str, value: &Value<'s>) -> ExpressionError {
@@ -448,16 +453,10 @@ mod tests {
                 "two fields",
             ),
             (
-                "ssl eq true",
-                "true",
-                "expected a value, found `true`",
-                "write `ssl`",
-            ),
-            (
-                "ssl == false",
-                "false",
-                "expected a value",
-                "write `not ssl`",
+                "http.host eq $hosts",
+                "$hosts",
+                "expected a value, found `$hosts`",
+                "`http.host in $hosts`",
             ),
             (
                 "http.host eq {\"a\"}",
@@ -476,12 +475,6 @@ mod tests {
                 "10.0.0.0/8",
                 "expected a set in braces",
                 "`ip.src in {10.0.0.0/8}`",
-            ),
-            (
-                "ip.src in $office",
-                "$office",
-                "expected a set in braces, found `$office`",
-                "named lists",
             ),
             (
                 "http.host in {\"a\", \"b\"}",
@@ -553,6 +546,12 @@ mod tests {
             ),
             (
                 "http.host not in {\"a\"}",
+                "not",
+                "expected an operator",
+                "`not http.host in {…}`",
+            ),
+            (
+                "http.host not eq \"a\"",
                 "not",
                 "expected an operator",
                 "`not http.host …`",

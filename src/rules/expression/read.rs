@@ -1,14 +1,15 @@
-//! Reading fields from a request.
+//! Reading fields from a request and its response.
 
 use std::net::IpAddr;
-use std::ops::ControlFlow;
 
-use http::header::{COOKIE, REFERER, USER_AGENT};
-use http::{HeaderName, Version};
+use http::header::{CONTENT_TYPE, COOKIE, REFERER, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
-use super::field::{Array, BoolField, IpField, MapField, StringField};
+use super::country;
+use super::eval::Context;
+use super::field::{BoolField, IntField, IpField, StringField};
 use super::text::Text;
-use crate::fields::cookies::cookies;
+use crate::cache::device::device;
 use crate::request::{RequestView, Scheme};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -20,6 +21,27 @@ impl BoolField {
             Self::Ssl => request.scheme == Scheme::Https,
             Self::SessionCookie => request.session_cookie,
             Self::HasBody => request.has_body,
+            Self::InEuropeanUnion => request
+                .facts
+                .country
+                .is_some_and(country::in_european_union),
+        }
+    }
+}
+
+impl IntField {
+    /// The field's value, where it has one.
+    pub(super) fn read(self, context: Context<'_>) -> Option<i64> {
+        let facts = &context.request.facts;
+        match self {
+            Self::BodySize => facts
+                .body_size
+                .map(|size| i64::try_from(size).unwrap_or(i64::MAX)),
+            Self::Timestamp => Some(facts.unix_seconds),
+            Self::Asn => Some(facts.asn.unwrap_or(0).into()),
+            Self::ResponseCode => context
+                .response
+                .map(|response| response.status.as_u16().into()),
         }
     }
 }
@@ -34,34 +56,58 @@ impl IpField {
 }
 
 impl StringField {
-    /// The field's value for `request`.
-    pub(super) fn read<'r>(self, request: &RequestView<'r>) -> Text<'r> {
-        let lines = |name| {
-            request
-                .headers
-                .get_all(name)
-                .iter()
-                .map(http::HeaderValue::as_bytes)
+    /// The field's value; those of the response have none without it.
+    pub(super) fn read(self, context: Context<'_>) -> Option<Text<'_>> {
+        let request = context.request;
+        let raw = request.facts.raw_target;
+        let target = Target {
+            path: request.path,
+            query: request.query,
         };
-        let first_line = |name| {
-            let line = request.headers.get(name);
-            Text::Borrowed(line.map(http::HeaderValue::as_bytes).unwrap_or_default())
-        };
-        match self {
+        let raw_target = || raw.map_or(target, Target::parse);
+        Some(match self {
             Self::Host => Text::Borrowed(request.host.as_bytes()),
             Self::Method => Text::Borrowed(request.method.as_str().as_bytes()),
             Self::Version => Text::Borrowed(version(request.version).as_bytes()),
-            Self::FullUri => full_uri(request),
-            Self::Uri => uri(request),
+            Self::FullUri => target.full(request),
+            Self::Uri => target.uri(),
             Self::Path => Text::Borrowed(request.path.as_bytes()),
             Self::PathExtension => Text::Borrowed(extension(request.path).as_bytes()).lower(),
-            Self::Query => Text::Borrowed(request.query.unwrap_or_default().as_bytes()),
-            Self::Cookie => Text::join(lines(COOKIE), b"; "),
-            Self::Referer => first_line(REFERER),
-            Self::UserAgent => first_line(USER_AGENT),
-            Self::XForwardedFor => Text::join(lines(X_FORWARDED_FOR), b", "),
-        }
+            Self::Query => target.query(),
+            Self::RawFullUri => raw_target().full(request),
+            Self::RawUri => raw_target().uri(),
+            Self::RawPath => Text::Borrowed(raw_target().path.as_bytes()),
+            Self::RawQuery => raw_target().query(),
+            Self::Cookie => Text::join(lines(request.headers, &COOKIE), b"; "),
+            Self::Referer => first_line(request.headers, &REFERER),
+            Self::UserAgent => first_line(request.headers, &USER_AGENT),
+            Self::XForwardedFor => Text::join(lines(request.headers, &X_FORWARDED_FOR), b", "),
+            Self::Country => match &request.facts.country {
+                Some(country) => Text::Borrowed(country),
+                None => Text::Borrowed(b""),
+            },
+            Self::Continent => {
+                let continent = request.facts.country.and_then(country::continent);
+                Text::Borrowed(continent.unwrap_or_default().as_bytes())
+            }
+            Self::DeviceClass => Text::Borrowed(device(request.headers).as_str().as_bytes()),
+            Self::MediaType => {
+                let line = context.response?.headers.get(CONTENT_TYPE);
+                let line = line.map(HeaderValue::as_bytes).unwrap_or_default();
+                let media_type = line.split(|byte| *byte == b';').next();
+                Text::Borrowed(media_type.unwrap_or_default().trim_ascii()).lower()
+            }
+        })
     }
+}
+
+fn lines<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h [u8]> {
+    headers.get_all(name).iter().map(HeaderValue::as_bytes)
+}
+
+fn first_line<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Text<'h> {
+    let line = headers.get(name);
+    Text::Borrowed(line.map(HeaderValue::as_bytes).unwrap_or_default())
 }
 
 const fn version(version: Version) -> &'static str {
@@ -74,120 +120,61 @@ const fn version(version: Version) -> &'static str {
     }
 }
 
-fn full_uri<'r>(request: &RequestView<'r>) -> Text<'r> {
-    let (mark, query) = query_parts(request);
-    Text::concat(&[
-        request.scheme.as_str().as_bytes(),
-        b"://",
-        request.host.as_bytes(),
-        request.path.as_bytes(),
-        mark,
-        query,
-    ])
+/// Path and query.
+#[derive(Clone, Copy)]
+struct Target<'r> {
+    path: &'r str,
+    query: Option<&'r str>,
 }
 
-fn uri<'r>(request: &RequestView<'r>) -> Text<'r> {
-    match request.query {
-        None => Text::Borrowed(request.path.as_bytes()),
-        Some(query) => Text::concat(&[request.path.as_bytes(), b"?", query.as_bytes()]),
+impl<'r> Target<'r> {
+    fn parse(target: &'r str) -> Self {
+        match target.split_once('?') {
+            Some((path, query)) => Self {
+                path,
+                query: Some(query),
+            },
+            None => Self {
+                path: target,
+                query: None,
+            },
+        }
+    }
+
+    fn full(self, request: &RequestView<'r>) -> Text<'r> {
+        let (mark, query): (&[u8], &[u8]) = match self.query {
+            Some(query) => (b"?", query.as_bytes()),
+            None => (b"", b""),
+        };
+        Text::concat(&[
+            request.scheme.as_str().as_bytes(),
+            b"://",
+            request.host.as_bytes(),
+            self.path.as_bytes(),
+            mark,
+            query,
+        ])
+    }
+
+    fn uri(self) -> Text<'r> {
+        match self.query {
+            None => Text::Borrowed(self.path.as_bytes()),
+            Some(query) => Text::concat(&[self.path.as_bytes(), b"?", query.as_bytes()]),
+        }
+    }
+
+    fn query(self) -> Text<'r> {
+        Text::Borrowed(self.query.unwrap_or_default().as_bytes())
     }
 }
 
-fn query_parts<'r>(request: &RequestView<'r>) -> (&'static [u8], &'r [u8]) {
-    request
-        .query
-        .map_or((b"", b""), |query| (b"?", query.as_bytes()))
-}
-
-fn extension(path: &str) -> &str {
+/// What follows the last dot of the last path segment; empty where that dot begins or ends it.
+pub(in crate::rules) fn extension(path: &str) -> &str {
     let segment = path.rsplit('/').next().unwrap_or_default();
     match segment.rsplit_once('.') {
         Some((stem, extension)) if !stem.is_empty() => extension,
         _ => "",
     }
-}
-
-impl Array {
-    /// Shows the elements to `visit` in order until it breaks.
-    pub(super) fn visit<'r>(
-        &self,
-        request: &RequestView<'r>,
-        mut visit: impl FnMut(&'r [u8]) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        match self {
-            Self::Names(MapField::Headers) => request
-                .headers
-                .iter()
-                .try_for_each(|(name, _)| visit(name.as_str().as_bytes())),
-            Self::Names(MapField::Args) => arguments(request).try_for_each(|(name, _)| visit(name)),
-            Self::Names(MapField::Cookies) => {
-                cookies(request.headers).try_for_each(|(name, _)| visit(name))
-            }
-            Self::Header(name) => request
-                .headers
-                .get_all(name)
-                .iter()
-                .try_for_each(|line| visit(line.as_bytes())),
-            Self::Arg(key) => arguments(request)
-                .filter(|(name, _)| **name == **key)
-                .try_for_each(|(_, value)| visit(value)),
-            Self::Cookie(key) => cookies(request.headers)
-                .filter(|(name, _)| **name == **key)
-                .try_for_each(|(_, value)| visit(value)),
-        }
-    }
-
-    /// Whether some element satisfies `predicate`.
-    pub(super) fn any<'r>(
-        &self,
-        request: &RequestView<'r>,
-        mut predicate: impl FnMut(&'r [u8]) -> bool,
-    ) -> bool {
-        self.visit(request, |element| {
-            if predicate(element) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })
-        .is_break()
-    }
-
-    /// The element at `position`, if there are so many.
-    pub(super) fn nth<'r>(&self, request: &RequestView<'r>, position: usize) -> Option<&'r [u8]> {
-        let mut remaining = position;
-        let mut found = None;
-        self.any(request, |element| {
-            let here = remaining == 0;
-            if here {
-                found = Some(element);
-            }
-            remaining = remaining.saturating_sub(1);
-            here
-        });
-        found
-    }
-
-    /// The number of elements; nothing for a map entry which does not exist.
-    pub(super) fn count(&self, request: &RequestView<'_>) -> Option<usize> {
-        let mut count = 0;
-        self.any(request, |_| {
-            count += 1;
-            false
-        });
-        (count > 0 || matches!(self, Self::Names(_))).then_some(count)
-    }
-}
-
-/// The query's arguments as `(name, value)`, as sent; one without `=` has an empty value.
-fn arguments<'r>(request: &RequestView<'r>) -> impl Iterator<Item = (&'r [u8], &'r [u8])> {
-    request
-        .query
-        .unwrap_or_default()
-        .split('&')
-        .filter(|argument| !argument.is_empty())
-        .map(|argument| argument.split_once('=').unwrap_or((argument, "")))
-        .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 const LINEAR: usize = 8;
 
 /// A set of strings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StringSet(Box<[Box<[u8]>]>);
 
 impl FromIterator<Vec<u8>> for StringSet {
@@ -20,8 +20,13 @@ impl FromIterator<Vec<u8>> for StringSet {
 }
 
 impl StringSet {
+    /// The members.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(AsRef::as_ref)
+    }
+
     /// Whether `string` is in the set.
-    pub(super) fn contains(&self, string: &[u8]) -> bool {
+    pub(in crate::rules) fn contains(&self, string: &[u8]) -> bool {
         if self.0.len() <= LINEAR {
             return self.0.iter().any(|member| **member == *string);
         }
@@ -37,8 +42,8 @@ fn shortest_first(a: &[u8], b: &[u8]) -> Ordering {
 }
 
 /// A set of values given as ranges with both ends included.
-#[derive(Clone, Debug)]
-pub(super) struct RangeSet<T>(Box<[(T, T)]>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::rules) struct RangeSet<T>(Box<[(T, T)]>);
 
 impl<T: Copy + Ord> FromIterator<(T, T)> for RangeSet<T> {
     fn from_iter<I: IntoIterator<Item = (T, T)>>(ranges: I) -> Self {
@@ -57,7 +62,7 @@ impl<T: Copy + Ord> FromIterator<(T, T)> for RangeSet<T> {
 
 impl<T: Copy + Ord> RangeSet<T> {
     /// Whether `value` lies in one of the ranges.
-    pub(super) fn contains(&self, value: T) -> bool {
+    pub(in crate::rules) fn contains(&self, value: T) -> bool {
         let starting_up_to_value = self.0.partition_point(|(first, _)| *first <= value);
         starting_up_to_value
             .checked_sub(1)
@@ -67,8 +72,8 @@ impl<T: Copy + Ord> RangeSet<T> {
 }
 
 /// A set of IP addresses.
-#[derive(Clone, Debug)]
-pub(super) struct IpSet {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::rules) struct IpSet {
     v4: RangeSet<u32>,
     v6: RangeSet<u128>,
 }
@@ -92,7 +97,7 @@ impl FromIterator<(IpAddr, IpAddr)> for IpSet {
 
 impl IpSet {
     /// Whether `address` is in the set.
-    pub(super) fn contains(&self, address: IpAddr) -> bool {
+    pub(in crate::rules) fn contains(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(address) => self.v4.contains(address.to_bits()),
             IpAddr::V6(address) => self.v6.contains(address.to_bits()),

@@ -3,7 +3,7 @@
 //! Requests are written by strangers, so the worst case counts: no header can make a rule slow.
 
 /// A substring prepared for searching.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Substring {
     /// In lower case if `ignore_case`.
     bytes: Box<[u8]>,

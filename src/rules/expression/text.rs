@@ -81,6 +81,27 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// A copy of `bytes`.
+    pub(super) fn copy(bytes: &[u8]) -> Self {
+        Self::concat(&[bytes])
+    }
+
+    /// The bytes of the string, for keeps.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Heap(bytes) => bytes,
+            other => other.bytes().to_vec(),
+        }
+    }
+
+    /// The part that `select` finds in the string.
+    pub(super) fn part(self, select: impl Fn(&[u8]) -> Option<&[u8]>) -> Option<Self> {
+        match self {
+            Self::Borrowed(bytes) => select(bytes).map(Self::Borrowed),
+            built => select(built.bytes()).map(Self::copy),
+        }
+    }
+
     fn edit(mut self, edit: impl FnOnce(&mut [u8])) -> Self {
         if let Self::Borrowed(bytes) = self {
             self = Self::concat(&[bytes]);

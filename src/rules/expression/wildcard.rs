@@ -7,13 +7,13 @@
 use super::substring::Substring;
 
 /// A compiled pattern.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wildcard {
     shape: Shape,
     ignore_case: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Shape {
     /// A pattern without `*`.
     Exact(Box<[u8]>),
@@ -66,6 +66,43 @@ impl Wildcard {
             } => self
                 .between(beginning, end, text)
                 .is_some_and(|rest| contains_in_order(middle, rest)),
+        }
+    }
+
+    /// What the stars stand for when the whole of `text` fits, each as short as it can be.
+    pub(super) fn captures<'t>(&self, text: &'t [u8]) -> Option<Vec<&'t [u8]>> {
+        let (beginning, middle, end) = match &self.shape {
+            Shape::Exact(literal) => return self.same(literal, text).then(Vec::new),
+            Shape::Open {
+                beginning,
+                middle,
+                end,
+            } => (beginning, middle, end),
+        };
+        let mut rest = self.between(beginning, end, text)?;
+        let mut found = Vec::with_capacity(middle.len() + 1);
+        for literal in middle {
+            let start = literal.find(rest)?;
+            found.push(rest.get(..start)?);
+            rest = rest.get(start + literal.len()..)?;
+        }
+        found.push(rest);
+        Some(found)
+    }
+
+    /// How many stars the pattern has.
+    pub(super) fn stars(&self) -> usize {
+        match &self.shape {
+            Shape::Exact(_) => 0,
+            Shape::Open { middle, .. } => middle.len() + 1,
+        }
+    }
+
+    /// The text before the first star, and whether there is no star after it.
+    pub(super) fn beginning(&self) -> (&[u8], bool) {
+        match &self.shape {
+            Shape::Exact(literal) => (literal, true),
+            Shape::Open { beginning, .. } => (beginning, false),
         }
     }
 
@@ -168,6 +205,28 @@ mod tests {
         assert!(matches("*Q*", true, "aqb"));
         assert!(!matches("/X/*", false, "/x/"));
         assert!(!matches("*Q*", false, "aqb"));
+    }
+
+    #[test]
+    fn stars_stand_for_the_shortest_text_each() {
+        let captures = |pattern: &str, text: &str| {
+            let wildcard = Wildcard::new(pattern.as_bytes(), true).unwrap();
+            let found = wildcard.captures(text.as_bytes())?;
+            assert_eq!(found.len(), wildcard.stars());
+            Some(found.join(&b'|'))
+        };
+        for (pattern, text, expected) in [
+            ("a", "A", Some("")),
+            ("a", "b", None),
+            ("/*", "/a/b", Some("a/b")),
+            ("/*/*", "/a/b/c", Some("a|b/c")),
+            ("*.*.*", "a.b.c.d", Some("a|b|c.d")),
+            ("/*/login", "/apps/x/login", Some("apps/x")),
+            ("/*/x", "/a/y", None),
+        ] {
+            let found = captures(pattern, text);
+            assert_eq!(found.as_deref(), expected.map(str::as_bytes), "{pattern}");
+        }
     }
 
     #[test]

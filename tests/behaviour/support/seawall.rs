@@ -17,6 +17,7 @@ use super::{Origin, eventually};
 pub struct Setup {
     servers: Vec<String>,
     listen: Option<String>,
+    top: String,
     sections: String,
     pool: String,
     hosts: Option<String>,
@@ -71,6 +72,13 @@ impl Setup {
         self
     }
 
+    /// Keys that belong to no section.
+    pub fn top(mut self, toml: &str) -> Self {
+        self.top += toml;
+        self.top += "\n";
+        self
+    }
+
     /// Whole sections such as `[client]`.
     pub fn section(mut self, toml: &str) -> Self {
         self.sections += toml;
@@ -120,7 +128,7 @@ impl Setup {
         }
         // Another process may take a port between choosing and listening.
         for _ in 0..5 {
-            let (address, admin) = (free_address(), free_address());
+            let [address, admin] = free_addresses();
             let config = self.toml(address, admin, &directory);
             std::fs::write(directory.path().join("seawall.toml"), config).unwrap();
             let mut seawall =
@@ -142,11 +150,13 @@ impl Setup {
         let hosts = self.hosts.as_deref().unwrap_or("[\"*\"]");
         let toml = format!(
             "listen = [{listen}]\n\
+             {}\n\
              [admin]\nlisten = \"{admin}\"\n\
              [server]\nthreads = 2\nupgrade_socket = \"DIR/upgrade.sock\"\ndrain_timeout = \"5s\"\n\
              {}\n\
              [pools.app]\nservers = [{}]\n{}\n\
              [zones.site]\nhosts = {hosts}\npool = \"app\"\n{}",
+            self.top,
             self.sections,
             self.servers.join(", "),
             self.pool,
@@ -359,9 +369,12 @@ impl Drop for Seawall {
     }
 }
 
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+/// Both are held until both are known, so that they differ.
+fn free_addresses() -> [SocketAddr; 2] {
+    let listeners = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners
+        .each_ref()
+        .map(|listener| listener.local_addr().unwrap())
 }
 
 fn collect(output: impl Read + Send + 'static) -> Lines {
