@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderValue, header::HOST};
+use http::header::{CONNECTION, COOKIE, HOST};
+use http::{HeaderMap, HeaderValue};
 
 use super::explanation::{
     EdgeFacts, Explanation, FieldChange, Identity, KeyFacts, OriginFacts, RequestFacts, RuleRef,
@@ -21,7 +22,7 @@ use crate::cache::status::{CacheStatus, EdgeReason};
 use crate::config::{Config, Zone};
 use crate::request::arrival::{
     Arrival, Refusal, announced_length, authority, canonical_target, check_form, check_size,
-    has_body, join_cookies, remove_unkeyed, session_cookie,
+    connection, has_body, joined_cookies, session_cookie, unkeyed,
 };
 use crate::request::{Facts, RequestView};
 use crate::rules::phase::{HeaderEdit, Phase, Phases, RedirectTarget};
@@ -100,10 +101,16 @@ fn arrive<'c>(
     let mut headers = question.headers.clone();
     check_form(&question.method, &headers)?;
     let facts = &mut explanation.request;
-    for name in remove_unkeyed(&mut headers) {
+    let connection = connection(&headers);
+    for name in unkeyed(&headers) {
+        headers.remove(&name);
         facts.changes.push(format!("{name} removed"));
     }
-    join_cookies(&mut headers);
+    headers.remove(CONNECTION);
+    headers.extend(connection.map(|options| (CONNECTION, options)));
+    if let Some(cookies) = joined_cookies(&headers) {
+        headers.insert(COOKIE, cookies);
+    }
     // As curl does, a Host among the fields stands for the URL's.
     let written = (!headers.contains_key(HOST)).then_some(&*url.authority);
     let authority = authority(&headers, written, url.scheme)?;

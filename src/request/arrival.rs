@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::Scheme;
@@ -60,42 +60,33 @@ pub fn check_size(target: &str, fields: &HeaderMap, most: &Client) -> Arrival<()
     Ok(())
 }
 
-/// Removes what the origin would read but neither rules, key nor Vary would see: fields that
-/// Connection nominates, and fields with an underscore, which CGI and WSGI make one with their
-/// hyphenated or server-set namesakes (`SCRIPT_NAME`, `X_Forwarded_Host`). Returns the names of those
-/// that were there.
-pub fn remove_unkeyed(fields: &mut HeaderMap) -> Vec<HeaderName> {
-    let mut removed = nominated(fields);
-    removed.retain(|name| *name != UPGRADE && fields.contains_key(name));
+/// Names of the fields that the origin would read but neither rules, key nor Vary would see: those that
+/// Connection nominates, and those with an underscore, which CGI and WSGI make one with their
+/// hyphenated or server-set namesakes (`SCRIPT_NAME`, `X_Forwarded_Host`). They are to be removed.
+pub fn unkeyed(fields: &HeaderMap) -> Vec<HeaderName> {
+    let mut names = nominated(fields);
+    names.retain(|name| *name != UPGRADE && fields.contains_key(name));
     let underscored = fields.keys().filter(|name| name.as_str().contains('_'));
-    removed.extend(underscored.cloned());
-    for name in &removed {
-        fields.remove(name);
-    }
-    let options = connection_options(fields).join(", ");
-    fields.remove(CONNECTION);
-    if let Ok(options) = HeaderValue::try_from(options)
-        && !options.is_empty()
-    {
-        fields.insert(CONNECTION, options);
-    }
-    removed
+    names.extend(underscored.cloned());
+    names
 }
 
-/// RFC 9113 §8.2.3: HTTP/2 clients split Cookie; HTTP/1 origins and Vary want it whole.
-pub fn join_cookies(fields: &mut HeaderMap) {
-    let lines: Vec<&[u8]> = fields
-        .get_all(COOKIE)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
-    if lines.len() < 2 {
-        return;
-    }
+/// What is left of Connection without the fields that it nominates.
+pub fn connection(fields: &HeaderMap) -> Option<HeaderValue> {
+    let options = connection_options(fields).join(", ");
+    HeaderValue::try_from(options)
+        .ok()
+        .filter(|options| !options.is_empty())
+}
+
+/// RFC 9113 §8.2.3: HTTP/2 clients split Cookie; HTTP/1 origins and Vary want it whole. `None` when it
+/// is.
+pub fn joined_cookies(fields: &HeaderMap) -> Option<HeaderValue> {
+    let lines = fields.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let lines: Vec<&[u8]> = lines.collect();
+    let joined = (lines.len() > 1).then(|| lines.join(&b"; "[..]))?;
     // Valid values joined by valid bytes are one.
-    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
-        fields.insert(COOKIE, joined);
-    }
+    HeaderValue::from_bytes(&joined).ok()
 }
 
 /// The one host the request names. HTTP/2 has it in `:authority` (RFC 9113 §8.3.1), an absolute
@@ -172,18 +163,17 @@ mod tests {
     }
 
     #[test]
-    fn what_neither_rules_nor_key_would_see_is_removed() {
-        let mut fields = map(&[
-            ("connection", "x-user, upgrade"),
+    fn what_neither_rules_nor_key_would_see_is_named() {
+        let fields = map(&[
+            ("connection", "x-user, upgrade, x-absent"),
             ("upgrade", "websocket"),
             ("x-user", "a"),
             ("x_forwarded_host", "evil.test"),
             ("cookie", "a=1"),
         ]);
-        let removed = remove_unkeyed(&mut fields);
-        assert_eq!(removed, ["x-user", "x_forwarded_host"]);
-        assert!(fields.contains_key(UPGRADE) && fields.contains_key(COOKIE));
-        assert_eq!(fields.len(), 3, "{fields:?}");
+        assert_eq!(unkeyed(&fields), ["x-user", "x_forwarded_host"]);
+        assert_eq!(connection(&fields).unwrap(), "upgrade");
+        assert_eq!(connection(&map(&[("connection", "x-user")])), None);
     }
 
     #[test]
@@ -212,9 +202,9 @@ mod tests {
 
     #[test]
     fn cookie_lines_become_one_and_a_session_is_told_by_name() {
-        let mut fields = map(&[("cookie", "a=1"), ("cookie", "sessionid=x")]);
-        join_cookies(&mut fields);
-        assert_eq!(fields, map(&[("cookie", "a=1; sessionid=x")]));
+        let fields = map(&[("cookie", "a=1"), ("cookie", "sessionid=x")]);
+        assert_eq!(joined_cookies(&fields).unwrap(), "a=1; sessionid=x");
+        assert_eq!(joined_cookies(&map(&[("cookie", "a=1")])), None);
         let names = SessionCookies::frameworks();
         assert_eq!(session_cookie(&fields, &names), Some(&b"sessionid"[..]));
         assert_eq!(session_cookie(&map(&[("cookie", "a=1")]), &names), None);
