@@ -37,7 +37,10 @@ fn expect_golden(name: &str, status: i32, arguments: &[&str]) {
         String::from_utf8(output.stdout).unwrap(),
         String::from_utf8(output.stderr).unwrap()
     );
-    let golden = root().join("tests/explain").join(name).with_extension("txt");
+    let golden = root()
+        .join("tests/explain")
+        .join(name)
+        .with_extension("txt");
     if std::env::var_os("UPDATE_GOLDENS").is_some() {
         std::fs::write(&golden, &printed).unwrap();
     }
@@ -55,19 +58,43 @@ fn requests_for_the_sample_shop_are_explained() {
     let cases: &[(&str, &[&str])] = &[
         (
             "catalogue",
-            &["--response", "200", "--response-header", "Content-Type: text/html", "--after", "70s", "/catalog/boats/?page=2"],
+            &[
+                "--response",
+                "200",
+                "--response-header",
+                "Content-Type: text/html",
+                "--after",
+                "70s",
+                "/catalog/boats/?page=2",
+            ],
         ),
         (
             "logged_in",
-            &["-H", "Cookie: theme=dark; sessionid=x", "http://shop.example:8080/a/../catalog/"],
+            &[
+                "-H",
+                "Cookie: theme=dark; sessionid=x",
+                "http://shop.example:8080/a/../catalog/",
+            ],
         ),
         (
             "hashed_file",
-            &["-H", "Cookie: sessionid=x", "--response-header", "Content-Type: text/javascript", "/static/app.3f2a9c1b.js"],
+            &[
+                "-H",
+                "Cookie: sessionid=x",
+                "--response-header",
+                "Content-Type: text/javascript",
+                "/static/app.3f2a9c1b.js",
+            ],
         ),
         (
             "sets_a_cookie",
-            &["--response", "200", "--response-header", "Set-Cookie: csrftoken=x", "/catalog/"],
+            &[
+                "--response",
+                "200",
+                "--response-header",
+                "Set-Cookie: csrftoken=x",
+                "/catalog/",
+            ],
         ),
         ("post", &["-X", "POST", "-H", "Content-Length: 3", "/cart/"]),
         ("api_with_all_rules", &["--all", "/api/stock"]),
@@ -82,8 +109,21 @@ fn requests_for_the_sample_shop_are_explained() {
 #[test]
 fn a_question_that_cannot_be_understood_is_refused_with_the_way_out() {
     for (name, arguments) in [
-        ("not_a_url", &["explain", "--config", "conf/seawall.toml", "shop/catalog"][..]),
-        ("not_a_field", &["explain", "--config", "conf/seawall.toml", "-H", "Cookie", "/"]),
+        (
+            "not_a_url",
+            &["explain", "--config", "conf/seawall.toml", "shop/catalog"][..],
+        ),
+        (
+            "not_a_field",
+            &[
+                "explain",
+                "--config",
+                "conf/seawall.toml",
+                "-H",
+                "Cookie",
+                "/",
+            ],
+        ),
         ("no_file", &["explain", "--config", "nowhere.toml", "/"]),
     ] {
         expect_golden(name, 1, arguments);
@@ -101,7 +141,12 @@ fn failing_tests_are_told_with_what_was_and_the_rule_behind_it() {
     expect_golden(
         "no_test",
         1,
-        &["test", "--filter", "nothing like it", "tests/explain/failing.toml"],
+        &[
+            "test",
+            "--filter",
+            "nothing like it",
+            "tests/explain/failing.toml",
+        ],
     );
 }
 
@@ -130,7 +175,13 @@ fn results_come_as_junit_and_as_json_too() {
 #[test]
 fn json_is_the_whole_explanation() {
     let output = seawall(&[
-        "explain", "--config", "conf/seawall.toml", "--json", "--response", "200", "/catalog/",
+        "explain",
+        "--config",
+        "conf/seawall.toml",
+        "--json",
+        "--response",
+        "200",
+        "/catalog/",
     ]);
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(told["verdict"], "lookup");
@@ -147,7 +198,10 @@ fn shipped_configurations_and_presets_pass_their_own_tests() {
         .collect();
     for file in std::fs::read_dir(root().join("conf")).unwrap() {
         let path: PathBuf = file.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
             let name = path.display().to_string();
             let source = std::fs::read_to_string(&path).unwrap();
             configs.push((name.clone(), parse(&name, &source, &|_| None).unwrap()));
@@ -158,7 +212,12 @@ fn shipped_configurations_and_presets_pass_their_own_tests() {
     for (name, config) in configs {
         for test in &config.tests {
             let outcome = seawall::explain::run(&config, test, now).unwrap();
-            assert!(outcome.passed(), "{name}, {}: {:#?}", test.name, outcome.mismatches);
+            assert!(
+                outcome.passed(),
+                "{name}, {}: {:#?}",
+                test.name,
+                outcome.mismatches
+            );
             run += 1;
         }
     }

@@ -289,4 +289,20 @@ mod tests {
             RequestDecision::Bypass(BypassReason::Method)
         );
     }
+
+    #[test]
+    fn every_reason_is_among_the_tokens() {
+        let all = [
+            BypassReason::Method,
+            BypassReason::Rule(RuleId(1)),
+            BypassReason::NotEligible,
+            BypassReason::DevelopmentMode,
+            BypassReason::Upgrade,
+            BypassReason::Body,
+            BypassReason::AmbiguousPath,
+            BypassReason::Authorization(None),
+            BypassReason::SessionCookie(None),
+        ];
+        assert_eq!(all.map(BypassReason::as_str), *BYPASS_REASONS);
+    }
 }

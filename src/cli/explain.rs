@@ -23,7 +23,12 @@ pub(super) struct ExplainArguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The method
-    #[arg(short = 'X', long = "request", value_name = "METHOD", default_value = "GET")]
+    #[arg(
+        short = 'X',
+        long = "request",
+        value_name = "METHOD",
+        default_value = "GET"
+    )]
     method: String,
     /// A field of the request
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
@@ -104,7 +109,11 @@ fn question(arguments: &ExplainArguments) -> Result<Question, QuestionError> {
     let mut question = Question::get(&arguments.url);
     question.method = explain::method(&arguments.method)?;
     question.client = explain::client(&arguments.client)?;
-    question.country = arguments.country.as_deref().map(explain::country).transpose()?;
+    question.country = arguments
+        .country
+        .as_deref()
+        .map(explain::country)
+        .transpose()?;
     question.asn = arguments.asn;
     for line in &arguments.headers {
         let (name, value) = explain::field_line(line)?;

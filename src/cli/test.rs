@@ -147,7 +147,11 @@ fn text(suites: &[Suite]) -> String {
             let word = if done.passed { "ok  " } else { "FAIL" };
             lines.push(format!("{word}  {}", done.name));
             if !done.passed {
-                lines.extend(details(done).into_iter().map(|line| format!("      {line}")));
+                lines.extend(
+                    details(done)
+                        .into_iter()
+                        .map(|line| format!("      {line}")),
+                );
             }
         }
     }

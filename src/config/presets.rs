@@ -1,8 +1,8 @@
 //! Presets: named rule sets, written as a user could have written them.
 
+use super::Config;
 use super::diagnostics::{Diagnostic, Diagnostics};
 use super::file::read_preset;
-use super::Config;
 use super::phase::PhasesFile;
 use crate::explain::RuleTest;
 

@@ -10,9 +10,7 @@ use super::rule::RuleFile;
 use crate::cache::eligibility::BYPASS_REASONS;
 use crate::cache::status::XCache;
 use crate::cache::storing::NO_STORE_REASONS;
-use crate::explain::{
-    self, Expectation, OriginAnswer, Question, QuestionError, RuleTest, Verdict,
-};
+use crate::explain::{self, Expectation, OriginAnswer, Question, QuestionError, RuleTest, Verdict};
 use crate::rules::RuleSource;
 
 /// Expectations that speak of the origin's answer.
@@ -40,7 +38,9 @@ fn read_test(section: Section<'_>, index: usize, from: RuleFile<'_>) -> Option<R
     if !section.has("request") {
         let help = "write for example `request = \"/catalog/\"`".to_owned();
         let message = format!("the test \"{name}\" has no `request`");
-        section.reader.fault(section.span.clone(), message, Some(help));
+        section
+            .reader
+            .fault(section.span.clone(), message, Some(help));
     }
     let request = read_request(&section, "request");
     let response = section.section("response").and_then(read_response);
@@ -57,7 +57,9 @@ fn read_test(section: Section<'_>, index: usize, from: RuleFile<'_>) -> Option<R
     {
         let help = "write for example `expect = { verdict = \"bypass\" }`".to_owned();
         let message = format!("the test \"{name}\" expects nothing");
-        section.reader.fault(section.span.clone(), message, Some(help));
+        section
+            .reader
+            .fault(section.span.clone(), message, Some(help));
     }
     let source = RuleSource {
         file: from.name.into(),
@@ -85,9 +87,24 @@ fn read_request(section: &Section<'_>, key: &'static str) -> Option<Question> {
     let url = table.required_string("url", "\"/catalog/\"");
     let mut question = Question::get("");
     let read = &mut question;
-    put(&table, table.string("method"), explain::method, &mut read.method);
-    put(&table, table.string("client"), explain::client, &mut read.client);
-    put(&table, table.string("version"), explain::version, &mut read.version);
+    put(
+        &table,
+        table.string("method"),
+        explain::method,
+        &mut read.method,
+    );
+    put(
+        &table,
+        table.string("client"),
+        explain::client,
+        &mut read.client,
+    );
+    put(
+        &table,
+        table.string("version"),
+        explain::version,
+        &mut read.version,
+    );
     if let Some(text) = table.string("country") {
         read.country = understood(&table, text, explain::country);
     }
@@ -154,8 +171,12 @@ fn understood<T>(
 }
 
 fn read_expectation(section: Section<'_>, answered: bool) -> Expectation {
-    for key in OF_RESPONSE.iter().filter(|key| !answered && section.has(key)) {
-        let help = "add `response = { status = 200, headers = { cache-control = \"max-age=60\" } }`";
+    for key in OF_RESPONSE
+        .iter()
+        .filter(|key| !answered && section.has(key))
+    {
+        let help =
+            "add `response = { status = 200, headers = { cache-control = \"max-age=60\" } }`";
         let message = format!("`{key}` speaks of the origin's answer, which the test lacks");
         let span = section.place_of(key);
         section.reader.fault(span, message, Some(help.to_owned()));
@@ -183,7 +204,9 @@ fn read_expectation(section: Section<'_>, answered: bool) -> Expectation {
             .section("split")
             .map(|splits| {
                 let entries = splits.string_entries().into_iter();
-                entries.map(|(split, variant)| (split.value, variant.value)).collect()
+                entries
+                    .map(|(split, variant)| (split.value, variant.value))
+                    .collect()
             })
             .unwrap_or_default(),
         pool: string("pool"),
@@ -215,10 +238,7 @@ fn one_of(section: &Section<'_>, key: &'static str, known: &[&'static str]) -> O
 }
 
 /// Fields with the value they must have; an empty one stands for none.
-fn read_header_expectations(
-    section: &Section<'_>,
-    key: &'static str,
-) -> Vec<(HeaderName, String)> {
+fn read_header_expectations(section: &Section<'_>, key: &'static str) -> Vec<(HeaderName, String)> {
     let Some(table) = section.section(key) else {
         return Vec::new();
     };
@@ -230,5 +250,9 @@ fn read_header_expectations(
         };
         Some((parsed, value.value))
     };
-    table.string_entries().into_iter().filter_map(read).collect()
+    table
+        .string_entries()
+        .into_iter()
+        .filter_map(read)
+        .collect()
 }

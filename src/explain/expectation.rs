@@ -221,7 +221,10 @@ impl Comparison {
         let location = by_edge.and_then(|answer| answer.location.as_deref());
         self.compare("redirect", expect.redirect.as_deref(), location);
         let status = by_edge.map(|answer| answer.status);
-        let status = status.or(found.response.as_ref().map(|response| response.client.status));
+        let status = status.or(found
+            .response
+            .as_ref()
+            .map(|response| response.client.status));
         if let Some(expected) = expect.status {
             let status = status.map(|status| status.to_string());
             self.compare("status", Some(&expected.to_string()), status.as_deref());

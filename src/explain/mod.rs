@@ -5,8 +5,8 @@
 //! [`crate::cache::storing`], [`crate::cache::reuse`] and so on) and writes down what they say. The
 //! store is taken for empty; what is in it is the admin listener's to tell.
 
-mod explanation;
 mod expectation;
+mod explanation;
 mod question;
 mod request;
 mod response;
@@ -16,16 +16,16 @@ mod words;
 
 use std::time::{Duration, SystemTime};
 
-pub use text::render;
+pub use expectation::{Expectation, Mismatch, RuleTest, TestOutcome, run};
 pub use explanation::{
     ClientFacts, EdgeFacts, Explanation, FieldChange, Identity, KeyFacts, Later, OriginFacts,
     RequestFacts, ResponseFacts, RuleRef, SettingFact, Step, Told, Verdict, ZoneFacts,
 };
-pub use expectation::{Expectation, Mismatch, RuleTest, TestOutcome, run};
 pub use question::{
     OriginAnswer, Question, QuestionError, client, country, field, field_line, method, status,
     version,
 };
+pub use text::render;
 
 use crate::config::Config;
 

@@ -74,9 +74,7 @@ impl OriginAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuestionError {
     /// Neither a URL nor a path.
-    #[error(
-        "\"{0}\" is neither a URL nor a path: write `https://shop.example/a?b=1` or `/a?b=1`"
-    )]
+    #[error("\"{0}\" is neither a URL nor a path: write `https://shop.example/a?b=1` or `/a?b=1`")]
     Url(String),
     /// Another scheme.
     #[error("\"{0}\" is not of http or https")]
@@ -151,7 +149,11 @@ impl<'q> Url<'q> {
 /// Where a path alone is asked: the first zone's first host with a name of its own, over TLS when
 /// that is all there is.
 fn first_host(config: &Config) -> (Scheme, String) {
-    let scheme = if config.listeners.iter().all(|listener| listener.tls.is_some()) {
+    let scheme = if config
+        .listeners
+        .iter()
+        .all(|listener| listener.tls.is_some())
+    {
         Scheme::Https
     } else {
         Scheme::Http
@@ -237,4 +239,65 @@ pub fn field_line(line: &str) -> Result<(HeaderName, HeaderValue), QuestionError
         .split_once(':')
         .ok_or_else(|| QuestionError::Field(line.to_owned()))?;
     field(name, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    fn config(listen: &str, hosts: &str) -> Config {
+        let source = format!(
+            "listen = {listen}\npools.app.servers = \"http://127.0.0.1:1\"\n\
+             zones.a = {{ hosts = {hosts}, pool = \"app\" }}"
+        );
+        parse("test.toml", &source, &|_| None).unwrap()
+    }
+
+    fn url(config: &Config, text: &str) -> Result<String, QuestionError> {
+        let url = Url::read(text, config)?;
+        let target = crate::rules::target_text(url.path, url.query);
+        Ok(format!(
+            "{} {} {target}",
+            url.scheme.as_str(),
+            url.authority
+        ))
+    }
+
+    #[test]
+    fn urls_and_paths_are_read_and_nothing_else() {
+        let named = config("\"[::]:80\"", "[\"*.b.test\", \"a.test\"]");
+        for (text, expected) in [
+            ("/a?b#c", "http a.test /a?b"),
+            ("https://B.test:8443", "https B.test:8443 "),
+            ("HTTP://b.test?x=1", "http b.test ?x=1"),
+            ("http://b.test/a//b", "http b.test /a//b"),
+        ] {
+            assert_eq!(url(&named, text).as_deref(), Ok(expected), "{text}");
+        }
+        for text in ["", "a.test/x", "//a.test/x", "ftp://a.test/", "http:///x"] {
+            assert!(url(&named, text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_alone_is_asked_where_somebody_listens() {
+        let tls = "{ address = \"[::]:443\", tls = { certificate = \"c\", key = \"k\" } }";
+        assert_eq!(
+            url(&config(tls, "\"*\""), "/a").unwrap(),
+            "https localhost /a"
+        );
+    }
+
+    #[test]
+    fn what_is_no_field_status_address_country_or_version_is_refused() {
+        assert!(field_line("Cookie").is_err() && field_line("a b: c").is_err());
+        let (name, value) = field_line("X-A:  b: c ").unwrap();
+        assert_eq!((name.as_str(), value.to_str().unwrap()), ("x-a", "b: c"));
+        assert!(status(199).is_err() && status(600).is_err() && status(404).is_ok());
+        assert!(client("localhost").is_err() && client("::1").is_ok());
+        assert_eq!(country("de"), Ok(*b"DE"));
+        assert!(country("DEU").is_err() && country("1A").is_err());
+        assert!(version("3").is_err() && method("G T").is_err());
+    }
 }

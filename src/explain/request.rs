@@ -156,9 +156,7 @@ fn arrive<'c>(
         headers,
         session_cookie: session,
         slashes,
-        seconds: question
-            .time
-            .unwrap_or_else(|| unix_seconds(inquiry.now)),
+        seconds: question.time.unwrap_or_else(|| unix_seconds(inquiry.now)),
     })
 }
 
@@ -250,8 +248,8 @@ fn explain_arrived(
                 },
                 ..rewritten(&request, plan.target.as_deref(), raw)
             };
-            let shared = plan.decision == RequestDecision::Lookup
-                || post_may_fill(&view, &plan.settings);
+            let shared =
+                plan.decision == RequestDecision::Lookup || post_may_fill(&view, &plan.settings);
             // What does not count in the key does not reach the origin either.
             let keyed = shared.then(|| keyed_query(view.query, &plan.settings.key.value));
             let query = match &keyed {
@@ -276,8 +274,7 @@ fn explain_arrived(
                     request: &view,
                     plan: &plan,
                 };
-                let (facts, selecting) =
-                    response::explain(&asked, answer, inquiry, &mut recorder);
+                let (facts, selecting) = response::explain(&asked, answer, inquiry, &mut recorder);
                 if let Some(key) = &mut explanation.key {
                     key.identity.selecting = selecting;
                 }
@@ -288,11 +285,7 @@ fn explain_arrived(
     }
 }
 
-fn answer_facts(
-    phases: &Phases,
-    answer: &EdgeAnswer<'_>,
-    explanation: &mut Explanation,
-) {
+fn answer_facts(phases: &Phases, answer: &EdgeAnswer<'_>, explanation: &mut Explanation) {
     let (verdict, rule, facts) = match answer {
         EdgeAnswer::Maintenance(id, page) => {
             let facts = EdgeFacts {
@@ -306,11 +299,19 @@ fn answer_facts(
         }
         EdgeAnswer::Redirect(id, target) => {
             let rule = trace::rule(phases, Phase::Redirects, *id);
-            (Verdict::Redirect, rule, redirect_facts(target, EdgeReason::Redirect))
+            (
+                Verdict::Redirect,
+                rule,
+                redirect_facts(target, EdgeReason::Redirect),
+            )
         }
         EdgeAnswer::BulkRedirect(item, target) => {
             let rule = Some(trace::row(item));
-            (Verdict::Redirect, rule, redirect_facts(target, EdgeReason::BulkRedirect))
+            (
+                Verdict::Redirect,
+                rule,
+                redirect_facts(target, EdgeReason::BulkRedirect),
+            )
         }
     };
     explanation.because = match &facts.location {
@@ -349,7 +350,9 @@ fn plan_facts(
         .iter()
         .map(|choice| (choice.split.to_string(), choice.variant.to_string()))
         .collect();
-    explanation.settings = plan.settings.describe()
+    explanation.settings = plan
+        .settings
+        .describe()
         .into_iter()
         .map(|(key, value, id)| SettingFact {
             key,
@@ -370,7 +373,8 @@ fn plan_facts(
         RequestDecision::Bypass(reason) => {
             explanation.verdict = Verdict::Bypass;
             explanation.reason = Some(reason.as_str().to_owned());
-            explanation.because = bypass_words(reason, explanation.request.session_cookie.as_deref());
+            explanation.because =
+                bypass_words(reason, explanation.request.session_cookie.as_deref());
             explanation.decided_by = reason.rule().and_then(rule);
         }
     }

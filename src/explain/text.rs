@@ -25,8 +25,15 @@ pub fn render(explanation: &Explanation, all: bool) -> String {
     page.rows("request", &request_rows(explanation));
     page.rows("rules", &table(&rule_rows(&explanation.rules)));
     page.rows("split", &split_rows(explanation));
-    if let Some(told) = explanation.answer.as_ref().and_then(|answer| answer.told.as_ref()) {
-        page.row("client", &format!("{}  {}", told.x_cache, told.cache_status));
+    if let Some(told) = explanation
+        .answer
+        .as_ref()
+        .and_then(|answer| answer.told.as_ref())
+    {
+        page.row(
+            "client",
+            &format!("{}  {}", told.x_cache, told.cache_status),
+        );
     }
     if let Some(origin) = &explanation.origin {
         page.rows("origin", &origin_rows(origin));
@@ -37,7 +44,7 @@ pub fn render(explanation: &Explanation, all: bool) -> String {
         page.row("", &format!("hash {}", key.hash));
     }
     if let Some(response) = &explanation.response {
-        page.rows("response", &response_rows(response, explanation.verdict));
+        page.rows("response", &response_rows(response));
         page.rows("client", &client_rows(response));
     }
     page.text
@@ -147,7 +154,9 @@ fn setting_rows(settings: &[SettingFact], all: bool) -> Vec<String> {
         let by = by.map_or_else(|| "default".to_owned(), rule_text);
         [setting.key.to_owned(), setting.value.clone(), by]
     };
-    let told = settings.iter().filter(|setting| all || setting.rule.is_some());
+    let told = settings
+        .iter()
+        .filter(|setting| all || setting.rule.is_some());
     let mut rows = table(&told.map(row).collect::<Vec<_>>());
     if rows.is_empty() && !settings.is_empty() {
         rows.push("all by default".to_owned());
@@ -155,7 +164,7 @@ fn setting_rows(settings: &[SettingFact], all: bool) -> Vec<String> {
     rows
 }
 
-fn response_rows(response: &ResponseFacts, verdict: Verdict) -> Vec<String> {
+fn response_rows(response: &ResponseFacts) -> Vec<String> {
     let stored = if response.stored {
         "stored"
     } else {
@@ -165,9 +174,6 @@ fn response_rows(response: &ResponseFacts, verdict: Verdict) -> Vec<String> {
         "{} from the origin, {stored} ({}): {}",
         response.status, response.reason, response.because
     )];
-    if let Some(rule) = response.decided_by.as_ref().filter(|_| verdict == Verdict::Bypass) {
-        rows.push(format!("by the rule {}", rule_text(rule)));
-    }
     if let Some(ttl) = response.ttl {
         rows.push(format!("fresh for {}", seconds(ttl)));
     }
@@ -181,7 +187,9 @@ fn response_rows(response: &ResponseFacts, verdict: Verdict) -> Vec<String> {
         rows.push(format!("tags {}", response.tags.join(", ")));
     }
     let second = &response.second;
-    let note = second.note.map_or_else(String::new, |note| format!(" ({note})"));
+    let note = second
+        .note
+        .map_or_else(String::new, |note| format!(" ({note})"));
     let after = format!("{} later", seconds(second.after));
     rows.extend(table(&[
         [

@@ -51,9 +51,7 @@ pub(super) const fn not_stored(reason: NoStoreReason) -> &'static str {
         NoStoreReason::StoreBusy => "what is being stored holds all the memory there is for it",
         NoStoreReason::RuleNoStore(_) => "`edge_ttl` refuses this status",
         NoStoreReason::NoExplicitFreshness => "neither the origin nor a rule gives a lifetime",
-        NoStoreReason::NoCacheWithoutValidator => {
-            "no-cache, and there is nothing to validate by"
-        }
+        NoStoreReason::NoCacheWithoutValidator => "no-cache, and there is nothing to validate by",
         NoStoreReason::ExpiredWithoutValidator => {
             "it is stale already, and there is nothing to validate by"
         }

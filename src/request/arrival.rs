@@ -137,8 +137,7 @@ pub fn canonical_target(path: &str, query: Option<&str>, slashes: Slashes) -> Ar
 /// Whether the fields announce a body (RFC 9112 §6).
 pub fn has_body(fields: &HeaderMap) -> bool {
     let length = fields.get(CONTENT_LENGTH);
-    fields.contains_key(TRANSFER_ENCODING)
-        || length.is_some_and(|length| length.as_bytes() != b"0")
+    fields.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length.as_bytes() != b"0")
 }
 
 /// The length of the body that the fields announce, in bytes.

@@ -30,31 +30,104 @@ const fn get(
 
 const CASES: &[Case] = &[
     get("/fresh", &[], 200, &["Cache-Control: max-age=60"]),
-    get("/shared", &[], 200, &["Cache-Control: max-age=1, s-maxage=90"]),
+    get(
+        "/shared",
+        &[],
+        200,
+        &["Cache-Control: max-age=1, s-maxage=90"],
+    ),
     get("/aged", &[], 200, &["Cache-Control: max-age=60", "Age: 20"]),
     get("/silent", &[], 200, &[]),
-    get("/cookie", &[], 200, &["Cache-Control: max-age=60", "Set-Cookie: a=1"]),
-    get("/private", &[], 200, &["Cache-Control: private, max-age=60"]),
-    get("/session", &["Cookie: sessionid=x"], 200, &["Cache-Control: max-age=60"]),
-    get("/basic", &["Authorization: Basic eDp5"], 200, &["Cache-Control: max-age=60"]),
+    get(
+        "/cookie",
+        &[],
+        200,
+        &["Cache-Control: max-age=60", "Set-Cookie: a=1"],
+    ),
+    get(
+        "/private",
+        &[],
+        200,
+        &["Cache-Control: private, max-age=60"],
+    ),
+    get(
+        "/session",
+        &["Cookie: sessionid=x"],
+        200,
+        &["Cache-Control: max-age=60"],
+    ),
+    get(
+        "/basic",
+        &["Authorization: Basic eDp5"],
+        200,
+        &["Cache-Control: max-age=60"],
+    ),
     get("/a;b", &[], 200, &["Cache-Control: max-age=60"]),
     get("/ruled/bypass", &[], 200, &["Cache-Control: max-age=60"]),
     get("/ruled/ttl", &[], 200, &["Cache-Control: max-age=1"]),
     get("/ruled/ttl?404=1", &[], 404, &[]),
-    get("/ruled/strip", &[], 200, &["Cache-Control: max-age=60", "Set-Cookie: a=1"]),
-    get("/ruled/query?utm_source=x&a=1", &[], 200, &["Cache-Control: max-age=60"]),
-    get("/stale", &[], 200, &["Cache-Control: max-age=60", "Age: 60", "ETag: \"1\""]),
-    get("/stale-served", &[], 200, &["Cache-Control: max-age=60, stale-while-revalidate=60", "Age: 70"]),
-    get("/each-time", &[], 200, &["Cache-Control: no-cache", "ETag: \"1\""]),
-    get("/vary", &["Accept-Language: de"], 200, &["Cache-Control: max-age=60", "Vary: accept-language"]),
-    get("/vary-any", &[], 200, &["Cache-Control: max-age=60", "Vary: *"]),
+    get(
+        "/ruled/strip",
+        &[],
+        200,
+        &["Cache-Control: max-age=60", "Set-Cookie: a=1"],
+    ),
+    get(
+        "/ruled/query?utm_source=x&a=1",
+        &[],
+        200,
+        &["Cache-Control: max-age=60"],
+    ),
+    get(
+        "/stale",
+        &[],
+        200,
+        &["Cache-Control: max-age=60", "Age: 60", "ETag: \"1\""],
+    ),
+    get(
+        "/stale-served",
+        &[],
+        200,
+        &[
+            "Cache-Control: max-age=60, stale-while-revalidate=60",
+            "Age: 70",
+        ],
+    ),
+    get(
+        "/each-time",
+        &[],
+        200,
+        &["Cache-Control: no-cache", "ETag: \"1\""],
+    ),
+    get(
+        "/vary",
+        &["Accept-Language: de"],
+        200,
+        &["Cache-Control: max-age=60", "Vary: accept-language"],
+    ),
+    get(
+        "/vary-any",
+        &[],
+        200,
+        &["Cache-Control: max-age=60", "Vary: *"],
+    ),
     get("/missing", &[], 404, &["Cache-Control: max-age=60"]),
     get("/broken", &[], 500, &["Cache-Control: max-age=60"]),
     get("/x/../%7efresh", &[], 200, &["Cache-Control: max-age=60"]),
     get("/moved", &[], 200, &[]),
     get("/rewritten", &[], 200, &["Cache-Control: max-age=60"]),
-    get("/edited", &[], 200, &["Cache-Control: no-store", "ETag: \"1\""]),
-    get("/dressed", &[], 200, &["Cache-Control: max-age=60", "Server: x"]),
+    get(
+        "/edited",
+        &[],
+        200,
+        &["Cache-Control: no-store", "ETag: \"1\""],
+    ),
+    get(
+        "/dressed",
+        &[],
+        200,
+        &["Cache-Control: max-age=60", "Server: x"],
+    ),
     Case {
         method: "POST",
         target: "/form",
@@ -101,7 +174,9 @@ fn scripted(request: &Received) -> Reply {
     let number: usize = request.field("x-case").unwrap().parse().unwrap();
     let case = &CASES[number];
     let reply = Reply::status(case.status, "body");
-    case.answer.iter().fold(reply, |reply, field| reply.field(*field))
+    case.answer
+        .iter()
+        .fold(reply, |reply, field| reply.field(*field))
 }
 
 fn split(lines: &[&str]) -> Value {
@@ -113,7 +188,9 @@ fn split(lines: &[&str]) -> Value {
 }
 
 async fn explained(seawall: &Seawall, question: &Value) -> Value {
-    let response = seawall.post_admin("/explain", &[], &question.to_string()).await;
+    let response = seawall
+        .post_admin("/explain", &[], &question.to_string())
+        .await;
     assert_eq!(response.status, 200, "{}", response.text());
     serde_json::from_slice(&response.body).unwrap()
 }
@@ -135,12 +212,21 @@ fn parts(cache_status: &str) -> (String, Option<i64>) {
 }
 
 fn same_status(predicted: &Value, response: &Response, what: &str) {
-    assert_eq!(predicted["x_cache"], response.cache(), "{what}: {predicted}");
+    assert_eq!(
+        predicted["x_cache"],
+        response.cache(),
+        "{what}: {predicted}"
+    );
     let (told, told_ttl) = parts(predicted["cache_status"].as_str().unwrap());
     let (real, real_ttl) = parts(response.field("cache-status").unwrap());
     assert_eq!(told, real, "{what}");
-    let differ = told_ttl.zip(real_ttl).map(|(told, real)| (told - real).abs());
-    assert!(differ.unwrap_or_default() <= 3, "{what}: {told_ttl:?} {real_ttl:?}");
+    let differ = told_ttl
+        .zip(real_ttl)
+        .map(|(told, real)| (told - real).abs());
+    assert!(
+        differ.unwrap_or_default() <= 3,
+        "{what}: {told_ttl:?} {real_ttl:?}"
+    );
     assert_eq!(told_ttl.is_some(), real_ttl.is_some(), "{what}");
 }
 
@@ -182,7 +268,11 @@ async fn seawall_is_right_about(seawall: &Seawall, case: &Case, number: &str, wh
     if predicted["verdict"] == "redirect" {
         let answer = &predicted["answer"];
         assert_eq!(answer["status"], first.status, "{what}");
-        assert_eq!(answer["location"], first.field("location").unwrap(), "{what}");
+        assert_eq!(
+            answer["location"],
+            first.field("location").unwrap(),
+            "{what}"
+        );
         same_status(&answer["told"], &first, what);
         return;
     }
@@ -202,7 +292,11 @@ async fn seawall_is_right_about(seawall: &Seawall, case: &Case, number: &str, wh
     same_status(&response["second"], &second, &format!("{what}, second"));
     let after = explained(seawall, &question).await;
     let stored = after["stored"].as_array().unwrap();
-    assert_eq!(!stored.is_empty(), response["stored"] == true, "{what}: {stored:?}");
+    assert_eq!(
+        !stored.is_empty(),
+        response["stored"] == true,
+        "{what}: {stored:?}"
+    );
     if let Some(variant) = stored.first() {
         assert_eq!(variant["selected"], true, "{what}");
         assert_eq!(variant["size"], 4, "{what}");
@@ -232,14 +326,21 @@ async fn stored_variants_are_told_without_their_bodies_and_cookies() {
     assert_eq!(stored[1]["tags"], json!(["product-7"]));
     assert_eq!(stored[1]["fields"]["cache-control"], "max-age=60");
     let text = told.to_string();
-    assert!(!text.contains("secret body") && !text.contains("x-internal"), "{text}");
+    assert!(
+        !text.contains("secret body") && !text.contains("x-internal"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
 async fn explaining_asks_neither_the_origin_nor_anything_of_the_store() {
     let origin = Origin::start(|_| Reply::fresh("x"));
     let seawall = Seawall::before(&origin).await;
-    explained(&seawall, &json!({ "url": "/p", "response": { "status": 200 } })).await;
+    explained(
+        &seawall,
+        &json!({ "url": "/p", "response": { "status": 200 } }),
+    )
+    .await;
     assert_eq!(origin.requests().len(), 0);
     assert_eq!(seawall.get("/p", &[]).await.cache(), "MISS");
 }
@@ -250,14 +351,24 @@ async fn bad_questions_are_told_what_is_wrong() {
     let seawall = Seawall::before(&origin).await;
     for (question, why) in [
         ("{}", "missing field `url`"),
-        ("{\"url\": \"/\", \"hedaers\": {}}", "unknown field `hedaers`"),
+        (
+            "{\"url\": \"/\", \"hedaers\": {}}",
+            "unknown field `hedaers`",
+        ),
         ("{\"url\": \"shop\"}", "neither a URL nor a path"),
         ("{\"url\": \"/\", \"client\": \"x\"}", "not an IP address"),
-        ("{\"url\": \"/\", \"response\": {\"status\": 99}}", "not a status"),
+        (
+            "{\"url\": \"/\", \"response\": {\"status\": 99}}",
+            "not a status",
+        ),
     ] {
         let response = seawall.post_admin("/explain", &[], question).await;
         assert_eq!(response.status, 400, "{question}");
-        assert!(response.text().contains(why), "{question}: {}", response.text());
+        assert!(
+            response.text().contains(why),
+            "{question}: {}",
+            response.text()
+        );
     }
     let usage = seawall.admin("/explain").await;
     assert!(usage.status == 200 && usage.text().contains("POST /explain"));
