@@ -13,10 +13,16 @@
 
 #[path = "config/bad_files.rs"]
 mod bad_files;
+#[path = "config/docs.rs"]
+mod docs;
 #[path = "config/good_files.rs"]
 mod good_files;
 #[path = "config/language.rs"]
 mod language;
+#[path = "config/reference.rs"]
+mod reference;
+#[path = "config/schema.rs"]
+mod schema;
 #[path = "config/shipped_files.rs"]
 mod shipped_files;
 

@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod presets;
 mod purge;
+mod schema;
 mod test;
 
 use std::path::PathBuf;
@@ -46,6 +47,8 @@ enum Verb {
         /// Name of a preset
         name: Option<String>,
     },
+    /// Print the JSON Schema of configuration files, for editors
+    Schema,
 }
 
 /// Runs the command line of this process.
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Purge(arguments) => purge::run(&arguments),
         Verb::Presets { name } => presets::run(name.as_deref()),
+        Verb::Schema => schema::run(),
     }
 }
 

@@ -227,10 +227,10 @@ fn read_expectation(section: Section<'_>, answered: bool) -> Expectation {
     expectation
 }
 
-/// A word of a closed set, or an empty text.
+/// A word of a closed set.
 fn one_of(section: &Section<'_>, key: &'static str, known: &[&'static str]) -> Option<String> {
     let text = section.string(key)?;
-    if text.value.is_empty() || known.contains(&text.value.as_str()) {
+    if known.contains(&text.value.as_str()) {
         return Some(text.value);
     }
     section.unknown_word(key, &text, known.iter().copied());

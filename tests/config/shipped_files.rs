@@ -8,11 +8,8 @@ use seawall::config::{Config, Outside, parse, parse_with};
 use seawall::request::{RequestView, Scheme};
 use toml::{Table, Value};
 
+use super::reference::{BOGUS, REFERENCE, tokens, uncommented};
 use super::{files, parse_bare, read};
-
-const REFERENCE: &str = "conf/reference.toml";
-/// Resembles no key, so that the help lists the known ones instead of suggesting one.
-const BOGUS: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz";
 
 #[test]
 fn every_shipped_file_checks_clean() {
@@ -82,35 +79,13 @@ fn the_reference_names_every_key_that_the_reader_knows() {
     );
 }
 
-/// The reference's tokens come from the environment.
 fn config(source: &str) -> Config {
-    let env = |name: &str| {
-        (name.ends_with("_TOKEN") || name.ends_with("_SECRET"))
-            .then(|| "0123456789abcdef".to_owned())
-    };
     let files = |_: &Path| Ok(String::new());
     let outside = Outside {
-        env: &env,
+        env: &tokens,
         files: &files,
     };
     parse_with(REFERENCE, source, outside).unwrap_or_else(|faults| panic!("{faults}"))
-}
-
-/// Turns `#key` lines, the defaults, into keys; with `examples` the `#e.g. ` lines as well. Prose
-/// has a space after its `#`.
-fn uncommented(source: &str, examples: bool) -> String {
-    let uncomment = |line| {
-        let Some(text) = str::trim_start(line).strip_prefix('#') else {
-            return line;
-        };
-        match text.strip_prefix("e.g. ") {
-            Some(example) if examples => example,
-            None if text.starts_with(|c: char| c.is_ascii_lowercase()) => text,
-            _ => line,
-        }
-    };
-    let lines: Vec<&str> = source.lines().map(uncomment).collect();
-    lines.join("\n")
 }
 
 /// All but the rules, which say more when their defaults are written.
