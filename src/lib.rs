@@ -6,12 +6,13 @@
 //!
 //! | module | | owns |
 //! |---|---|---|
-//! | [`cli`] | shell | `serve`, `check`, `explain`, `test`, `purge`, `presets` |
+//! | [`cli`] | shell | `serve`, `check`, `explain`, `test`, `purge`, `presets`, `schema` |
 //! | [`config`] | core | the TOML file, as written and as it runs |
 //! | [`server`] | shell | the process: assembly, reload, draining |
 //! | [`edge`] | shell | listeners, TLS, strict request heads |
 //! | [`proxy`] | shell | Pingora's hooks; a request from its zone to its log line |
 //! | [`zone`] | core | host to zone, canonical paths, session cookies |
+//! | [`request`] | core | the request as decisions see it, and what becomes of its head before |
 //! | [`rules`] | core | expressions, the phases of a zone, and the plan they make |
 //! | [`geo`] | shell | country and network of an address |
 //! | [`fields`] | core | HTTP header fields |

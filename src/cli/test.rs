@@ -172,7 +172,10 @@ fn details(done: &Done) -> Vec<String> {
     }
     if !done.because.is_empty() {
         lines.push(match &done.decided_by {
-            Some(rule) => format!("{}: the rule \"{}\", {}", done.because, rule.name, rule.at),
+            Some(rule) => format!(
+                "{}, by the rule \"{}\", {}",
+                done.because, rule.name, rule.at
+            ),
             None => done.because.clone(),
         });
     }

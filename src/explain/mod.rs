@@ -7,6 +7,7 @@
 
 mod expectation;
 mod explanation;
+mod planned;
 mod question;
 mod request;
 mod response;

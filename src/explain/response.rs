@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::Inquiry;
 use super::explanation::{ClientFacts, Later, ResponseFacts, RuleRef};
+use super::planned::{cache_rule, text};
 use super::question::OriginAnswer;
-use super::request::{cache_rule, text};
 use super::trace::{self, Recorder};
 use super::words;
 use crate::cache::browser::apply_browser_ttl;

@@ -95,26 +95,32 @@ fn request_rows(explanation: &Explanation) -> Vec<String> {
 }
 
 fn rule_rows(steps: &[Step]) -> Vec<[String; 4]> {
-    let row = |step: &Step| {
-        let sets: Vec<String> = step
-            .sets
-            .iter()
-            .map(|(key, value)| format!("{key} = {value}"))
-            .collect();
-        let sets = sets.join("; ");
-        let effect = match (step.held, step.without_effect) {
-            (false, _) => "does not hold".to_owned(),
-            (true, Some(why)) => format!("does nothing: {why}"),
-            (true, None) => sets,
+    let rows = |step: &Step| {
+        let effects = match (step.held, step.without_effect) {
+            (false, _) => vec!["does not hold".to_owned()],
+            (true, Some(why)) => vec![format!("does nothing: {why}")],
+            (true, None) => step
+                .sets
+                .iter()
+                .map(|(key, value)| format!("{key} = {value}"))
+                .collect(),
         };
-        [
-            step.phase.to_owned(),
-            step.rule.name.clone(),
-            step.rule.at.clone(),
-            effect,
-        ]
+        let phase = step.phase.to_owned();
+        let whose = [phase, step.rule.name.clone(), step.rule.at.clone()];
+        // What it sets stands one below the other, beside its name.
+        effects
+            .into_iter()
+            .enumerate()
+            .map(move |(position, effect)| {
+                let [phase, name, at] = if position == 0 {
+                    whose.clone()
+                } else {
+                    <[String; 3]>::default()
+                };
+                [phase, name, at, effect]
+            })
     };
-    steps.iter().map(row).collect()
+    steps.iter().flat_map(rows).collect()
 }
 
 fn split_rows(explanation: &Explanation) -> Vec<String> {
