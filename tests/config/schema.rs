@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use seawall::config::{PRESETS, parse};
+use seawall::config::{Outside, PRESETS, parse_with};
 use serde_json::{Map, Value as Json, json};
 use toml::{Table, Value};
 
@@ -169,7 +169,8 @@ impl Maker {
         }
         let required: Vec<&String> = written
             .iter()
-            .filter(|(_, places)| places.iter().all(|place| self.is_required(place)))
+            .filter(|(_, written)| written.len() == places.len())
+            .filter(|(_, written)| written.iter().all(|place| self.is_required(place)))
             .map(|(key, _)| *key)
             .collect();
         if !required.is_empty() {
@@ -358,7 +359,12 @@ impl Maker {
             (Value::Array(items), Some(probe)) => items[key.parse::<usize>().unwrap()] = probe,
             (parent, probe) => panic!("{place:?}: {parent} cannot take {probe:?}"),
         }
-        match parse("probe.toml", &toml::to_string(&document).unwrap(), &tokens) {
+        let files = |_: &std::path::Path| Ok(String::new());
+        let outside = Outside {
+            env: &tokens,
+            files: &files,
+        };
+        match parse_with("probe.toml", &toml::to_string(&document).unwrap(), outside) {
             Ok(_) => Vec::new(),
             Err(faults) => faults
                 .list()
