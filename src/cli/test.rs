@@ -28,7 +28,7 @@ pub(super) struct TestArguments {
     /// Only tests whose name contains this
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Write the results as JUnit's XML
+    /// Write the results as XML, in `JUnit`'s form
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Print the results as JSON

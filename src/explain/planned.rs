@@ -1,5 +1,7 @@
 //! What the rules make of a request, and what follows for edge, cache and origin.
 
+use std::fmt::Write as _;
+
 use http::HeaderValue;
 
 use super::explanation::{
@@ -105,7 +107,7 @@ fn answer_facts(phases: &Phases, answer: &EdgeAnswer<'_>, explanation: &mut Expl
                 status: page.status.map_or(503, |status| status.as_u16()),
                 location: None,
                 retry_after: page.retry_after,
-                told: told(EdgeReason::Maintenance),
+                told: Some(told(EdgeReason::Maintenance)),
             };
             let rule = trace::rule(phases, Phase::Maintenance, *id);
             (Verdict::Maintenance, rule, facts)
@@ -136,8 +138,8 @@ fn answer_facts(phases: &Phases, answer: &EdgeAnswer<'_>, explanation: &mut Expl
     explanation.answer = Some(facts);
 }
 
-fn told(reason: EdgeReason) -> Option<Told> {
-    Some(CacheStatus::answered_at_edge(reason).into())
+fn told(reason: EdgeReason) -> Told {
+    CacheStatus::answered_at_edge(reason).into()
 }
 
 fn redirect_facts(target: &RedirectTarget, reason: EdgeReason) -> EdgeFacts {
@@ -145,7 +147,7 @@ fn redirect_facts(target: &RedirectTarget, reason: EdgeReason) -> EdgeFacts {
         status: target.status.as_u16(),
         location: Some(text(&target.location)),
         retry_after: None,
-        told: told(reason),
+        told: Some(told(reason)),
     }
 }
 
@@ -216,14 +218,15 @@ fn key_facts(
     write_extras(view, keyed, &mut extras);
     extras.extend_from_slice(&plan.key);
     let mut text = readable_key(&key, view, keyed);
+    // Writing to a string does not fail.
     for edit in plan.keyed_headers() {
         if let HeaderEdit::Set(name, value) | HeaderEdit::Add(name, value) = edit {
             let value = value.as_bytes().escape_ascii();
-            text.push_str(&format!("; {name} \"{value}\""));
+            let _ = write!(text, "; {name} \"{value}\"");
         }
     }
     for (name, value) in plan.origin.describe() {
-        text.push_str(&format!("; {name} {value}"));
+        let _ = write!(text, "; {name} {value}");
     }
     KeyFacts {
         text,
