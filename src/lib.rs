@@ -6,16 +6,18 @@
 //!
 //! | module | | owns |
 //! |---|---|---|
-//! | [`cli`] | shell | `serve`, `check`, `purge`, `presets` |
+//! | [`cli`] | shell | `serve`, `check`, `explain`, `test`, `purge`, `presets`, `schema` |
 //! | [`config`] | core | the TOML file, as written and as it runs |
 //! | [`server`] | shell | the process: assembly, reload, draining |
 //! | [`edge`] | shell | listeners, TLS, strict request heads |
 //! | [`proxy`] | shell | Pingora's hooks; a request from its zone to its log line |
 //! | [`zone`] | core | host to zone, canonical paths, session cookies |
+//! | [`request`] | core | the request as decisions see it, and what becomes of its head before |
 //! | [`rules`] | core | expressions, the phases of a zone, and the plan they make |
 //! | [`geo`] | shell | country and network of an address |
 //! | [`fields`] | core | HTTP header fields |
 //! | [`cache`] | core | eligibility, key, reuse, storing, freshening, status |
+//! | [`explain`] | core | what would become of a described request, and why; rule tests |
 //! | [`store`] | shell | stored responses and fills in progress |
 //! | [`origin`] | core + shell | pools, selection, health, discovery |
 //! | [`purge`] | core | what is purged, by whom, and what of the store it reaches |
@@ -28,6 +30,7 @@ pub mod cli;
 mod clock;
 pub mod config;
 pub mod edge;
+pub mod explain;
 pub mod fields;
 pub mod geo;
 pub mod observe;

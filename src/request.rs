@@ -3,6 +3,8 @@
 //! Shell code builds one [`RequestView`] per request from whatever it parsed; core code (rules,
 //! eligibility, key, storing) reads nothing else. It owns nothing and knows no Pingora type.
 
+pub mod arrival;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 

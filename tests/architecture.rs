@@ -17,6 +17,7 @@ use std::path::Path;
 const CORE: &[&str] = &[
     "cache",
     "config",
+    "explain",
     "fields",
     "purge",
     "request",

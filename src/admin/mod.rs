@@ -1,7 +1,8 @@
-//! The admin listener: liveness, readiness, metrics, purging. Never reachable through the public
+//! The admin listener: liveness, readiness, metrics, purging, explaining. Never reachable through the public
 //! listeners.
 
 pub(crate) mod audit;
+mod explain;
 mod purge;
 
 use std::sync::Arc;
@@ -83,6 +84,13 @@ impl ServeHttp for Admin {
                 wrong_method("GET, HEAD, POST")
             };
         }
+        if path == "/explain" {
+            return match request.method {
+                http::Method::POST => explain::answer(session, &self.shared).await,
+                _ if reads => plain(StatusCode::OK, explain::USAGE),
+                _ => wrong_method("GET, HEAD, POST"),
+            };
+        }
         if !reads {
             return wrong_method("GET, HEAD");
         }
@@ -99,7 +107,7 @@ impl ServeHttp for Admin {
     }
 }
 
-const PATHS: &str = "/healthz /readyz /metrics /purge";
+const PATHS: &str = "/healthz /readyz /metrics /purge /explain";
 
 fn wrong_method(allowed: &'static str) -> Response<Vec<u8>> {
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed}\n"));

@@ -76,10 +76,10 @@ struct Outcome {
     dry_run: bool,
 }
 
-/// Why a purge was not carried out.
-struct Failure {
-    status: StatusCode,
-    message: String,
+/// Why a request was not carried out.
+pub(super) struct Failure {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
     /// In seconds.
     retry_after: Option<u64>,
 }
@@ -165,7 +165,11 @@ fn understand(body: &[u8], route: Route<'_>, config: &Config) -> Result<PurgeReq
     }
 }
 
-async fn read_body(session: &mut ServerSession) -> Result<Vec<u8>, Failure> {
+/// The whole body of a request.
+///
+/// # Errors
+/// What the client is told when it is too large or does not come.
+pub(super) async fn read_body(session: &mut ServerSession) -> Result<Vec<u8>, Failure> {
     let expects = session.req_header().headers.contains_key(header::EXPECT);
     let mut body = Vec::new();
     let reading = async {

@@ -41,6 +41,19 @@ pub enum BypassReason {
     SessionCookie(Option<RuleId>),
 }
 
+/// Every token that [`BypassReason::as_str`] gives.
+pub const BYPASS_REASONS: &[&str] = &[
+    "method",
+    "rule",
+    "not-eligible",
+    "development-mode",
+    "upgrade",
+    "request-body",
+    "ambiguous-path",
+    "authorization",
+    "session-cookie",
+];
+
 impl BypassReason {
     /// The reason as a kebab-case token for Cache-Status, logs and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -275,5 +288,21 @@ mod tests {
             eligibility(&request, &settings),
             RequestDecision::Bypass(BypassReason::Method)
         );
+    }
+
+    #[test]
+    fn every_reason_is_among_the_tokens() {
+        let all = [
+            BypassReason::Method,
+            BypassReason::Rule(RuleId(1)),
+            BypassReason::NotEligible,
+            BypassReason::DevelopmentMode,
+            BypassReason::Upgrade,
+            BypassReason::Body,
+            BypassReason::AmbiguousPath,
+            BypassReason::Authorization(None),
+            BypassReason::SessionCookie(None),
+        ];
+        assert_eq!(all.map(BypassReason::as_str), *BYPASS_REASONS);
     }
 }

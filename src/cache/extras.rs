@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::device::device;
 use super::key::{CacheKey, write_bytes, write_text};
@@ -116,6 +116,24 @@ pub fn readable_key(
         let _ = write!(text, "; {extra}");
     }
     text
+}
+
+/// Of a field that counts by what it contains, leaves the texts that were found: more of it must not
+/// reach the origin. What is reduced stays as it is.
+pub fn reduce(headers: &mut HeaderMap, settings: &KeySettings) {
+    for (name, texts) in &settings.header_contains {
+        let found: Vec<&str> = contained(headers, name, texts).collect();
+        let found = found.join(", ");
+        let name = HeaderName::try_from(name.as_str());
+        let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(&found)) else {
+            continue;
+        };
+        if found.is_empty() {
+            headers.remove(name);
+        } else {
+            headers.insert(name, value);
+        }
+    }
 }
 
 /// The listed `texts` that the field contains, whatever their case, in the order of the list.

@@ -103,6 +103,14 @@ impl FreshnessSource {
         matches!(self, Self::StatusRule(_) | Self::DefaultRule(_))
     }
 
+    /// The rule that set it; `None` for the origin's and for a built-in default.
+    pub const fn rule(self) -> Option<RuleId> {
+        match self {
+            Self::StatusRule(rule) | Self::DefaultRule(rule) => rule,
+            _ => None,
+        }
+    }
+
     /// The source as a kebab-case token.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -9,6 +9,7 @@ use http::HeaderName;
 use http::header::ACCEPT_ENCODING;
 
 pub use table::{CachePatch, CacheSettings};
+pub use words::duration as duration_in_words;
 
 /// Position of a rule in its zone's cache rules; names the rule that decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

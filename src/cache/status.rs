@@ -292,6 +292,19 @@ pub enum XCache {
 }
 
 impl XCache {
+    /// All words.
+    pub const WORDS: &[&'static str] = &[
+        Self::Hit.as_str(),
+        Self::Miss.as_str(),
+        Self::Expired.as_str(),
+        Self::Stale.as_str(),
+        Self::Updating.as_str(),
+        Self::Revalidated.as_str(),
+        Self::Bypass.as_str(),
+        Self::Dynamic.as_str(),
+        Self::None.as_str(),
+    ];
+
     /// The word in capitals.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -84,6 +84,32 @@ pub enum NoStoreReason {
     ExpiredWithoutValidator,
 }
 
+/// Every token that [`NoStoreReason::as_str`] gives beside those of a bypass.
+pub const NO_STORE_REASONS: &[&str] = &[
+    "request-no-store",
+    "response-to-head",
+    "response-to-post",
+    "partial-content",
+    "status",
+    "status-not-understood",
+    "origin-rejected",
+    "no-store",
+    "private",
+    "set-cookie",
+    "vary-any",
+    "vary-bypass",
+    "authorization-not-shared",
+    "content-type",
+    "too-large",
+    "unknown-length",
+    "store-busy",
+    "min-uses",
+    "rule-no-store",
+    "no-explicit-freshness",
+    "no-cache-without-validator",
+    "expired-without-validator",
+];
+
 impl NoStoreReason {
     /// The reason as a kebab-case token for Cache-Status, logs and metrics.
     pub const fn as_str(self) -> &'static str {

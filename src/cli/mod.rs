@@ -1,9 +1,11 @@
 //! The command line: one file a verb.
 
 mod check;
+mod explain;
 mod presets;
 mod purge;
 mod schema;
+mod test;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +36,10 @@ enum Verb {
         /// The configuration file
         file: PathBuf,
     },
+    /// Explain what would become of a request, and why
+    Explain(Box<explain::ExplainArguments>),
+    /// Run the tests in configuration files: exit status 0 when all pass, 1 when not
+    Test(test::TestArguments),
     /// Purge stored responses of a running Seawall: exit status 0 when it is done, 1 when not
     Purge(purge::PurgeArguments),
     /// Print the presets as TOML: all of them, or the one named
@@ -56,6 +62,8 @@ pub fn main() -> ExitCode {
             }
         }
         Verb::Check { file } => check::run(&file),
+        Verb::Explain(arguments) => explain::run(&arguments),
+        Verb::Test(arguments) => test::run(&arguments),
         Verb::Purge(arguments) => purge::run(&arguments),
         Verb::Presets { name } => presets::run(name.as_deref()),
         Verb::Schema => schema::run(),
@@ -65,4 +73,14 @@ pub fn main() -> ExitCode {
 fn fail(message: &str) -> ExitCode {
     eprintln!("{message}");
     ExitCode::FAILURE
+}
+
+fn print_json(value: &impl serde::Serialize) -> ExitCode {
+    match serde_json::to_string_pretty(value) {
+        Ok(json) => {
+            println!("{json}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error.to_string()),
+    }
 }

@@ -12,13 +12,11 @@ pub(super) fn run(name: Option<&str>) -> ExitCode {
         print!("{}", all.join("\n"));
         return ExitCode::SUCCESS;
     };
-    if let Some(preset) = Preset::named(name) {
-        print!("{}", preset.toml);
-        return ExitCode::SUCCESS;
+    match Preset::by_name(name) {
+        Ok(preset) => {
+            print!("{}", preset.toml);
+            ExitCode::SUCCESS
+        }
+        Err(why) => fail(&why),
     }
-    let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
-    fail(&format!(
-        "no preset \"{name}\"; there are {}",
-        names.join(", ")
-    ))
 }

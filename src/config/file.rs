@@ -10,14 +10,17 @@ use super::diagnostics::Diagnostic;
 use super::listen::{read_admin, read_listeners};
 use super::lists::read_lists;
 use super::outside::{Outside, no_files};
-use super::phase::{PhasesFile, read_phases};
+use super::phase::read_phases;
 use super::pool::read_pool;
+use super::presets::PresetRules;
 use super::purge::{Purge, read_purge};
 use super::reader::{Located, Reader, Section};
 use super::rule::RuleFile;
 use super::secret::read_secret;
+use super::test::read_tests;
 use super::zone::{ZoneFile, read_zone};
 use super::{Cache, Client, Geo, Listener, Log, Pool, Server};
+use crate::explain::RuleTest;
 use crate::rules::Lists;
 
 /// Below this a deadline would fail what it should guard.
@@ -36,6 +39,7 @@ pub(super) struct ConfigFile {
     pub(super) log: Log,
     pub(super) pools: Vec<Pool>,
     pub(super) zones: Vec<ZoneFile>,
+    pub(super) tests: Vec<RuleTest>,
     /// The other files that it names.
     pub(super) files: Vec<PathBuf>,
 }
@@ -105,6 +109,7 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
             .into_iter()
             .map(|(name, section)| read_zone(name, section, from))
             .collect(),
+        tests: read_tests(&root, from),
         files: Vec::new(),
     };
     if !root.has("zones") {
@@ -239,8 +244,8 @@ pub(super) fn put_number<T: TryFrom<u64>>(target: &mut T, written: Option<Locate
     }
 }
 
-/// Reads a preset: session cookies, rules, faults.
-pub(super) fn read_preset(source: &str, name: &str) -> (Vec<String>, PhasesFile, Vec<Diagnostic>) {
+/// Reads a preset, and all its faults.
+pub(super) fn read_preset(source: &str, name: &str) -> (PresetRules, Vec<Diagnostic>) {
     let (table, syntax) = DeTable::parse_recoverable(source);
     let env = |_: &str| None;
     let reader = Reader::new(Outside {
@@ -256,13 +261,13 @@ pub(super) fn read_preset(source: &str, name: &str) -> (Vec<String>, PhasesFile,
         pools: &[],
         secret: None,
     };
-    let phases = read_phases(&root, from);
+    let preset = PresetRules {
+        session_cookies: cookies.into_iter().map(|cookie| cookie.value).collect(),
+        phases: read_phases(&root, from),
+        tests: read_tests(&root, from),
+    };
     root.finish();
     let mut faults: Vec<_> = syntax.iter().map(syntax_fault).collect();
     faults.extend(reader.finish().0);
-    (
-        cookies.into_iter().map(|cookie| cookie.value).collect(),
-        phases,
-        faults,
-    )
+    (preset, faults)
 }

@@ -19,6 +19,7 @@ mod reader;
 mod resolve;
 mod rule;
 mod secret;
+mod test;
 mod ttl;
 mod units;
 mod vary;
@@ -36,6 +37,7 @@ pub use presets::{PRESETS, Preset};
 pub use purge::Purge;
 pub use secret::Secret;
 
+use crate::explain::RuleTest;
 use crate::rules::phase::Phases;
 use crate::zone::{HostPattern, SessionCookies};
 
@@ -80,6 +82,8 @@ pub struct Config {
     pub pools: Vec<Arc<Pool>>,
     /// Sites, by name.
     pub zones: Vec<Arc<Zone>>,
+    /// What requests are expected to come to; nothing that runs looks at it.
+    pub tests: Vec<RuleTest>,
     /// The other files that it names, as written.
     pub files: Vec<PathBuf>,
 }

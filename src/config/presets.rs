@@ -1,8 +1,10 @@
 //! Presets: named rule sets, written as a user could have written them.
 
+use super::Config;
 use super::diagnostics::{Diagnostic, Diagnostics};
 use super::file::read_preset;
 use super::phase::PhasesFile;
+use crate::explain::RuleTest;
 
 /// A named rule set.
 #[derive(Debug)]
@@ -53,6 +55,7 @@ pub const PRESETS: &[Preset] = &[
 pub(super) struct PresetRules {
     pub(super) session_cookies: Vec<String>,
     pub(super) phases: PhasesFile,
+    pub(super) tests: Vec<RuleTest>,
 }
 
 impl Preset {
@@ -61,18 +64,42 @@ impl Preset {
         PRESETS.iter().find(|preset| preset.name == name)
     }
 
+    /// The preset of this name.
+    ///
+    /// # Errors
+    /// A sentence that names those there are.
+    pub fn by_name(name: &str) -> Result<&'static Self, String> {
+        Self::named(name).ok_or_else(|| {
+            let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+            format!("no preset \"{name}\"; there are {}", names.join(", "))
+        })
+    }
+
     /// Its rules.
     pub(super) fn rules(&self) -> Result<PresetRules, Diagnostics> {
         let file = format!("preset {}", self.name);
-        let (session_cookies, phases, faults) = read_preset(self.toml, &file);
+        let (rules, faults) = read_preset(self.toml, &file);
         if faults.is_empty() {
-            Ok(PresetRules {
-                session_cookies,
-                phases,
-            })
+            Ok(rules)
         } else {
             Err(Diagnostics::new(&file, self.toml, faults))
         }
+    }
+
+    /// A configuration of one zone with this preset alone, which answers for every host, and the
+    /// preset's tests.
+    ///
+    /// # Errors
+    /// Every fault of the preset.
+    pub fn alone(&self) -> Result<Config, Diagnostics> {
+        let source = format!(
+            "listen = \"[::]:80\"\npools.app.servers = \"http://localhost\"\n\
+             zones.{name} = {{ hosts = \"*\", pool = \"app\", presets = \"{name}\" }}",
+            name = self.name
+        );
+        let config = super::parse(self.name, &source, &|_| None)?;
+        let tests = self.rules()?.tests;
+        Ok(Config { tests, ..config })
     }
 }
 

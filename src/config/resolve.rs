@@ -12,7 +12,7 @@ use super::zone::ZoneFile;
 use super::{Config, Pool, Zone};
 use crate::rules::phase::{BulkRedirects, Phases};
 use crate::rules::{CacheRuleset, Ruleset};
-use crate::zone::{HostPattern, SessionCookies};
+use crate::zone::SessionCookies;
 
 /// Resolves `file`; `faults` are those that reading found.
 pub(super) fn resolve(
@@ -47,6 +47,7 @@ pub(super) fn resolve(
         log: file.log,
         pools: file.pools.into_iter().map(Arc::new).collect(),
         zones,
+        tests: file.tests,
         files: file.files,
     })
 }
@@ -74,11 +75,7 @@ fn check_hosts(file: &ConfigFile, faults: &mut Vec<Diagnostic>) {
     let mut owners: BTreeMap<String, &str> = BTreeMap::new();
     for zone in &file.zones {
         for host in &zone.hosts {
-            let text = match &host.value {
-                HostPattern::Any => "*".to_owned(),
-                HostPattern::Below(suffix) => format!("*{suffix}"),
-                HostPattern::Exact(name) => name.clone(),
-            };
+            let text = host.value.to_string();
             if let Some(owner) = owners.get(&text) {
                 faults.push(Diagnostic {
                     span: host.span.clone(),

@@ -1,10 +1,6 @@
 //! The zone's own pages in place of errors, its application's and ours.
 
-use http::header::{
-    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
-};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
@@ -91,19 +87,7 @@ pub(super) fn page(
 
 /// The fields of an answer whose content is the page: what described the old content goes.
 fn with_page(mut fields: HeaderMap, rule: &PageRule, page: &str) -> HeaderMap {
-    for name in [
-        ACCEPT_RANGES,
-        CONTENT_DISPOSITION,
-        CONTENT_ENCODING,
-        CONTENT_LANGUAGE,
-        CONTENT_RANGE,
-        ETAG,
-        LAST_MODIFIED,
-    ] {
-        fields.remove(name);
-    }
     crate::fields::hop_by_hop::strip_for_forwarding(&mut fields);
-    fields.insert(CONTENT_TYPE, rule.page.content_type.clone());
-    fields.insert(CONTENT_LENGTH, HeaderValue::from(page.len()));
+    rule.take_over(&mut fields, page.len());
     fields
 }

@@ -58,6 +58,21 @@ pub struct Plan {
     pub key: Vec<u8>,
 }
 
+impl Plan {
+    /// Those of [`Self::headers`] that count in [`Self::key`].
+    pub fn keyed_headers(&self) -> impl Iterator<Item = &HeaderEdit> {
+        // They are in the key in the same order.
+        let mut rest = self.key.as_slice();
+        self.headers.iter().filter(move |edit| {
+            let mut written = Vec::new();
+            write_edit(edit, &mut written);
+            let after = rest.strip_prefix(written.as_slice());
+            rest = after.unwrap_or(rest);
+            after.is_some() && !written.is_empty()
+        })
+    }
+}
+
 /// What a plan depends on beside request and rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances {

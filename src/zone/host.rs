@@ -1,5 +1,7 @@
 //! Host names in one canonical form (RFC 3986 §6.2.2.1, RFC 9110 §7.2), and patterns over them.
 
+use std::fmt;
+
 use crate::request::Scheme;
 
 /// The host and port a request is for, in canonical form.
@@ -130,6 +132,17 @@ impl HostPattern {
                 (host.len() > suffix.len() && host.ends_with(suffix)).then_some(suffix.len())
             }
             Self::Exact(name) => (name == host).then_some(usize::MAX),
+        }
+    }
+}
+
+/// As the configuration names it.
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Below(suffix) => write!(f, "*{suffix}"),
+            Self::Exact(name) => f.write_str(name),
         }
     }
 }

@@ -38,6 +38,7 @@ mod credentials;
 mod dates;
 mod directives;
 mod error_pages;
+mod explain;
 mod followers;
 mod forwarding;
 mod head;

@@ -7,7 +7,12 @@ use toml::{Table, Value};
 use super::read;
 use super::reference::tokens;
 
-const PAGES: [&str; 3] = ["README.md", "docs/from-nginx.md", "docs/from-cloudflare.md"];
+const PAGES: [&str; 4] = [
+    "README.md",
+    "docs/explain.md",
+    "docs/from-nginx.md",
+    "docs/from-cloudflare.md",
+];
 
 /// What a block or line leaves out.
 const SITE: &str = r#"

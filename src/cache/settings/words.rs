@@ -232,7 +232,7 @@ fn or_else(parts: impl Iterator<Item = String>, separator: &str, nothing: &str) 
 
 /// In the largest unit of which there is a whole number: `90s`, `2m`, `1h`, `1 day`, `365 days`. A
 /// minute is `60s`.
-fn duration(duration: Duration) -> String {
+pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if duration.subsec_millis() > 0 {
         return format!("{}ms", duration.as_millis());

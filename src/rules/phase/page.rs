@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode};
+use http::header::{
+    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
+    CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
+};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 /// A page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +40,24 @@ pub struct PageRule {
 }
 
 impl PageRule {
+    /// Makes the fields of an answer those of the page, which has `length` bytes: what described the
+    /// old content goes.
+    pub fn take_over(&self, fields: &mut HeaderMap, length: usize) {
+        for name in [
+            ACCEPT_RANGES,
+            CONTENT_DISPOSITION,
+            CONTENT_ENCODING,
+            CONTENT_LANGUAGE,
+            CONTENT_RANGE,
+            ETAG,
+            LAST_MODIFIED,
+        ] {
+            fields.remove(name);
+        }
+        fields.insert(CONTENT_TYPE, self.page.content_type.clone());
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+
     /// What it sets, for people.
     pub fn describe(&self) -> Vec<(&'static str, String)> {
         let mut sets = Vec::new();

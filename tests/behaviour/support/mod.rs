@@ -10,7 +10,7 @@ mod traffic;
 use std::future::Future;
 use std::time::Duration;
 
-pub use client::Client;
+pub use client::{Client, Response};
 pub use crowd::{answers, connected, crowd};
 pub use origin::{Gate, Origin, Received, Reply, echo_fields};
 pub use seawall::{Seawall, Setup, TOKEN};
