@@ -19,12 +19,12 @@ mod docs;
 mod good_files;
 #[path = "config/language.rs"]
 mod language;
+#[path = "config/lists.rs"]
+mod lists;
 #[path = "config/reference.rs"]
 mod reference;
 #[path = "config/schema.rs"]
 mod schema;
-#[path = "config/lists.rs"]
-mod lists;
 #[path = "config/shipped_files.rs"]
 mod shipped_files;
 
