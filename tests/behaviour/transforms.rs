@@ -4,8 +4,7 @@ use crate::support::{Origin, Reply, Setup};
 
 #[tokio::test]
 async fn what_the_origin_gets_by_a_rule_tells_stored_responses_apart() {
-    let origin =
-        Origin::start(|request| Reply::fresh(request.field("x-tier").unwrap_or("none").to_owned()));
+    let origin = Origin::start(|request| Reply::fresh(request.field("x-tier").unwrap_or("none")));
     let seawall = Setup::before([&origin])
         .zone("[[zones.site.request_header_rules]]\nexpression = 'http.cookie contains \"plan=pro\"'\nset = { \"X-Tier\" = \"pro\" }")
         .zone("[[zones.site.request_header_rules]]\nexpression = 'not http.cookie contains \"plan=pro\"'\nremove = [\"x-tier\"]")
@@ -21,9 +20,7 @@ async fn what_the_origin_gets_by_a_rule_tells_stored_responses_apart() {
 
 #[tokio::test]
 async fn a_computed_field_is_keyed_unless_the_rule_says_otherwise() {
-    let origin = Origin::start(|request| {
-        Reply::fresh(request.field("x-agent").unwrap_or("none").to_owned())
-    });
+    let origin = Origin::start(|request| Reply::fresh(request.field("x-agent").unwrap_or("none")));
     for (keyed, second) in [("true", "MISS"), ("false", "HIT")] {
         let seawall = Setup::before([&origin])
             .zone(&format!("[[zones.site.request_header_rules]]\nexpression = 'true'\nset = {{ \"X-Agent\" = {{ expression = 'http.user_agent' }} }}\nkeyed = {keyed}"))
