@@ -19,6 +19,8 @@ mod docs;
 mod good_files;
 #[path = "config/language.rs"]
 mod language;
+#[path = "config/lists.rs"]
+mod lists;
 #[path = "config/reference.rs"]
 mod reference;
 #[path = "config/schema.rs"]

@@ -105,17 +105,6 @@ fn every_preset_reads_without_a_fault() {
     }
 }
 
-#[test]
-fn every_file_of_a_preset_is_a_preset() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/presets");
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        let preset = Preset::named(name).unwrap_or_else(|| panic!("{name} is not listed"));
-        assert_eq!(preset.toml, std::fs::read_to_string(&path).unwrap());
-    }
-}
-
 /// Whatever a preset ignores a session cookie for is a file that is the same for everybody.
 #[test]
 fn no_preset_lets_pages_with_a_session_into_the_cache() {

@@ -225,14 +225,9 @@ fn literal(item: &str) -> Parsed<Literal<'static>> {
         start: 0,
         end: item.len(),
     };
-    number_or_address(item, span).map_err(|error| {
-        let help = error.help.filter(|help| help != QUOTES_HELP);
-        let message = match &help {
-            // The way out shows the item.
-            Some(_) => format!("`{item}`: {}", error.message),
-            None => error.message,
-        };
-        (message, help.or_else(|| Some(KIND_HELP.to_owned())))
+    number_or_address(item, span).map_err(|error| match error.help {
+        Some(help) if help == QUOTES_HELP => (error.message, Some(KIND_HELP.to_owned())),
+        help => (format!("`{item}`: {}", error.message), help),
     })
 }
 
@@ -310,10 +305,14 @@ mod tests {
                 (2, "`10.0.0.1/8`: the address has bits set after its prefix"),
                 (4, "`example.com` is neither a number nor an IP address"),
                 (5, "`5` is an integer in a list of IP addresses"),
-                (6, "the prefix length of this address is at most 128"),
+                (
+                    6,
+                    "`::/129`: the prefix length of this address is at most 128"
+                ),
             ]
         );
-        assert!(faults.iter().all(|fault| fault.help.is_some()));
+        assert_eq!(faults[0].help.as_deref(), Some("write `10.0.0.0/8`"));
+        assert_eq!(faults[1].help.as_deref(), Some(KIND_HELP));
     }
 
     #[test]

@@ -160,12 +160,7 @@ impl Maker {
             }
         }
         if !places.iter().any(|place| self.refuses_unknown_keys(place)) {
-            let all: Vec<Path> = written.into_values().flatten().collect();
-            schema.insert(
-                "additionalProperties".to_owned(),
-                self.value(&all, definitions),
-            );
-            return schema;
+            return self.open_table(schema, written, definitions);
         }
         let required: Vec<&String> = written
             .iter()
@@ -182,6 +177,45 @@ impl Maker {
             .collect();
         schema.insert("properties".to_owned(), Json::Object(properties));
         schema.insert("additionalProperties".to_owned(), json!(false));
+        schema
+    }
+
+    /// A table whose keys are the user's. Where some of those in the reference take something else than
+    /// the others, most stand for what the user may write, and the rest for themselves.
+    fn open_table(
+        &self,
+        mut schema: Map<String, Json>,
+        written: BTreeMap<&String, Vec<Path>>,
+        definitions: &mut Map<String, Json>,
+    ) -> Map<String, Json> {
+        let mut kinds: Vec<(String, Vec<&String>, Vec<Path>)> = Vec::new();
+        for (key, places) in written {
+            let mut kind = self.value(&places, &mut Map::new());
+            kind.as_object_mut().unwrap().remove("description");
+            kind.as_object_mut().unwrap().remove("default");
+            let kind = kind.to_string();
+            match kinds.iter_mut().find(|(known, ..)| *known == kind) {
+                Some((_, keys, all)) => {
+                    keys.push(key);
+                    all.extend(places);
+                }
+                None => kinds.push((kind, vec![key], places)),
+            }
+        }
+        kinds.sort_by_key(|(_, keys, _)| keys.len());
+        if let Some((_, _, places)) = kinds.pop() {
+            let most = self.value(&places, definitions);
+            schema.insert("additionalProperties".to_owned(), most);
+        }
+        let mut properties = Map::new();
+        for (_, keys, places) in kinds {
+            for key in keys {
+                properties.insert(key.clone(), self.value(&places, definitions));
+            }
+        }
+        if !properties.is_empty() {
+            schema.insert("properties".to_owned(), Json::Object(properties));
+        }
         schema
     }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use http::{HeaderMap, Method, Version};
-use seawall::config::{Config, Outside, parse, parse_with};
+use seawall::config::{Config, Outside, PRESETS, parse, parse_with};
 use seawall::request::{RequestView, Scheme};
 use toml::{Table, Value};
 
@@ -21,6 +21,19 @@ fn every_shipped_file_checks_clean() {
         if let Err(faults) = parse(&name, &source, &|_| None) {
             panic!("{faults}");
         }
+    }
+}
+
+#[test]
+fn every_preset_is_listed_and_the_reference_names_it() {
+    let listed: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+    for path in files("conf/presets", "toml") {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(listed.contains(&name), "{name} is not a preset");
+        assert!(
+            read(REFERENCE).contains(&format!("\"{name}\"")),
+            "{REFERENCE} does not name {name}"
+        );
     }
 }
 

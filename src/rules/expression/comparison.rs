@@ -8,7 +8,7 @@ use super::check::Typed;
 use super::error::ExpressionError;
 use super::eval::{IntTest, IpTest, Predicate, StringTest};
 use super::field::Type;
-use super::literal::StringLiteral;
+use super::literal::{StringLiteral, number_or_address};
 use super::pattern::Pattern;
 use super::set::IpSet;
 use super::substring::Substring;
@@ -216,10 +216,11 @@ fn mismatch(expected: &str, literal: &Spanned<Literal<'_>>) -> ExpressionError {
     let message = format!("expected {expected}, found {}", literal.node.describe());
     let error = ExpressionError::new(literal.span, message);
     match literal.node {
-        Literal::String(string) => error.with_help(format!(
-            "numbers and addresses have no quotes: `{}`",
-            string.body
-        )),
+        Literal::String(string) if number_or_address(string.body, literal.span).is_ok() => error
+            .with_help(format!(
+                "numbers and addresses have no quotes: `{}`",
+                string.body
+            )),
         _ => error,
     }
 }

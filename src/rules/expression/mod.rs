@@ -50,6 +50,8 @@ mod cloudflare_tests;
 mod comparison;
 mod country;
 mod decode;
+#[cfg(test)]
+mod environment_tests;
 mod error;
 mod eval;
 mod field;
