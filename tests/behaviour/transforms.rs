@@ -132,3 +132,37 @@ async fn cache_response_rules_change_what_is_decided_about() {
     let posted = seawall.send("POST", "/html", &[], "x").await;
     assert_eq!(posted.field("set-cookie"), Some("t=1"));
 }
+
+#[tokio::test]
+async fn cache_response_rules_hold_for_what_a_304_freshens() {
+    let origin = Origin::start(|request| {
+        let reply = match request.field("if-modified-since") {
+            Some(_) => Reply::status(304, ""),
+            None => Reply::ok("page").field("Content-Type: text/html"),
+        };
+        // Stale on arrival, the first time.
+        let age = if request.nth == 0 {
+            "Age: 120"
+        } else {
+            "Age: 0"
+        };
+        reply
+            .field("Cache-Control: max-age=0, public")
+            .field(age)
+            .field("ETag: \"b\"")
+            .field("Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT")
+    });
+    let seawall = Setup::before([&origin])
+        .zone("[[zones.site.cache_response_rules]]\nexpression = 'http.response.code eq 200 and http.response.content_type.media_type eq \"text/html\"'\nstrip_etag = true\nadd_tags = [\"html\"]\ncache_control = { s-maxage = \"60s\" }")
+        .start()
+        .await;
+    for word in ["MISS", "REVALIDATED", "HIT"] {
+        let page = seawall.get("/p", &[]).await;
+        assert_eq!((page.cache(), page.text()), (word, "page"));
+        assert_eq!(page.field("etag"), None);
+        assert_eq!(
+            page.field("cache-control"),
+            Some("max-age=0, public, s-maxage=60")
+        );
+    }
+}
