@@ -51,15 +51,20 @@ pub(super) fn receive(head: &mut ResponseHeader) {
     }
 }
 
-/// Cleans what was fetched for the cache, before anything is decided about it.
-pub(super) fn receive_for_store(head: &mut ResponseHeader, lookup: &Lookup, received: SystemTime) {
+/// Cleans what was fetched for the cache, before anything is decided about it. Rules see the status
+/// `of` the response that its fields are for.
+pub(super) fn receive_for_store(
+    head: &mut ResponseHeader,
+    lookup: &Lookup,
+    of: StatusCode,
+    received: SystemTime,
+) {
     let request = &lookup.site;
     edit(head, strip_for_forwarding);
     if head.status == StatusCode::NO_CONTENT {
         head.remove_header(&CONTENT_LENGTH);
     }
-    let status = head.status;
-    if let Some(edits) = response_edits(request, &lookup.head, status, &head.headers) {
+    if let Some(edits) = response_edits(request, &lookup.head, of, &head.headers) {
         edit(head, |fields| edits.apply(fields));
     }
     if request.settings.strip_set_cookie.value {

@@ -138,6 +138,9 @@ pub(super) fn answered(
         let Ok(lookup) = Lookup::of(request.clone(), asked.clone()) else {
             return;
         };
+        let mut head = head.clone();
+        let status = head.status;
+        answer::receive_for_store(&mut head, &lookup, status, now);
         let requested = exchange.origin.requested.map_or(now, |(wall, _)| wall);
         let times = ExchangeTimes {
             requested,

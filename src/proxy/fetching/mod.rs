@@ -265,7 +265,12 @@ impl Fetch {
         }
         let received = clock::now();
         let framed = answer::is_framed(&head, &self.lookup.head.method);
-        answer::receive_for_store(&mut head, &self.lookup, received);
+        // What a rule does to a response, it does to its fields in a 304 as well.
+        let status = match self.candidates.first() {
+            Some(stored) if head.status == StatusCode::NOT_MODIFIED => stored.status,
+            _ => head.status,
+        };
+        answer::receive_for_store(&mut head, &self.lookup, status, received);
         Ok(Received {
             head,
             times: ExchangeTimes {
