@@ -40,8 +40,6 @@ pub(super) struct ConfigFile {
     pub(super) pools: Vec<Pool>,
     pub(super) zones: Vec<ZoneFile>,
     pub(super) tests: Vec<RuleTest>,
-    /// The other files that it names.
-    pub(super) files: Vec<PathBuf>,
 }
 
 /// Reads `source`; what could be read comes back beside all faults.
@@ -57,10 +55,8 @@ pub(super) fn read(
         return (ConfigFile::default(), faults);
     }
     let reader = Reader::new(outside);
-    let mut file = read_document(Section::document(&reader, &table), name, source);
-    let (faults, files) = reader.finish();
-    file.files = files;
-    (file, faults)
+    let file = read_document(Section::document(&reader, &table), name, source);
+    (file, reader.finish())
 }
 
 fn syntax_fault(error: &toml::de::Error) -> Diagnostic {
@@ -110,7 +106,6 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
             .map(|(name, section)| read_zone(name, section, from))
             .collect(),
         tests: read_tests(&root, from),
-        files: Vec::new(),
     };
     if !root.has("zones") {
         let help = "add `[zones.site]` with `hosts = [\"*\"]` and `pool = \"app\"`".to_owned();
@@ -268,6 +263,6 @@ pub(super) fn read_preset(source: &str, name: &str) -> (PresetRules, Vec<Diagnos
     };
     root.finish();
     let mut faults: Vec<_> = syntax.iter().map(syntax_fault).collect();
-    faults.extend(reader.finish().0);
+    faults.extend(reader.finish());
     (preset, faults)
 }

@@ -84,8 +84,6 @@ pub struct Config {
     pub zones: Vec<Arc<Zone>>,
     /// What requests are expected to come to; nothing that runs looks at it.
     pub tests: Vec<RuleTest>,
-    /// The other files that it names, as written.
-    pub files: Vec<PathBuf>,
 }
 
 /// One address that clients connect to.

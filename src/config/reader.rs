@@ -10,7 +10,6 @@ mod shape;
 
 use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -37,7 +36,6 @@ pub(super) struct Located<T> {
 /// What all sections of one document share.
 pub(super) struct Reader<'a> {
     outside: Outside<'a>,
-    files: RefCell<Vec<PathBuf>>,
     faults: RefCell<Vec<Diagnostic>>,
 }
 
@@ -46,7 +44,6 @@ impl<'a> Reader<'a> {
     pub(super) fn new(outside: Outside<'a>) -> Self {
         Self {
             outside,
-            files: RefCell::new(Vec::new()),
             faults: RefCell::new(Vec::new()),
         }
     }
@@ -65,9 +62,9 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// All faults recorded so far, and the files that were asked for.
-    pub(super) fn finish(self) -> (Vec<Diagnostic>, Vec<PathBuf>) {
-        (self.faults.into_inner(), self.files.into_inner())
+    /// All faults recorded so far.
+    pub(super) fn finish(self) -> Vec<Diagnostic> {
+        self.faults.into_inner()
     }
 }
 

@@ -48,7 +48,6 @@ pub(super) fn resolve(
         pools: file.pools.into_iter().map(Arc::new).collect(),
         zones,
         tests: file.tests,
-        files: file.files,
     })
 }
 

@@ -220,10 +220,13 @@ fn key_facts(
     let mut text = readable_key(&key, view, keyed);
     // Writing to a string does not fail.
     for edit in plan.keyed_headers() {
-        if let HeaderEdit::Set(name, value) | HeaderEdit::Add(name, value) = edit {
-            let value = value.as_bytes().escape_ascii();
-            let _ = write!(text, "; {name} \"{value}\"");
-        }
+        let _ = match edit {
+            HeaderEdit::Set(name, value) | HeaderEdit::Add(name, value) => {
+                let value = value.as_bytes().escape_ascii();
+                write!(text, "; {name} \"{value}\"")
+            }
+            HeaderEdit::Remove(name) => write!(text, "; without {name}"),
+        };
     }
     for (name, value) in plan.origin.describe() {
         let _ = write!(text, "; {name} {value}");

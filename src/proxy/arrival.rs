@@ -157,10 +157,8 @@ fn key_query(head: &mut RequestHeader, settings: &KeySettings) -> Result<()> {
     if keyed.as_deref() == head.uri.query() {
         return Ok(());
     }
-    match keyed {
-        Some(query) => set_target(head, &format!("{}?{query}", head.uri.path())),
-        None => set_target(head, &head.uri.path().to_owned()),
-    }
+    let target = target_text(head.uri.path(), keyed.as_deref());
+    set_target(head, &target)
 }
 
 /// Whether the client sent the operators' token.

@@ -155,6 +155,13 @@ impl Lookup {
                 || by_language().unwrap_or_default())
     }
 
+    /// Whether a stored response differs from what this request selects by its Vary alone. What rules
+    /// keep apart may come from another origin, and its `ETag` says nothing here.
+    pub(super) fn is_variant(&self, stored: &StoredResponse) -> bool {
+        let rest = stored.selection.key.strip_prefix(self.extras.as_slice());
+        rest.is_some_and(|rest| rest.first().is_none_or(|kind| *kind == 0))
+    }
+
     /// What the store holds for this request.
     pub(super) fn find(&self, store: &MemoryStore) -> Stock {
         let Some(resource) = store.find(&self.key) else {

@@ -138,18 +138,17 @@ pub(super) fn answered(
         let Ok(lookup) = Lookup::of(request.clone(), asked.clone()) else {
             return;
         };
+        let mut head = head.clone();
+        answer::receive_for_store(&mut head, &lookup, now);
         let requested = exchange.origin.requested.map_or(now, |(wall, _)| wall);
         let times = ExchangeTimes {
             requested,
             received: now,
         };
         let mut fields = head.headers.clone();
-        if let Some(edits) = answer::response_edits(&request, asked, head.status, &fields) {
-            edits.apply(&mut fields);
-        }
         let response = ResponseView {
             status: head.status,
-            headers: &fields,
+            headers: &head.headers,
         };
         let decision = decide_storing(
             &request.view(asked),

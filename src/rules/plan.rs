@@ -2,7 +2,7 @@
 //! origin. Everything that decides is here, in the order of the phases; `explain` and the proxy ask
 //! the same function.
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::phase::{
     BulkItem, HeaderEdit, OriginPatch, PageRule, Phase, Phases, RedirectTarget, Rewrite, Split,
@@ -68,7 +68,7 @@ impl Plan {
             write_edit(edit, &mut written);
             let after = rest.strip_prefix(written.as_slice());
             rest = after.unwrap_or(rest);
-            after.is_some() && !written.is_empty()
+            after.is_some()
         })
     }
 }
@@ -95,11 +95,12 @@ pub fn plan<'z>(
         return Planned::Answer(answer);
     }
     let mut key = Vec::new();
-    let mut headers = Vec::new();
-    let (splits, cookies) = choose(phases, request, circumstances.chance, &mut headers, trace);
-    for edit in &headers {
+    let (splits, cookies, chosen) = choose(phases, request, circumstances.chance, trace);
+    for edit in &chosen {
         write_edit(edit, &mut key);
     }
+    let mut headers = forged_variants(phases, request);
+    headers.extend(chosen);
     let request = &RequestView {
         facts: Facts {
             splits: &splits,
@@ -112,11 +113,13 @@ pub fn plan<'z>(
         .as_ref()
         .map(|_| target_text(request.path, request.query));
     let request = &rewritten(request, target.as_deref(), raw.as_deref());
+    let mut sent = Vec::new();
     for (id, rule) in phases.request_header_rules.matching(request) {
         trace.matched(Phase::RequestHeaders, id);
         for edit in rule.action.edits(request, None) {
             if rule.action.keyed {
                 write_edit(&edit, &mut key);
+                write_sent(&edit, request.headers, &mut sent);
             }
             headers.push(edit);
         }
@@ -126,6 +129,7 @@ pub fn plan<'z>(
         trace.matched(Phase::OriginRules, id);
         origin.merge(&rule.action);
     }
+    key.extend_from_slice(&sent);
     write_origin(&origin, &mut key);
     let settings = settings(phases, request, circumstances.development_mode, trace);
     let decision = eligibility(request, &settings);
@@ -209,16 +213,26 @@ fn edge_answer<'z>(
     Some(EdgeAnswer::BulkRedirect(found.item, found.target))
 }
 
-/// The variants, and the cookies that keep them; the fields for the origin go to `headers`.
+/// Takes away what a client says of its variants: where a split does not hold, nothing else would.
+fn forged_variants(phases: &Phases, request: &RequestView<'_>) -> Vec<HeaderEdit> {
+    let splits = phases.splits.rules().iter();
+    splits
+        .map(|rule| &rule.action.header)
+        .filter(|name| request.headers.contains_key(*name))
+        .map(|name| HeaderEdit::Remove(name.clone()))
+        .collect()
+}
+
+/// The variants, the cookies that keep them, and the fields for the origin.
 fn choose(
     phases: &Phases,
     request: &RequestView<'_>,
     chance: u64,
-    headers: &mut Vec<HeaderEdit>,
     trace: &mut impl Trace,
-) -> (Vec<SplitChoice>, Vec<HeaderValue>) {
+) -> (Vec<SplitChoice>, Vec<HeaderValue>, Vec<HeaderEdit>) {
     let mut choices = Vec::new();
     let mut cookies = Vec::new();
+    let mut headers = Vec::new();
     for (position, (id, rule)) in (0..).zip(phases.splits.matching(request)) {
         // Each split gets a chance of its own.
         let chance = chance.rotate_left(position * 17);
@@ -232,7 +246,7 @@ fn choose(
         choices.push(choice);
         cookies.extend(cookie);
     }
-    (choices, cookies)
+    (choices, cookies, headers)
 }
 
 fn splits_by_cookie(phases: &Phases, splits: &[SplitChoice]) -> bool {
@@ -303,19 +317,34 @@ fn settings(
 const SET: u8 = 0x40;
 const ADD: u8 = 0x41;
 const ORIGIN: u8 = 0x42;
+const REMOVE: u8 = 0x43;
+const SENT: u8 = 0x44;
 
-/// A field that a rule sets is keyed with its value: two requests that differ in it are two to the
-/// origin as well. One that is removed makes the origin see less.
+/// A field that a rule sets is keyed with its value, one that it removes with its name: two requests
+/// that differ in it are two to the origin as well, although Vary sees what the clients sent.
 fn write_edit(edit: &HeaderEdit, key: &mut Vec<u8>) {
-    let mut write = |kind, name: &HeaderName, value: &HeaderValue| {
+    let mut write = |kind, name: &HeaderName, value: Option<&HeaderValue>| {
         key.push(kind);
         write_bytes(name.as_str().as_bytes(), key);
-        write_bytes(value.as_bytes(), key);
+        if let Some(value) = value {
+            write_bytes(value.as_bytes(), key);
+        }
     };
     match edit {
-        HeaderEdit::Set(name, value) => write(SET, name, value),
-        HeaderEdit::Add(name, value) => write(ADD, name, value),
-        HeaderEdit::Remove(_) => {}
+        HeaderEdit::Set(name, value) => write(SET, name, Some(value)),
+        HeaderEdit::Add(name, value) => write(ADD, name, Some(value)),
+        HeaderEdit::Remove(name) => write(REMOVE, name, None),
+    }
+}
+
+/// The origin sees what a rule adds beside what the client itself sent.
+fn write_sent(edit: &HeaderEdit, headers: &HeaderMap, sent: &mut Vec<u8>) {
+    if let HeaderEdit::Add(name, _) = edit {
+        for value in headers.get_all(name) {
+            sent.push(SENT);
+            write_bytes(name.as_str().as_bytes(), sent);
+            write_bytes(value.as_bytes(), sent);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use pingora_core::services::listening::Service;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::drain::{Drain, InFlight};
-use super::reload::{Contents, Loaded, Reload, contents, load_config, tls_paths};
+use super::reload::{Contents, Loaded, Reload, contents, load, tls_paths};
 use super::signals::Signals;
 use super::{DevelopmentMode, Runtime, Shared};
 use crate::admin::Admin;
@@ -45,7 +45,8 @@ pub enum StartError {
 /// Why it could not start.
 pub fn serve(path: &Path, upgrade: bool) -> Result<(), StartError> {
     let mut seen = contents([path]);
-    let config = load_config(path).map_err(StartError::Config)?;
+    let (config, named) = load(path);
+    let config = config.map_err(StartError::Config)?;
     let environment = StartError::Environment;
     if upgrade {
         prepare_socket(&config).map_err(environment)?;
@@ -64,6 +65,7 @@ pub fn serve(path: &Path, upgrade: bool) -> Result<(), StartError> {
         shared: shared.clone(),
         certificates,
         seen,
+        named,
     };
     let server = assemble(upgrade, &shared, reload).map_err(environment)?;
     replace_hangup_default().map_err(environment)?;

@@ -1,5 +1,6 @@
 //! Taking over a changed configuration: on SIGHUP, and when the file's content changes.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +24,26 @@ const LOOK: Duration = Duration::from_secs(1);
 /// # Errors
 /// Why the file cannot be read, or all its faults, fit to be printed.
 pub fn load_config(path: &Path) -> Result<Config, config::Diagnostics> {
+    load(path).0
+}
+
+/// Reads a configuration file; also tells which files it names, whether it has faults or not.
+pub(super) fn load(path: &Path) -> (Result<Config, config::Diagnostics>, Named) {
+    let named = RefCell::new(Named::new());
     let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
+    let read_beside = |file: &Path| {
+        let file = path.parent().unwrap_or(Path::new("")).join(file);
+        let content = std::fs::read(&file);
+        let seen = content.as_ref().ok().cloned();
+        named.borrow_mut().push((file, seen));
+        let content = content.map_err(|error| error.to_string())?;
+        String::from_utf8(content).map_err(|_| "it is not UTF-8".to_owned())
+    };
+    let config = match std::fs::read_to_string(path) {
         Ok(source) => {
             let outside = Outside {
                 env: &|variable| std::env::var(variable).ok(),
-                files: &|file| read_beside(path, file),
+                files: &read_beside,
             };
             config::parse_with(&name, &source, outside)
         }
@@ -40,17 +55,8 @@ pub fn load_config(path: &Path) -> Result<Config, config::Diagnostics> {
             };
             Err(config::Diagnostics::new(&name, "", vec![fault]))
         }
-    }
-}
-
-/// Reads a file whose name in the configuration begins at the configuration's folder.
-fn read_beside(config: &Path, file: &Path) -> Result<String, String> {
-    std::fs::read_to_string(beside(config, file)).map_err(|error| error.to_string())
-}
-
-/// Where a file that the configuration names is.
-fn beside(config: &Path, file: &Path) -> PathBuf {
-    config.parent().unwrap_or(Path::new("")).join(file)
+    };
+    (config, named.into_inner())
 }
 
 /// Watches the configuration file, the files that it names, and the certificates.
@@ -60,6 +66,8 @@ pub(super) struct Reload {
     pub(super) certificates: Loaded,
     /// The files as they were before they were read for the start, so that no change is missed.
     pub(super) seen: Contents,
+    /// The files that the configuration named at the start.
+    pub(super) named: Named,
 }
 
 /// Certificates in use, by their files.
@@ -67,6 +75,9 @@ pub(super) type Loaded = Vec<(TlsFiles, Arc<Certificates>)>;
 
 /// Content of every file that matters; `None` for one that cannot be read.
 pub(super) type Contents = Vec<Option<Vec<u8>>>;
+
+/// Files that a configuration names, each with its content as it was read.
+pub(super) type Named = Vec<(PathBuf, Option<Vec<u8>>)>;
 
 /// Reads files for comparison.
 pub(super) fn contents(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Contents {
@@ -92,7 +103,7 @@ impl BackgroundService for Reload {
             return;
         };
         let mut seen = self.seen.clone();
-        let mut named = self.named();
+        let mut named = self.named.clone();
         loop {
             let asked = tokio::select! {
                 received = hangup.recv() => received.is_some(),
@@ -100,12 +111,10 @@ impl BackgroundService for Reload {
                 _ = shutdown.changed() => return,
             };
             let now = self.contents();
-            let named_now = self.named();
-            if asked || now != seen || named_now != named {
+            if asked || now != seen || has_changed(&named) {
                 seen = now;
-                self.reload();
-                // The configuration may name other files now.
-                named = self.named();
+                // Those of a configuration with faults as well: mending one of them may mend it.
+                named = self.reload();
             }
         }
     }
@@ -117,15 +126,11 @@ impl Reload {
         contents(std::iter::once(self.path.as_path()).chain(tls))
     }
 
-    /// The files that the configuration in force names.
-    fn named(&self) -> Contents {
-        let files = &self.shared.runtime().config.files;
-        contents(files.iter().map(|file| beside(&self.path, file)))
-    }
-
-    /// All or nothing: whatever fails, the configuration in force stays.
-    fn reload(&self) {
-        let outcome = self.apply();
+    /// All or nothing: whatever fails, the configuration in force stays. Gives the files named.
+    fn reload(&self) -> Named {
+        let (config, named) = load(&self.path);
+        let faults = |faults: config::Diagnostics| faults.lines().collect();
+        let outcome = config.map_err(faults).and_then(|config| self.apply(config));
         self.shared.metrics.reload(outcome.is_ok());
         match outcome {
             Ok(()) => {
@@ -138,11 +143,10 @@ impl Reload {
                 }
             }
         }
+        named
     }
 
-    fn apply(&self) -> Result<(), Vec<String>> {
-        let config =
-            load_config(&self.path).map_err(|faults| faults.lines().collect::<Vec<_>>())?;
+    fn apply(&self, config: Config) -> Result<(), Vec<String>> {
         let previous = self.shared.runtime();
         let runtime = Runtime::prepare(config, Some(&previous)).map_err(|why| vec![why])?;
         for (files, certificates) in &self.certificates {
@@ -154,6 +158,12 @@ impl Reload {
         self.shared.runtime.store(Arc::new(runtime));
         Ok(())
     }
+}
+
+fn has_changed(named: &Named) -> bool {
+    named
+        .iter()
+        .any(|(file, seen)| std::fs::read(file).ok() != *seen)
 }
 
 fn warn_of_restart(old: &Config, new: &Config) {

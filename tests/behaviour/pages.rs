@@ -12,6 +12,7 @@ fn failing() -> Origin {
         Reply::status(status, "the application's own words")
             .field("X-App: 1")
             .field("ETag: \"e\"")
+            .field("Content-Digest: sha-256=:x:")
     })
 }
 
@@ -36,6 +37,7 @@ async fn an_error_of_the_application_gets_the_zones_page_in_both_lanes() {
             (response.field("x-app"), response.field("etag")),
             (Some("1"), None)
         );
+        assert_eq!(response.field("content-digest"), None);
         let response = seawall.send(method, "/api/404", &[], body).await;
         assert_eq!(
             (response.status, response.text()),

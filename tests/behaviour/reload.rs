@@ -121,3 +121,21 @@ async fn a_process_does_not_start_with_a_broken_file() {
         "{told}"
     );
 }
+
+#[tokio::test]
+async fn mending_a_file_that_a_broken_configuration_names_is_enough() {
+    let origin = Origin::start(|_| Reply::fresh("x"));
+    let seawall = Setup::before([&origin]).start().await;
+    let before = seawall.metric(FAILURES).await;
+    seawall.reconfigure(|setup| setup.zone("[[zones.site.maintenance]]\nfile = \"closed.html\""));
+    eventually("the failure", async || {
+        seawall.metric(FAILURES).await > before
+    })
+    .await;
+    assert_eq!(seawall.get("/p", &[]).await.text(), "x");
+    std::fs::write(seawall.path("closed.html"), "closed").unwrap();
+    eventually("the page", async || {
+        seawall.get("/p", &[]).await.text() == "closed"
+    })
+    .await;
+}

@@ -73,3 +73,22 @@ async fn later_rules_see_the_variant() {
         .await;
     assert_eq!(seawall.get("/", &[]).await.text(), "/b/");
 }
+
+#[tokio::test]
+async fn nobody_names_a_variant_where_the_split_does_not_hold() {
+    let origin = origin();
+    let seawall = Setup::before([&origin])
+        .top(SECRET)
+        .zone("[[zones.site.splits]]\nname = \"hero\"\nexpression = 'http.request.uri.path eq \"/\"'\nvariants = { a = 50, b = 50 }")
+        .start()
+        .await;
+    for cache in ["MISS", "HIT"] {
+        let forged = seawall.get("/other", &["X-Split-Hero: b"]).await;
+        assert_eq!((forged.text(), forged.cache()), ("none", cache));
+        assert_eq!(seawall.get("/other", &[]).await.text(), "none");
+    }
+    let passed = seawall
+        .send("POST", "/other", &["X-Split-Hero: b"], "x")
+        .await;
+    assert_eq!(passed.text(), "none");
+}

@@ -166,3 +166,98 @@ async fn cache_response_rules_hold_for_what_a_304_freshens() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_field_that_a_rule_removes_for_some_is_not_what_others_get_an_answer_without() {
+    let origin = Origin::start(|request| {
+        Reply::fresh(request.field("accept-language").unwrap_or("none"))
+            .field("Vary: Accept-Language")
+    });
+    let seawall = Setup::before([&origin])
+        .zone("[[zones.site.request_header_rules]]\nexpression = 'http.user_agent contains \"Bot\"'\nremove = [\"accept-language\"]")
+        .start()
+        .await;
+    let language = "Accept-Language: de";
+    let robot = seawall.get("/p", &[language, "User-Agent: Bot"]).await;
+    let reader = seawall.get("/p", &[language, "User-Agent: reader"]).await;
+    assert_eq!((robot.text(), reader.text()), ("none", "de"));
+}
+
+#[tokio::test]
+async fn what_a_rule_adds_to_a_field_of_the_client_does_not_hide_the_clients_part() {
+    let origin = Origin::start(|request| Reply::fresh(request.all("x-tier").join("+")));
+    let seawall = Setup::before([&origin])
+        .zone("[[zones.site.request_header_rules]]\nexpression = 'true'\nadd = { \"X-Tier\" = \"basic\" }")
+        .start()
+        .await;
+    let forged = seawall.get("/p", &["X-Tier: evil"]).await;
+    assert_eq!(forged.text(), "evil+basic");
+    assert_eq!(seawall.get("/p", &[]).await.text(), "basic");
+}
+
+#[tokio::test]
+async fn cache_response_rules_see_the_answer_to_a_post_that_fills_the_cache() {
+    let origin = Origin::start(|_| {
+        Reply::fresh("x")
+            .field("Content-Location: /p")
+            .field("ETag: \"e\"")
+    });
+    for (rule, after) in [("", "HIT"), ("cache_control = { private = true }", "MISS")] {
+        let rule = format!(
+            "[[zones.site.cache_response_rules]]\nexpression = 'http.request.method eq \"POST\"'\n{rule}\nadd_tags = [\"t\"]"
+        );
+        let seawall = Setup::before([&origin])
+            .rule("post", "/p", "cache = \"eligible\"\ncache_post = true")
+            .zone(&rule)
+            .start()
+            .await;
+        seawall.send("POST", "/p", &[], "x").await;
+        assert_eq!(seawall.get("/p", &[]).await.cache(), after, "{rule}");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_about_a_status_holds_for_a_304_that_freshens_it() {
+    let origin = Origin::start(|request| {
+        let reply = match request.field("if-none-match") {
+            Some(_) => Reply::not_modified(),
+            None => Reply::ok("x"),
+        };
+        reply
+            .field("ETag: \"e\"")
+            .field("Cache-Control: no-store, max-age=0")
+    });
+    let seawall = Setup::before([&origin])
+        .zone("[[zones.site.cache_response_rules]]\nexpression = 'http.response.code eq 200'\ncache_control = { no-store = false }")
+        .start()
+        .await;
+    seawall.get("/p", &[]).await;
+    for _ in 0..2 {
+        let status = seawall.get("/p", &[]).await;
+        let status = status.field("cache-status").unwrap();
+        assert!(
+            status.contains("fwd=stale") && status.contains("fwd-status=304"),
+            "{status}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_validator_of_one_origin_is_not_shown_to_another() {
+    let app = Origin::start(|request| match request.field("if-none-match") {
+        Some(_) => Reply::not_modified().field("ETag: \"1\""),
+        None => Reply::fresh("app").field("ETag: \"1\""),
+    });
+    let beta = Origin::start(|request| match request.field("if-none-match") {
+        Some(_) => Reply::not_modified().field("ETag: \"1\""),
+        None => Reply::fresh("beta").field("ETag: \"1\""),
+    });
+    let seawall = Setup::before([&app])
+        .section(&format!("[pools.beta]\nservers = [\"http://{}\"]", beta.address))
+        .rule("all", "/*", "vary = { validate_variants = true }")
+        .zone("[[zones.site.origin_rules]]\nexpression = 'http.cookie contains \"beta\"'\npool = \"beta\"")
+        .start()
+        .await;
+    assert_eq!(seawall.get("/p", &[]).await.text(), "app");
+    assert_eq!(seawall.get("/p", &["Cookie: beta"]).await.text(), "beta");
+}

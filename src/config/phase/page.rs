@@ -47,8 +47,14 @@ pub(super) fn read_error_pages(section: &Section<'_>, from: RuleFile<'_>) -> Vec
 }
 
 fn read_status(rule: &Section<'_>) -> Option<StatusCode> {
-    let status = rule.integer("status", 200..=599)?.value;
-    StatusCode::from_u16(u16::try_from(status).ok()?).ok()
+    let written = rule.integer("status", 200..=599)?;
+    if matches!(written.value, 204 | 205 | 206 | 304) {
+        let message = format!("an answer with status {} has no page", written.value);
+        let help = "write for example 200 or 503".to_owned();
+        rule.reader.fault(written.span, message, Some(help));
+        return None;
+    }
+    StatusCode::from_u16(u16::try_from(written.value).ok()?).ok()
 }
 
 /// `content` or `file`, and `content_type`.

@@ -370,6 +370,7 @@ impl Request<'_> {
             Stock::Others(_) if !self.validates_variants() => Vec::new(),
             stock => stock.candidates(),
         };
+        candidates.retain(|stored| self.lookup.is_variant(stored));
         if purpose == Purpose::Whole {
             // A part cannot stand for the whole, however valid it is.
             candidates.retain(|stored| stored.content.is_complete());

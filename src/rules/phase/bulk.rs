@@ -52,17 +52,26 @@ pub struct BulkRedirect<'b> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BulkRedirects {
     items: Vec<BulkItem>,
-    /// Rows by host and path.
-    index: HashMap<String, Vec<usize>>,
+    index: HashMap<String, OfHost>,
+}
+
+/// The rows of one host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct OfHost {
+    by_path: HashMap<String, Vec<usize>>,
+    /// Length of the longest path: what is longer need not be looked up.
+    longest: usize,
 }
 
 impl BulkRedirects {
     /// A table of these rows; of two for the same URLs the later one holds.
     pub fn new(items: Vec<BulkItem>) -> Self {
-        let mut index: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut index: HashMap<String, OfHost> = HashMap::new();
         for (position, item) in items.iter().enumerate() {
-            let key = format!("{}{}", item.host, stem(item));
-            index.entry(key).or_default().push(position);
+            let of_host = index.entry(item.host.clone()).or_default();
+            let path = stem(item).to_owned();
+            of_host.longest = of_host.longest.max(path.len());
+            of_host.by_path.entry(path).or_default().push(position);
         }
         Self { items, index }
     }
@@ -80,10 +89,11 @@ impl BulkRedirects {
         hosts(request.host).find_map(|host| self.find_at(host, request))
     }
 
-    fn find_at(&self, host: &str, request: &RequestView<'_>) -> Option<BulkRedirect<'_>> {
-        let mut key = format!("{host}{}", request.path);
+    fn find_at<'r>(&self, host: &str, request: &RequestView<'r>) -> Option<BulkRedirect<'_>> {
+        let of_host = self.index.get(host)?;
+        let mut path = request.path;
         loop {
-            let rows = self.index.get(&key).into_iter().flatten().rev();
+            let rows = of_host.by_path.get(path).into_iter().flatten().rev();
             let found = rows
                 .filter_map(|position| self.items.get(*position))
                 .find(|item| applies(item, host, request))
@@ -97,8 +107,12 @@ impl BulkRedirects {
                 return found;
             }
             // The path above: without its trailing slash, or without its last segment.
-            let slash = key.rfind('/').filter(|slash| *slash >= host.len())?;
-            key.truncate(slash);
+            // Every look costs in proportion to the path, so that those which must fail are left out.
+            let above = |path: &'r str| Some(path.rsplit_once('/')?.0);
+            path = above(path)?;
+            while path.len() > of_host.longest {
+                path = above(path)?;
+            }
         }
     }
 }

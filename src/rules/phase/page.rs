@@ -6,7 +6,15 @@ use http::header::{
     ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
     CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
 };
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+/// RFC 9530, and their predecessors.
+const DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+];
 
 /// A page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +59,10 @@ impl PageRule {
             CONTENT_RANGE,
             ETAG,
             LAST_MODIFIED,
-        ] {
+        ]
+        .into_iter()
+        .chain(DIGESTS)
+        {
             fields.remove(name);
         }
         fields.insert(CONTENT_TYPE, self.page.content_type.clone());
