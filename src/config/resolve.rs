@@ -10,7 +10,7 @@ use super::phase::PhasesFile;
 use super::presets::{Preset, unknown_preset};
 use super::zone::ZoneFile;
 use super::{Config, Pool, Zone};
-use crate::rules::phase::{BulkRedirects, Phases};
+use crate::rules::phase::{BulkRedirects, Phases, believed};
 use crate::rules::{CacheRuleset, Ruleset};
 use crate::zone::SessionCookies;
 
@@ -170,6 +170,7 @@ fn into_phases(file: PhasesFile, development_mode_until: Option<i64>, largest: u
         bulk_redirects: BulkRedirects::new(file.bulk_redirects),
         splits: Ruleset::new(file.splits),
         rewrite_rules: Ruleset::new(file.rewrites),
+        believed: believed(&file.request_headers),
         request_header_rules: Ruleset::new(file.request_headers),
         origin_rules: Ruleset::new(file.origin_rules),
         cache_rules: CacheRuleset::new(file.cache_rules, largest),

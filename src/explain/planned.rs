@@ -228,6 +228,10 @@ fn key_facts(
             HeaderEdit::Remove(name) => write!(text, "; without {name}"),
         };
     }
+    for (name, value) in &plan.sent {
+        let value = value.as_bytes().escape_ascii();
+        let _ = write!(text, "; {name} \"{value}\"");
+    }
     for (name, value) in plan.origin.describe() {
         let _ = write!(text, "; {name} {value}");
     }

@@ -19,6 +19,7 @@ pub mod request_control;
 mod syntax;
 pub mod tags;
 pub mod targeted;
+pub mod untrusted;
 pub mod validators;
 pub mod vary;
 mod weights;

@@ -10,6 +10,7 @@ use super::exchange::SiteRequest;
 use crate::cache::device::device;
 use crate::cache::extras::reductions;
 use crate::fields::hop_by_hop::strip_for_forwarding;
+use crate::fields::untrusted::is_untrusted;
 use crate::fields::vary::forwarded_fields;
 use crate::rules::phase::HeaderEdit;
 
@@ -17,49 +18,6 @@ use crate::rules::phase::HeaderEdit;
 const X_DEVICE_CLASS: &str = "X-Device-Class";
 /// The same for the client's country, ISO 3166-1 alpha-2; absent where it is not known.
 const X_COUNTRY: &str = "X-Country";
-
-/// Fields by which a proxy tells the app about the client, or an app lets the client override the
-/// request. None of them is in the key: from a client they could change a shared response.
-const CLIENTS_MAY_NOT_SEND: &[&str] = &[
-    "forwarded",
-    "x-real-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "fastly-client-ip",
-    "x-host",
-    "x-http-host-override",
-    "x-scheme",
-    "x-url-scheme",
-    "front-end-https",
-    "x-request-id",
-    "x-device-class",
-    "x-country",
-    "seawall-debug",
-    // CGI makes it HTTP_PROXY (httpoxy, CVE-2016-5385).
-    "proxy",
-];
-
-/// The same, by the beginning of their names.
-const CLIENTS_MAY_NOT_SEND_ANY: &[&str] = &[
-    "x-forwarded-",
-    "x-original-",
-    "x-rewrite-",
-    "x-auth-request-",
-    "x-accel-",
-    "x-sendfile",
-    // Next.js once took `x-middleware-subrequest` for its own (CVE-2025-29927).
-    "x-middleware-",
-    "x-invoke-",
-    "x-matched-path",
-    "x-script-name",
-    "x-ssl-",
-    "ssl-",
-    "remote-user",
-    "remote-addr",
-    "base-url",
-];
 
 /// Fields that turn a GET into another method at the origin.
 const METHOD_OVERRIDES: &[&str] = &[
@@ -77,18 +35,8 @@ pub(super) fn prepare(
     request: &SiteRequest,
     request_id: &str,
 ) -> Result<()> {
-    for name in CLIENTS_MAY_NOT_SEND {
-        head.remove_header(*name);
-    }
-    let forbidden: Vec<_> = head
-        .headers
-        .keys()
-        .filter(|name| {
-            let mut beginnings = CLIENTS_MAY_NOT_SEND_ANY.iter();
-            beginnings.any(|beginning| name.as_str().starts_with(beginning))
-        })
-        .cloned()
-        .collect();
+    let names = head.headers.keys();
+    let forbidden: Vec<_> = names.filter(|name| is_untrusted(name)).cloned().collect();
     for name in forbidden {
         head.remove_header(&name);
     }

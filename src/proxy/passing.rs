@@ -23,6 +23,7 @@ use crate::clock;
 use crate::fields::request_control::RequestControl;
 use crate::fields::validators::Validators;
 use crate::purge::{Mode, Scope, Target, UrlTarget, purge_method, url_keys};
+use crate::rules::split_target;
 use crate::store::{
     Begun, Body, Content, MemoryStore, Selection, StoreKey, StoredResponse, Subject,
 };
@@ -106,27 +107,38 @@ pub(super) fn answered(
         .is_some_and(|begun| begun.generation() == store.purges.begin().generation());
     let asked = session.req_header();
     let now = clock::now();
-    let scopes: Vec<Scope> = invalidated(
+    let uris = invalidated(
         &asked.method,
         head.status,
         &request.view(asked),
         &head.headers,
-    )
-    .into_iter()
-    .filter_map(|uri| {
-        Some(UrlTarget {
-            scheme: uri.scheme,
-            authority: Authority::parse(&uri.host, uri.scheme)?,
-            path: uri.path,
-            query: uri.query,
+    );
+    // The client means what it sent, whatever that is rewritten to for others.
+    let sent = request.applied.raw_target.as_deref().map(split_target);
+    let sent = sent.filter(|_| !uris.is_empty());
+    let sent = sent.map(|(path, query)| UrlTarget {
+        scheme: request.scheme,
+        authority: request.authority.clone(),
+        path: path.to_owned(),
+        query: query.map(str::to_owned),
+    });
+    let scopes: Vec<Scope> = uris
+        .into_iter()
+        .filter_map(|uri| {
+            Some(UrlTarget {
+                scheme: uri.scheme,
+                authority: Authority::parse(&uri.host, uri.scheme)?,
+                path: uri.path,
+                query: uri.query,
+            })
         })
-    })
-    .flat_map(|url| url_keys(&url, &request.site.zone))
-    .map(|key| Scope {
-        zone: None,
-        target: Target::Key(key),
-    })
-    .collect();
+        .chain(sent)
+        .flat_map(|url| url_keys(&url, &request.site.zone))
+        .map(|key| Scope {
+            zone: None,
+            target: Target::Key(key),
+        })
+        .collect();
     if !scopes.is_empty() {
         store.purge(&scopes, Mode::Hard, now);
     }

@@ -13,9 +13,13 @@ use crate::cache::key::{CacheKey, keyed_host};
 use crate::cache::query::keyed_query;
 use crate::cache::settings::KeySettings;
 use crate::config::Zone;
-use crate::request::{Facts, RequestView, Scheme};
+use crate::request::{Facts, RequestView, Scheme, SplitChoice};
+use crate::rules::phase::Phases;
 use crate::rules::{rewritten_target, split_target};
 use crate::zone::{self, Slashes, canonical_path_with};
+
+/// So many choices of variants are tried at most, and one split's more.
+const MOST_CHOICES: usize = 1024;
 
 /// What one entry of the journal reaches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,9 +174,9 @@ pub fn url_keys(url: &UrlTarget, zone: &Zone) -> BTreeSet<Box<[u8]>> {
         .filter_map(|rule| rule.action.key.as_deref());
     let path = path_in(zone, &url.path);
     // Responses are stored under the URL that the origin sees.
-    let rewritten = rewritten_url(zone, url, &path);
+    let rewritten = rewritten_urls(zone, url, &path);
     let mut urls = vec![(path.as_str(), url.query.as_deref())];
-    urls.extend(rewritten.as_deref().map(split_target));
+    urls.extend(rewritten.iter().map(|target| split_target(target)));
     let mut found = BTreeSet::new();
     let settings = of_rules.chain([&default]);
     for (settings, (path, query)) in settings.flat_map(|one| urls.iter().map(move |url| (one, url)))
@@ -207,26 +211,65 @@ pub fn without_port(authority: &str) -> &str {
     }
 }
 
-/// What the zone's rules rewrite a GET of the URL to; what depends on fields of the request is as for
-/// a request without any.
-fn rewritten_url(zone: &Zone, url: &UrlTarget, path: &str) -> Option<String> {
+/// What `url` is rewritten to, whichever variants of splits a client has. What depends on more of its
+/// request cannot be known.
+fn rewritten_urls(zone: &Zone, url: &UrlTarget, path: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
     if zone.rules.rewrite_rules.is_empty() {
-        return None;
+        return found;
     }
-    let request = RequestView {
-        method: &Method::GET,
-        scheme: url.scheme,
-        host: url.authority.host(),
-        path,
-        query: url.query.as_deref(),
-        version: Version::HTTP_11,
-        headers: &HeaderMap::new(),
-        client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        session_cookie: false,
-        has_body: false,
-        facts: Facts::default(),
+    for splits in variants(&zone.rules) {
+        let request = RequestView {
+            method: &Method::GET,
+            scheme: url.scheme,
+            host: url.authority.host(),
+            path,
+            query: url.query.as_deref(),
+            version: Version::HTTP_11,
+            headers: &HeaderMap::new(),
+            client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            session_cookie: false,
+            has_body: false,
+            facts: Facts {
+                splits: &splits,
+                ..Facts::default()
+            },
+        };
+        let target = rewritten_target(&zone.rules, &request, slashes_in(zone), &mut ());
+        found.extend(target);
+    }
+    found
+}
+
+/// Every choice of variants that makes a difference to rewrites, none at all included.
+fn variants(phases: &Phases) -> Vec<Vec<SplitChoice>> {
+    let rewrites = || phases.rewrite_rules.rules().iter();
+    let counts = |name: &str| {
+        let mut sources = rewrites().flat_map(|rule| {
+            let values = rule.action.path.iter().chain(&rule.action.query);
+            let values = values.map(ToString::to_string);
+            values.chain([rule.expression.source().to_owned()])
+        });
+        sources.any(|source| source.contains(name))
     };
-    rewritten_target(&zone.rules, &request, slashes_in(zone), &mut ())
+    let mut choices = vec![Vec::new()];
+    let splits = phases.splits.rules().iter().map(|rule| &rule.action);
+    for split in splits.filter(|split| counts(&split.name)) {
+        if choices.len() > MOST_CHOICES {
+            break;
+        }
+        for known in choices.clone() {
+            for variant in &split.variants {
+                let mut choice = known.clone();
+                choice.push(SplitChoice {
+                    split: split.name.clone(),
+                    variant: variant.name.clone(),
+                });
+                choices.push(choice);
+            }
+        }
+    }
+    choices
 }
 
 const fn slashes_in(zone: &Zone) -> Slashes {

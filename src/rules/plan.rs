@@ -47,6 +47,8 @@ pub struct Plan {
     pub by_cookie: bool,
     /// Changes of the fields that the origin gets, variants included.
     pub headers: Vec<HeaderEdit>,
+    /// Fields of the client's that count in the key, since rules set them for other requests.
+    pub sent: Vec<(HeaderName, HeaderValue)>,
     /// Which origin is asked, and how.
     pub origin: OriginPatch,
     /// What the cache rules set.
@@ -113,13 +115,11 @@ pub fn plan<'z>(
         .as_ref()
         .map(|_| target_text(request.path, request.query));
     let request = &rewritten(request, target.as_deref(), raw.as_deref());
-    let mut sent = Vec::new();
     for (id, rule) in phases.request_header_rules.matching(request) {
         trace.matched(Phase::RequestHeaders, id);
         for edit in rule.action.edits(request, None) {
             if rule.action.keyed {
                 write_edit(&edit, &mut key);
-                write_sent(&edit, request.headers, &mut sent);
             }
             headers.push(edit);
         }
@@ -129,7 +129,10 @@ pub fn plan<'z>(
         trace.matched(Phase::OriginRules, id);
         origin.merge(&rule.action);
     }
-    key.extend_from_slice(&sent);
+    let sent = sent(phases, request.headers, &headers);
+    for (name, value) in &sent {
+        write_field(SENT, name, Some(value), &mut key);
+    }
     write_origin(&origin, &mut key);
     let settings = settings(phases, request, circumstances.development_mode, trace);
     let decision = eligibility(request, &settings);
@@ -138,6 +141,7 @@ pub fn plan<'z>(
         by_cookie: splits_by_cookie(phases, &splits),
         cookies,
         headers,
+        sent,
         origin,
         settings,
         decision,
@@ -323,29 +327,39 @@ const SENT: u8 = 0x44;
 /// A field that a rule sets is keyed with its value, one that it removes with its name: two requests
 /// that differ in it are two to the origin as well, although Vary sees what the clients sent.
 fn write_edit(edit: &HeaderEdit, key: &mut Vec<u8>) {
-    let mut write = |kind, name: &HeaderName, value: Option<&HeaderValue>| {
-        key.push(kind);
-        write_bytes(name.as_str().as_bytes(), key);
-        if let Some(value) = value {
-            write_bytes(value.as_bytes(), key);
-        }
-    };
     match edit {
-        HeaderEdit::Set(name, value) => write(SET, name, Some(value)),
-        HeaderEdit::Add(name, value) => write(ADD, name, Some(value)),
-        HeaderEdit::Remove(name) => write(REMOVE, name, None),
+        HeaderEdit::Set(name, value) => write_field(SET, name, Some(value), key),
+        HeaderEdit::Add(name, value) => write_field(ADD, name, Some(value), key),
+        HeaderEdit::Remove(name) => write_field(REMOVE, name, None, key),
     }
 }
 
-/// The origin sees what a rule adds beside what the client itself sent.
-fn write_sent(edit: &HeaderEdit, headers: &HeaderMap, sent: &mut Vec<u8>) {
-    if let HeaderEdit::Add(name, _) = edit {
-        for value in headers.get_all(name) {
-            sent.push(SENT);
-            write_bytes(name.as_str().as_bytes(), sent);
-            write_bytes(value.as_bytes(), sent);
-        }
+fn write_field(kind: u8, name: &HeaderName, value: Option<&HeaderValue>, key: &mut Vec<u8>) {
+    key.push(kind);
+    write_bytes(name.as_str().as_bytes(), key);
+    if let Some(value) = value {
+        write_bytes(value.as_bytes(), key);
     }
+}
+
+/// What the client sent of fields that the origin believes, and that no rule takes away.
+fn sent(
+    phases: &Phases,
+    headers: &HeaderMap,
+    edits: &[HeaderEdit],
+) -> Vec<(HeaderName, HeaderValue)> {
+    let is_gone = |name: &HeaderName| {
+        let mut edits = edits.iter();
+        edits.any(|edit| match edit {
+            HeaderEdit::Set(of, _) | HeaderEdit::Remove(of) => of == name,
+            HeaderEdit::Add(..) => false,
+        })
+    };
+    let names = phases.believed.iter().filter(|name| !is_gone(name));
+    names
+        .flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// Another origin has other answers.

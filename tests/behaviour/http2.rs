@@ -205,3 +205,22 @@ async fn the_origin_is_told_that_the_client_spoke_http2() {
     // RFC 9110 §7.6.3: the protocol the message was received in.
     assert_eq!(origin.last().field("via"), Some("2 seawall"));
 }
+
+#[tokio::test]
+async fn an_answer_of_the_edge_leaves_the_connection_in_order_whatever_the_body() {
+    let origin = Origin::start(|_| Reply::fresh("app"));
+    let seawall = Setup::before([&origin])
+        .zone("[[zones.site.maintenance]]\nexpression = 'http.request.uri.path eq \"/closed\"'\ncontent = \"closed\"")
+        .start()
+        .await;
+    let client = client();
+    for size in [0, 10, 1 << 20] {
+        let asked = client.post(url(&seawall, "/closed")).body(vec![b'x'; size]);
+        let response = asked.send().await.unwrap();
+        assert_eq!(response.status().as_u16(), 503, "{size}");
+        assert_eq!(response.text().await.unwrap(), "closed", "{size}");
+        let next = client.get(url(&seawall, "/p")).send().await.unwrap();
+        assert_eq!(next.text().await.unwrap(), "app", "{size}");
+    }
+    assert!(origin.requests().iter().all(|one| one.target == "/p"));
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{Origin, Reply, Setup};
+use crate::support::{Origin, Reply, Setup, TOKEN};
 
 fn origin() -> Origin {
     Origin::start(|request| Reply::fresh(request.field("x-split-hero").unwrap_or("none")))
@@ -91,4 +91,42 @@ async fn nobody_names_a_variant_where_the_split_does_not_hold() {
         .send("POST", "/other", &["X-Split-Hero: b"], "x")
         .await;
     assert_eq!(passed.text(), "none");
+}
+
+#[tokio::test]
+async fn a_purge_reaches_what_a_url_is_rewritten_to_for_every_variant() {
+    let origin = Origin::start(|request| Reply::fresh(request.target.clone()));
+    let seawall = Setup::before([&origin])
+        .purging()
+        .zone("[[zones.site.splits]]\nname = \"hero\"\nvariants = { a = 0, b = 1 }\nby = { expression = 'http.host' }")
+        .zone("[[zones.site.rewrite_rules]]\nexpression = 'http.request.uri.path eq \"/\"'\npath = { expression = 'concat(\"/\", seawall.splits[\"hero\"][0], \"/\")' }")
+        .start()
+        .await;
+    let token = format!("Authorization: Bearer {TOKEN}");
+    for _ in 0..2 {
+        let response = seawall.get("/", &[]).await;
+        assert_eq!((response.text(), response.cache()), ("/b/", "MISS"));
+        assert_eq!(seawall.get("/", &[]).await.cache(), "HIT");
+        assert_eq!(seawall.send("PURGE", "/", &[&token], "").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn an_unsafe_request_invalidates_its_url_for_the_variants_of_others_too() {
+    let origin = Origin::start(|request| Reply::fresh(request.target.clone()));
+    let seawall = Setup::before([&origin])
+        .zone("[[zones.site.splits]]\nname = \"hero\"\nvariants = { a = 1, b = 1 }\nby = { expression = 'http.request.headers[\"x-user\"][0]' }")
+        .zone("[[zones.site.rewrite_rules]]\nexpression = 'http.request.uri.path eq \"/\"'\npath = { expression = 'concat(\"/\", seawall.splits[\"hero\"][0], \"/\")' }")
+        .start()
+        .await;
+    let users: Vec<String> = (0..20).map(|user| format!("X-User: {user}")).collect();
+    let mut of = BTreeMap::new();
+    for user in &users {
+        of.insert(seawall.get("/", &[user]).await.text().to_owned(), user);
+    }
+    assert_eq!(of.len(), 2, "both variants are stored");
+    seawall.send("POST", "/", &[of["/a/"]], "x").await;
+    for user in of.values() {
+        assert_eq!(seawall.get("/", &[user]).await.cache(), "MISS");
+    }
 }

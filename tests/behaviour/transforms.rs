@@ -261,3 +261,18 @@ async fn a_validator_of_one_origin_is_not_shown_to_another() {
     assert_eq!(seawall.get("/p", &[]).await.text(), "app");
     assert_eq!(seawall.get("/p", &["Cookie: beta"]).await.text(), "beta");
 }
+
+#[tokio::test]
+async fn a_client_that_says_what_rules_say_for_others_speaks_for_itself_alone() {
+    let origin = Origin::start(|request| Reply::fresh(request.field("x-tier").unwrap_or("none")));
+    let seawall = Setup::before([&origin])
+        .zone("[[zones.site.request_header_rules]]\nexpression = 'http.cookie contains \"plan=pro\"'\nset = { \"X-Tier\" = \"pro\" }")
+        .start()
+        .await;
+    assert_eq!(seawall.get("/p", &["X-Tier: gold"]).await.text(), "gold");
+    let plain = seawall.get("/p", &[]).await;
+    assert_eq!((plain.text(), plain.cache()), ("none", "MISS"));
+    let pro = ["Cookie: plan=pro", "X-Tier: gold"];
+    assert_eq!(seawall.get("/p", &pro).await.text(), "pro");
+    assert_eq!(seawall.get("/p", &pro[..1]).await.cache(), "HIT");
+}

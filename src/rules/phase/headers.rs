@@ -1,10 +1,15 @@
 //! Header transforms: fields set, added and removed, towards the origin or towards the client.
 
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, COOKIE, ORIGIN, PRAGMA,
+    REFERER, USER_AGENT,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::cache::response::ResponseView;
+use crate::fields::untrusted::is_untrusted;
 use crate::request::RequestView;
-use crate::rules::Value;
+use crate::rules::{Rule, Value};
 
 /// The changes of one rule, in the order in which they are made: removals first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +84,38 @@ impl HeaderTransform {
         }
         sets
     }
+}
+
+/// What browsers send by themselves: Vary says where the origin heeds it.
+const BROWSERS_SEND: &[HeaderName] = &[
+    ACCEPT,
+    ACCEPT_ENCODING,
+    ACCEPT_LANGUAGE,
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    COOKIE,
+    ORIGIN,
+    PRAGMA,
+    REFERER,
+    USER_AGENT,
+];
+
+/// The fields by which rules tell the origin what counts in the key. From a client they count as well,
+/// where no rule decides about them: the origin would believe it as it believes the rules.
+pub fn believed(rules: &[Rule<HeaderTransform>]) -> Vec<HeaderName> {
+    let keyed = rules.iter().filter(|rule| rule.action.keyed);
+    let operations = keyed.flat_map(|rule| &rule.action.operations);
+    let names = operations.filter_map(|operation| match operation {
+        HeaderOperation::Set(name, _) | HeaderOperation::Add(name, _) => Some(name),
+        HeaderOperation::Remove(_) => None,
+    });
+    let mut believed: Vec<_> = names
+        .filter(|name| !is_untrusted(name) && !BROWSERS_SEND.contains(name))
+        .cloned()
+        .collect();
+    believed.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+    believed.dedup();
+    believed
 }
 
 /// Makes the changes.

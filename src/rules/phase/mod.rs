@@ -11,8 +11,10 @@ mod split;
 
 use std::fmt;
 
+use http::HeaderName;
+
 pub use bulk::{BulkItem, BulkRedirect, BulkRedirects};
-pub use headers::{HeaderEdit, HeaderOperation, HeaderTransform, apply};
+pub use headers::{HeaderEdit, HeaderOperation, HeaderTransform, apply, believed};
 pub use origin::OriginPatch;
 pub use page::{Page, PageRule};
 pub use redirect::{Redirect, RedirectTarget};
@@ -38,6 +40,8 @@ pub struct Phases {
     pub rewrite_rules: Ruleset<Rewrite>,
     /// Changes of the request's fields for the origin.
     pub request_header_rules: Ruleset<HeaderTransform>,
+    /// The fields that these rules set and that count in the key; see [`believed`].
+    pub believed: Vec<HeaderName>,
     /// Which origin is asked, and how.
     pub origin_rules: Ruleset<OriginPatch>,
     /// What the cache does.
@@ -62,6 +66,7 @@ impl Phases {
             splits: Ruleset::default(),
             rewrite_rules: Ruleset::default(),
             request_header_rules: Ruleset::default(),
+            believed: Vec::new(),
             origin_rules: Ruleset::default(),
             cache_rules,
             cache_response_rules: Ruleset::default(),

@@ -1,0 +1,53 @@
+//! Fields that no client is believed.
+
+use http::HeaderName;
+
+/// Fields by which a proxy tells the app about the client, or an app lets the client override the
+/// request. None of them is in the key: from a client they could change a shared response.
+const CLIENTS_MAY_NOT_SEND: &[&str] = &[
+    "forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "x-host",
+    "x-http-host-override",
+    "x-scheme",
+    "x-url-scheme",
+    "front-end-https",
+    "x-request-id",
+    "x-device-class",
+    "x-country",
+    "seawall-debug",
+    // CGI makes it HTTP_PROXY (httpoxy, CVE-2016-5385).
+    "proxy",
+];
+
+/// The same, by the beginning of their names.
+const CLIENTS_MAY_NOT_SEND_ANY: &[&str] = &[
+    "x-forwarded-",
+    "x-original-",
+    "x-rewrite-",
+    "x-auth-request-",
+    "x-accel-",
+    "x-sendfile",
+    // Next.js once took `x-middleware-subrequest` for its own (CVE-2025-29927).
+    "x-middleware-",
+    "x-invoke-",
+    "x-matched-path",
+    "x-script-name",
+    "x-ssl-",
+    "ssl-",
+    "remote-user",
+    "remote-addr",
+    "base-url",
+];
+
+/// Whether the origin never gets the field from a client.
+pub fn is_untrusted(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let mut beginnings = CLIENTS_MAY_NOT_SEND_ANY.iter();
+    CLIENTS_MAY_NOT_SEND.contains(&name) || beginnings.any(|beginning| name.starts_with(beginning))
+}
