@@ -124,7 +124,7 @@ fn described<A>(
 }
 
 /// A phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// `maintenance`
     Maintenance,
