@@ -82,7 +82,10 @@ fn shipped_files_have_no_findings() {
         let entries = std::fs::read_dir(root().join(folder)).unwrap();
         files.extend(entries.map(|entry| entry.unwrap().path()));
     }
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
     assert!(files.len() >= 3, "{files:?}");
     for path in files {
         assert_clean(&lint_file(&path.display().to_string(), &read(&path)));
@@ -145,7 +148,10 @@ fn the_exit_status_tells_faults_from_findings() {
 fn the_summary_comes_before_the_findings() {
     let output = String::from_utf8(check(&[EVERYTHING]).stdout).unwrap();
     let first = output.lines().next().unwrap();
-    assert!(first.starts_with("tests/lint/everything.toml: ok: 1 listener"), "{first}");
+    assert!(
+        first.starts_with("tests/lint/everything.toml: ok: 1 listener"),
+        "{first}"
+    );
     assert!(output.contains("warning[undone-bypass]"), "{output}");
 }
 
@@ -165,7 +171,10 @@ fn json_has_faults_or_findings() {
     assert_eq!(undone["rule"], "everything");
     assert_eq!(undone["file"], EVERYTHING);
     for key in ["message", "why", "help"] {
-        assert!(undone[key].as_str().is_some_and(|text| !text.is_empty()), "{key}");
+        assert!(
+            undone[key].as_str().is_some_and(|text| !text.is_empty()),
+            "{key}"
+        );
     }
     let faulty = json(&["tests/config/no_zone.toml", "--json"]);
     assert_eq!(faulty["ok"], false);
@@ -183,5 +192,8 @@ fn codes_are_listed_and_explained() {
         assert!(String::from_utf8(explained).unwrap().contains(code.why));
     }
     let unknown = String::from_utf8(check(&["--explain", "undone-bypas"]).stderr).unwrap();
-    assert!(unknown.contains("did you mean `undone-bypass`?"), "{unknown}");
+    assert!(
+        unknown.contains("did you mean `undone-bypass`?"),
+        "{unknown}"
+    );
 }

@@ -77,7 +77,12 @@ fn check(file: &Path, arguments: &CheckArguments) -> ExitCode {
         Err(faults) => return fail(&faults.to_string()),
     };
     let summary = summary(&config);
-    let findings = lint(&name, &source, &config, clock::unix_seconds_of(clock::now()));
+    let findings = lint(
+        &name,
+        &source,
+        &config,
+        clock::unix_seconds_of(clock::now()),
+    );
     if let Err(why) = check_files(config) {
         let fault = json!({ "file": name, "message": why });
         return match arguments.json {

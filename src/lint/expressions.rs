@@ -22,9 +22,18 @@ pub(super) fn check(rules: &[Written<'_>], now: i64, found: &mut Findings) {
         }
         never_matches(rule, found);
         for simpler in rule.expression.simpler_patterns() {
-            let message = format!("`matches \"{}\"` needs no regular expression", simpler.pattern);
+            let message = format!(
+                "`matches \"{}\"` needs no regular expression",
+                simpler.pattern
+            );
             let help = Some(format!("write `{}`", simpler.instead));
-            found.add(REGEX_COULD_BE_WILDCARD, &rule.place, &simpler.pattern, message, help);
+            found.add(
+                REGEX_COULD_BE_WILDCARD,
+                &rule.place,
+                &simpler.pattern,
+                message,
+                help,
+            );
         }
     }
 }
@@ -39,7 +48,11 @@ fn never_matches(rule: &Written<'_>, found: &mut Findings) {
         found.add(NEVER_MATCHES, &rule.place, source, message, help);
     }
     for part in contradictions {
-        let whole = if never { "the rule never matches" } else { "a part never matches" };
+        let whole = if never {
+            "the rule never matches"
+        } else {
+            "a part never matches"
+        };
         let message = format!("{whole}: {}", part.message);
         let help = part.instead.map(|instead| format!("write \"{instead}\""));
         let mark = match &*part.text {
@@ -63,7 +76,11 @@ mod tests {
             (r#"http.host eq "a.test""#, &[]),
         ] {
             let rule = format!("expression = '{expression}'\ncache = \"bypass\"");
-            assert_eq!(codes(&rules("cache_rules", &[&rule])), expected, "{expression}");
+            assert_eq!(
+                codes(&rules("cache_rules", &[&rule])),
+                expected,
+                "{expression}"
+            );
         }
         let rule = "expression = 'http.host in {\"a.test\" \"B.test\"}'\ncache = \"bypass\"";
         let message = &found(&rules("cache_rules", &[rule]))[0].1;
@@ -73,9 +90,8 @@ mod tests {
     #[test]
     fn a_rule_whose_time_is_over_is_told() {
         for (year, expected) in [("2020", &["expired-rule"][..]), ("2030", &[])] {
-            let rule = format!(
-                "expression = 'ssl'\nexpires = {year}-01-01T00:00:00Z\ncache = \"bypass\""
-            );
+            let rule =
+                format!("expression = 'ssl'\nexpires = {year}-01-01T00:00:00Z\ncache = \"bypass\"");
             assert_eq!(codes(&rules("cache_rules", &[&rule])), expected);
         }
     }
@@ -85,15 +101,24 @@ mod tests {
         let named = |name, host| {
             format!("name = \"{name}\"\nexpression = 'http.host eq \"{host}\"'\ncache = \"bypass\"")
         };
-        let twice = rules("cache_rules", &[&named("a", "a.test"), &named("a", "b.test")]);
+        let twice = rules(
+            "cache_rules",
+            &[&named("a", "a.test"), &named("a", "b.test")],
+        );
         assert_eq!(codes(&twice), ["duplicate-rule-name"]);
-        let differ = rules("cache_rules", &[&named("a", "a.test"), &named("b", "b.test")]);
+        let differ = rules(
+            "cache_rules",
+            &[&named("a", "a.test"), &named("b", "b.test")],
+        );
         assert_eq!(codes(&differ), [""; 0]);
     }
 
     #[test]
     fn a_regular_expression_for_a_prefix_is_told() {
-        for (pattern, expected) in [("^/a/", &["regex-could-be-wildcard"][..]), ("^/a(/|$)", &[])] {
+        for (pattern, expected) in [
+            ("^/a/", &["regex-could-be-wildcard"][..]),
+            ("^/a(/|$)", &[]),
+        ] {
             let rule = format!(
                 "expression = 'http.request.uri.path matches \"{pattern}\"'\ncache = \"bypass\""
             );

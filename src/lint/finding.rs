@@ -171,13 +171,22 @@ impl Findings {
 }
 
 fn key<'f>(finding: &'f Finding, name: &str) -> (bool, &'f str, usize, &'static str) {
-    (*finding.file == *name, &finding.file, finding.line, finding.code.name)
+    (
+        *finding.file == *name,
+        &finding.file,
+        finding.line,
+        finding.code.name,
+    )
 }
 
 /// Where `mark` is within the table that begins at `line`; else the line itself.
 fn find(text: &str, line: usize, mark: &str) -> Range<usize> {
     let mut lines = text.split_inclusive('\n');
-    let start: usize = lines.by_ref().take(line.saturating_sub(1)).map(str::len).sum();
+    let start: usize = lines
+        .by_ref()
+        .take(line.saturating_sub(1))
+        .map(str::len)
+        .sum();
     let rest = text.get(start..).unwrap_or_default();
     let first = rest.lines().next().unwrap_or_default();
     // A subtable of the rule has one bracket.

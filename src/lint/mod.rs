@@ -50,7 +50,8 @@ mod testing {
             "listen = \"[::]:80\"\n[pools.app]\nservers = \"http://localhost\"\n\
              [zones.site]\nhosts = [\"a.test\", \"b.test\"]\npool = \"app\"\n{rules}"
         );
-        let config = parse("test.toml", &source, &|_| None).unwrap_or_else(|faults| panic!("{faults}"));
+        let config =
+            parse("test.toml", &source, &|_| None).unwrap_or_else(|faults| panic!("{faults}"));
         lint("test.toml", &source, &config, 1_790_000_000)
             .list()
             .iter()

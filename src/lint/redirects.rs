@@ -84,7 +84,12 @@ fn of_row(zone: &Zone, item: &BulkItem, found: &mut Findings) {
     };
     let same_host = item.host.is_empty() || item.host == url.host;
     let same_scheme = item.scheme.is_none() || item.target.starts_with('/');
-    if same_host && same_scheme && item.path == url.path && url.query.is_none() && !item.subpath_matching {
+    if same_host
+        && same_scheme
+        && item.path == url.path
+        && url.query.is_none()
+        && !item.subpath_matching
+    {
         let message = format!("\"{}{}\" is redirected to itself", item.host, item.path);
         found.add(REDIRECT_TO_ITSELF, &place, &item.target, message, None);
     } else {
@@ -107,7 +112,13 @@ fn duplicates(items: &[BulkItem], found: &mut Findings) {
                 "\"{}{}\" has a row already: {}:{}",
                 item.host, item.path, earlier.file, earlier.line
             );
-            found.add(DUPLICATE_REDIRECT, &place(&of_file(item)), &item.path, message, None);
+            found.add(
+                DUPLICATE_REDIRECT,
+                &place(&of_file(item)),
+                &item.path,
+                message,
+                None,
+            );
         }
     }
 }
@@ -200,11 +211,18 @@ impl Url {
         let target = target.split('#').next().unwrap_or_default();
         let (scheme, rest) = match target.strip_prefix("http://") {
             Some(rest) => (Scheme::Http, rest),
-            None => (Scheme::Https, target.strip_prefix("https://").unwrap_or(target)),
+            None => (
+                Scheme::Https,
+                target.strip_prefix("https://").unwrap_or(target),
+            ),
         };
         let start = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at_checked(start)?;
-        let host = if authority.is_empty() { host } else { authority };
+        let host = if authority.is_empty() {
+            host
+        } else {
+            authority
+        };
         let (path, query) = split_target(rest);
         let path = if path.is_empty() { "/" } else { path };
         Some(Self {
@@ -248,7 +266,10 @@ mod tests {
     #[test]
     fn redirects_that_follow_each_other_are_told() {
         let first = redirect("/a", "/b");
-        let chain = rules("redirect_rules", &[&first, &redirect("/b", "https://other.test/c")]);
+        let chain = rules(
+            "redirect_rules",
+            &[&first, &redirect("/b", "https://other.test/c")],
+        );
         let found = found(&chain);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].0, "redirect-chain");
@@ -259,20 +280,33 @@ mod tests {
         assert_eq!(codes(&apart), [""; 0]);
         let elsewhere = rules(
             "redirect_rules",
-            &[&redirect("/a", "https://other.test/b"), &redirect("/b", "/c")],
+            &[
+                &redirect("/a", "https://other.test/b"),
+                &redirect("/b", "/c"),
+            ],
         );
         assert_eq!(codes(&elsewhere), [""; 0]);
     }
 
     #[test]
     fn rows_are_looked_at_as_well() {
-        let row = |source: &str, target: &str| format!("source = \"{source}\"\ntarget = \"{target}\"");
+        let row =
+            |source: &str, target: &str| format!("source = \"{source}\"\ntarget = \"{target}\"");
         let of = |rows: &[&str]| codes(&rules("bulk_redirects", rows));
         assert_eq!(of(&[&row("/a", "/a")]), ["redirect-to-itself"]);
         assert_eq!(of(&[&row("a.test/a", "https://b.test/a")]), [""; 0]);
         assert_eq!(of(&[&row("http://a.test/a", "https://a.test/a")]), [""; 0]);
-        assert_eq!(of(&[&row("/a", "/b"), &row("/b", "/c")]), ["redirect-chain"]);
-        assert_eq!(of(&[&row("/a", "/b"), &row("/a", "/c")]), ["duplicate-redirect"]);
-        assert_eq!(of(&[&row("a.test/a", "/b"), &row("b.test/a", "/c")]), [""; 0]);
+        assert_eq!(
+            of(&[&row("/a", "/b"), &row("/b", "/c")]),
+            ["redirect-chain"]
+        );
+        assert_eq!(
+            of(&[&row("/a", "/b"), &row("/a", "/c")]),
+            ["duplicate-redirect"]
+        );
+        assert_eq!(
+            of(&[&row("a.test/a", "/b"), &row("b.test/a", "/c")]),
+            [""; 0]
+        );
     }
 }

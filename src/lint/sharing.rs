@@ -33,7 +33,10 @@ fn is_broad<A>(rule: &Rule<A>) -> bool {
 fn set_cookie(rule: &CacheRule, found: &mut Findings) {
     let place = Place::of(rule);
     if rule.action.store_set_cookie == Some(true) {
-        let message = format!("the rule \"{}\" stores responses with their Set-Cookie", rule.name);
+        let message = format!(
+            "the rule \"{}\" stores responses with their Set-Cookie",
+            rule.name
+        );
         found.add(STORES_SET_COOKIE, &place, "store_set_cookie", message, None);
     }
     if rule.action.strip_set_cookie == Some(true) && is_broad(rule) {
@@ -49,17 +52,16 @@ fn stripped(name: &str, place: &Place<'_>, found: &mut Findings) {
 fn credentials(rule: &CacheRule, found: &mut Findings) {
     let patch = &rule.action;
     let ignores = Some(CredentialPolicy::Ignore);
-    let by_cookie = patch.key.as_ref().is_some_and(|key| !key.cookies.is_empty());
-    let by_header = |name: &str| {
-        let key = patch.key.as_ref();
-        key.is_some_and(|key| key.headers.iter().any(|header| header == name))
-    };
+    let by_cookie = patch
+        .key
+        .as_ref()
+        .is_some_and(|key| !key.cookies.is_empty());
     let credentials = [
-        ("session_cookie", patch.session_cookie == ignores && !by_cookie),
         (
-            "authorization",
-            patch.authorization == ignores && !by_header("authorization"),
+            "session_cookie",
+            patch.session_cookie == ignores && !by_cookie,
         ),
+        ("authorization", patch.authorization == ignores),
     ];
     for (key, ignored) in credentials {
         if ignored && is_broad(rule) {
@@ -75,17 +77,33 @@ fn credentials(rule: &CacheRule, found: &mut Findings) {
 fn lifetimes(rule: &CacheRule, next: bool, found: &mut Findings) {
     let patch = &rule.action;
     let overrides = |ttl: &EdgeTtlMode| *ttl == EdgeTtlMode::OverrideOrigin;
-    if patch.edge_ttl.as_ref().is_some_and(|ttl| overrides(&ttl.mode)) && is_broad(rule) {
-        let message = format!("the rule \"{}\" overrides the lifetime of all pages", rule.name);
+    if patch
+        .edge_ttl
+        .as_ref()
+        .is_some_and(|ttl| overrides(&ttl.mode))
+        && is_broad(rule)
+    {
+        let message = format!(
+            "the rule \"{}\" overrides the lifetime of all pages",
+            rule.name
+        );
         found.add(BROAD_OVERRIDE, &Place::of(rule), "edge_ttl", message, None);
     }
-    let Some(stale) = &patch.serve_stale else { return };
+    let Some(stale) = &patch.serve_stale else {
+        return;
+    };
     if stale.with_s_maxage == Some(false) && next {
         let message = format!(
             "the rule \"{}\" serves nothing stale of what Next.js renders",
             rule.name
         );
-        found.add(S_MAXAGE_WITHOUT_STALE, &Place::of(rule), "with_s_maxage", message, None);
+        found.add(
+            S_MAXAGE_WITHOUT_STALE,
+            &Place::of(rule),
+            "with_s_maxage",
+            message,
+            None,
+        );
     } else if stale.with_s_maxage == Some(false)
         && let Some(window) = stale.while_revalidating.filter(|window| !window.is_zero())
     {
@@ -94,7 +112,13 @@ fn lifetimes(rule: &CacheRule, next: bool, found: &mut Findings) {
             rule.name,
             crate::cache::settings::duration_in_words(window)
         );
-        found.add(S_MAXAGE_WITHOUT_STALE, &Place::of(rule), "with_s_maxage", message, None);
+        found.add(
+            S_MAXAGE_WITHOUT_STALE,
+            &Place::of(rule),
+            "with_s_maxage",
+            message,
+            None,
+        );
     }
 }
 
@@ -144,7 +168,11 @@ mod tests {
         of_cache("session_cookie = \"ignore\"", "personalised-page");
         of_cache("authorization = \"ignore\"", "personalised-page");
         of_cache("edge_ttl = { default = \"60s\" }", "broad-override");
-        told_when_broad("cache_response_rules", "strip_set_cookie = true", "strips-set-cookie");
+        told_when_broad(
+            "cache_response_rules",
+            "strip_set_cookie = true",
+            "strips-set-cookie",
+        );
     }
 
     #[test]
@@ -153,8 +181,6 @@ mod tests {
             "strip_set_cookie = false",
             "session_cookie = \"bypass\"",
             "session_cookie = \"ignore\"\nkey = { cookies = [\"tenant\"] }",
-            "authorization = \"ignore\"\nkey = { headers = [\"authorization\"] }\n\
-             lint_allow = [\"per-client-key\"]",
             "edge_ttl = { mode = \"respect_origin\", default = \"60s\" }",
         ] {
             let rule = format!("expression = 'true'\n{sets}");
@@ -198,7 +224,11 @@ mod tests {
             (NARROW[1], "no-store = false", &[]),
         ] {
             let rule = format!("expression = '{expression}'\ncache_control = {{ {sets} }}");
-            assert_eq!(codes(&rules("cache_response_rules", &[&rule])), expected, "{rule}");
+            assert_eq!(
+                codes(&rules("cache_response_rules", &[&rule])),
+                expected,
+                "{rule}"
+            );
         }
     }
 }

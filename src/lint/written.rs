@@ -41,12 +41,24 @@ pub(super) fn of(phases: &Phases) -> Vec<Written<'_>> {
     put(Phase::Redirects, &phases.redirect_rules, &mut found);
     put(Phase::Splits, &phases.splits, &mut found);
     put(Phase::Rewrites, &phases.rewrite_rules, &mut found);
-    put(Phase::RequestHeaders, &phases.request_header_rules, &mut found);
+    put(
+        Phase::RequestHeaders,
+        &phases.request_header_rules,
+        &mut found,
+    );
     put(Phase::OriginRules, &phases.origin_rules, &mut found);
     put(Phase::CacheRules, &phases.cache_rules.rules, &mut found);
-    put(Phase::CacheResponseRules, &phases.cache_response_rules, &mut found);
+    put(
+        Phase::CacheResponseRules,
+        &phases.cache_response_rules,
+        &mut found,
+    );
     put(Phase::ErrorPages, &phases.error_rules, &mut found);
-    put(Phase::ResponseHeaders, &phases.response_header_rules, &mut found);
+    put(
+        Phase::ResponseHeaders,
+        &phases.response_header_rules,
+        &mut found,
+    );
     found
 }
 

@@ -136,11 +136,7 @@ enum Place {
     Elsewhere,
 }
 
-fn faults<'t>(
-    value: &StringValue,
-    test: &'t StringTest,
-    array: Option<&Array>,
-) -> Vec<Fault<'t>> {
+fn faults<'t>(value: &StringValue, test: &'t StringTest, array: Option<&Array>) -> Vec<Fault<'t>> {
     let (Some(kind), Some(shape)) = (Kind::of(value, array), Shape::of(test)) else {
         return Vec::new();
     };
@@ -188,9 +184,9 @@ impl Kind {
             StringValue::Lower(_) => Some(Self::LowerCase("`lower` has no capitals")),
             StringValue::Upper(_) => Some(Self::UpperCase),
             StringValue::Current => match array? {
-                Array::Field(ArrayField::Names(
-                    MapField::Headers | MapField::ResponseHeaders,
-                )) => Some(Self::LowerCase("names of fields are in lower case")),
+                Array::Field(ArrayField::Names(MapField::Headers | MapField::ResponseHeaders)) => {
+                    Some(Self::LowerCase("names of fields are in lower case"))
+                }
                 Array::Field(ArrayField::AcceptedLanguages) => {
                     Some(Self::LowerCase("languages are in lower case"))
                 }
@@ -213,9 +209,7 @@ impl Kind {
         let smalls = !folded && bytes.iter().any(u8::is_ascii_lowercase);
         let lower = || Some(text.to_ascii_lowercase());
         let upper = || Some(text.to_ascii_uppercase());
-        let whole_of = |known: &[&str]| {
-            place == Place::Whole && !folded && !known.contains(&text)
-        };
+        let whole_of = |known: &[&str]| place == Place::Whole && !folded && !known.contains(&text);
         match self {
             Self::LowerCase(why) => capitals.then(|| (why, lower())),
             Self::UpperCase => smalls.then(|| ("`upper` has no small letters", upper())),
@@ -247,7 +241,10 @@ impl Kind {
                 }
                 StringField::Method if smalls => Some(("methods are in capitals", upper())),
                 StringField::Query | StringField::RawQuery if at_start && text.starts_with('?') => {
-                    Some(("the query is without its `?`", text.get(1..).map(str::to_owned)))
+                    Some((
+                        "the query is without its `?`",
+                        text.get(1..).map(str::to_owned),
+                    ))
                 }
                 StringField::Country | StringField::Continent if smalls => {
                     Some(("it is in capitals", upper()))
@@ -321,14 +318,26 @@ mod tests {
             (r#"http.host wildcard "*:8080""#, "port", ""),
             (r#"http.host eq "https://a.test""#, "scheme", ""),
             (r#"http.request.uri.path eq "a""#, "slash", "/a"),
-            (r#"starts_with(http.request.uri.path, "api/")"#, "slash", "/api/"),
-            (r#"http.request.uri.path wildcard "api/*""#, "slash", "/api/"),
+            (
+                r#"starts_with(http.request.uri.path, "api/")"#,
+                "slash",
+                "/api/",
+            ),
+            (
+                r#"http.request.uri.path wildcard "api/*""#,
+                "slash",
+                "/api/",
+            ),
             (r#"http.request.uri.path eq "/a?b=c""#, "query", ""),
             (r#"http.request.uri.path contains "?b""#, "query", ""),
             (r#"http.request.uri.path eq "/%7ea""#, "canonical", "/~a"),
             (r#"http.request.full_uri eq "a.test/x""#, "https://", ""),
             (r#"http.request.uri.path.extension eq ".css""#, "dot", "css"),
-            (r#"http.request.uri.path.extension eq "CSS""#, "lower case", "css"),
+            (
+                r#"http.request.uri.path.extension eq "CSS""#,
+                "lower case",
+                "css",
+            ),
             (r#"http.request.method eq "get""#, "capitals", "GET"),
             (r#"starts_with(http.request.uri.query, "?a")"#, "?", "a"),
             (r#"ip.src.country eq "de""#, "capitals", "DE"),
@@ -353,7 +362,11 @@ mod tests {
                 panic!("{source}: {:?}", expression.contradictions());
             };
             assert!(found.message.contains(why), "{source}: {}", found.message);
-            assert_eq!(found.instead.as_deref().unwrap_or_default(), instead, "{source}");
+            assert_eq!(
+                found.instead.as_deref().unwrap_or_default(),
+                instead,
+                "{source}"
+            );
             assert!(expression.is_never(), "{source}");
         }
     }

@@ -186,7 +186,10 @@ mod tests {
         for (source, field) in [
             ("ip.src", Some("ip.src")),
             (r#"concat("a", http.user_agent)"#, Some("http.user_agent")),
-            ("http.request.timestamp.sec", Some("http.request.timestamp.sec")),
+            (
+                "http.request.timestamp.sec",
+                Some("http.request.timestamp.sec"),
+            ),
             (
                 r#"http.request.headers["authorization"][0]"#,
                 Some(r#"http.request.headers["authorization"]"#),
@@ -196,7 +199,11 @@ mod tests {
             ("cidr(ip.src, 8, 16)", None),
             ("ip.src.country", None),
         ] {
-            assert_eq!(value(source).tells_clients_apart().as_deref(), field, "{source}");
+            assert_eq!(
+                value(source).tells_clients_apart().as_deref(),
+                field,
+                "{source}"
+            );
         }
     }
 }

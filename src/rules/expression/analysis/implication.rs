@@ -41,9 +41,7 @@ impl Decision {
             (_, Not(other)) if self.excludes(one, other) => true,
             (_, Or(parts)) if parts.iter().any(|part| self.implies(one, part)) => true,
             (And(parts), _) => parts.iter().any(|part| self.implies(part, other)),
-            (String(value, one), String(same, other)) if value == same => {
-                text_implies(one, other)
-            }
+            (String(value, one), String(same, other)) if value == same => text_implies(one, other),
             (Int(value, one), Int(same, other)) if value == same => {
                 matches!((range(one), range(other)), (Some(one), Some(other))
                     if other.0 <= one.0 && one.1 <= other.1)
@@ -75,17 +73,15 @@ impl Decision {
             (And(parts), other) | (other, And(parts)) => {
                 parts.iter().any(|part| self.excludes(part, other))
             }
-            (String(value, one), String(same, other)) if value == same => {
-                text_excludes(one, other)
-            }
+            (String(value, one), String(same, other)) if value == same => text_excludes(one, other),
             (Int(value, one), Int(same, other)) if value == same => {
                 matches!((range(one), range(other)), (Some(one), Some(other))
                     if one.1 < other.0 || other.1 < one.0)
             }
             (Ip(value, one), Ip(same, other)) if value == same => {
-                let apart = |one: &IpTest, other: &IpTest| equal(one).is_some_and(|address| {
-                    !other.accepts(address)
-                });
+                let apart = |one: &IpTest, other: &IpTest| {
+                    equal(one).is_some_and(|address| !other.accepts(address))
+                };
                 apart(one, other) || apart(other, one)
             }
             _ => false,
@@ -171,7 +167,10 @@ mod tests {
                 r#"http.request.uri.path eq "/a/x""#,
                 r#"http.request.uri.path matches "^/a/.$""#,
             ),
-            (r#"http.cookie contains "abc""#, r#"http.cookie contains "b""#),
+            (
+                r#"http.cookie contains "abc""#,
+                r#"http.cookie contains "b""#,
+            ),
             (r#"http.host eq "a""#, r#"http.host ne "b""#),
             (r#"http.host eq "a""#, r#"not http.host eq "b""#),
             ("len(http.cookie) gt 5", "len(http.cookie) ge 2"),
@@ -227,7 +226,11 @@ mod tests {
             (r#"http.host eq "a""#, r#"http.host eq "b""#, true),
             (r#"http.host eq "a""#, r#"http.host ne "a""#, true),
             (r#"http.host eq "a""#, r#"not http.host eq "a""#, true),
-            (r#"http.host in {"a" "b"}"#, r#"http.host in {"b" "c"}"#, false),
+            (
+                r#"http.host in {"a" "b"}"#,
+                r#"http.host in {"b" "c"}"#,
+                false,
+            ),
             (
                 r#"starts_with(http.request.uri.path, "/a")"#,
                 r#"http.request.uri.path wildcard "/B*" and ssl"#,

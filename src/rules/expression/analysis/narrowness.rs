@@ -7,8 +7,8 @@ use super::shape::Shape;
 
 /// Extensions of files that are the same for everybody.
 const ASSETS: &[&str] = &[
-    "avif", "bmp", "css", "eot", "gif", "ico", "jpeg", "jpg", "js", "map", "mjs", "mp3", "mp4", "otf",
-    "png", "svg", "ttf", "wasm", "webm", "webp", "woff", "woff2",
+    "avif", "bmp", "css", "eot", "gif", "ico", "jpeg", "jpg", "js", "map", "mjs", "mp3", "mp4",
+    "otf", "png", "svg", "ttf", "wasm", "webm", "webp", "woff", "woff2",
 ];
 /// Extensions of pages.
 const PAGES: &[&str] = &["", "htm", "html", "php", "asp", "aspx", "jsp", "xhtml"];
@@ -77,7 +77,9 @@ fn field(value: &StringValue) -> Option<StringField> {
 }
 
 fn is_among(text: &[u8], words: &[&str]) -> bool {
-    words.iter().any(|word| word.as_bytes().eq_ignore_ascii_case(text))
+    words
+        .iter()
+        .any(|word| word.as_bytes().eq_ignore_ascii_case(text))
 }
 
 fn has_asset_extension(path: &[u8]) -> bool {
@@ -100,7 +102,9 @@ fn ends_in_assets(pattern: &str) -> bool {
         return false;
     }
     let inner = match last.strip_prefix('(') {
-        Some(group) => group.strip_suffix(')').map(|group| group.trim_start_matches("?:")),
+        Some(group) => group
+            .strip_suffix(')')
+            .map(|group| group.trim_start_matches("?:")),
         None => Some(last).filter(|last| !last.contains('|')),
     };
     inner.is_some_and(|inner| {
@@ -149,12 +153,18 @@ mod tests {
             ("true", false),
             (r#"http.host eq "a.test""#, false),
             (r#"http.request.uri.path wildcard "/*""#, false),
-            (r#"http.request.full_uri wildcard "https://a.test/*""#, false),
+            (
+                r#"http.request.full_uri wildcard "https://a.test/*""#,
+                false,
+            ),
             (r#"http.request.uri.path.extension in {"" "css"}"#, false),
             (r#"not starts_with(http.request.uri.path, "/admin")"#, false),
             (r#"ssl or starts_with(http.request.uri.path, "/a")"#, false),
             (r#"ssl and starts_with(http.request.uri.path, "/a")"#, true),
-            (r#"http.request.full_uri wildcard "https://a.test/a/*""#, true),
+            (
+                r#"http.request.full_uri wildcard "https://a.test/a/*""#,
+                true,
+            ),
             (r#"http.request.uri.path eq "/""#, true),
             (r#"http.request.uri.path.extension in {"css"}"#, true),
             (r#"http.request.uri.path matches "x""#, true),
@@ -167,23 +177,26 @@ mod tests {
     fn assets_are_known_by_their_extensions() {
         for (source, expected) in [
             (r#"http.request.uri.path.extension in {"css" "js"}"#, true),
-            (r#"http.request.uri.path.extension in {"css" "html"}"#, false),
+            (
+                r#"http.request.uri.path.extension in {"css" "html"}"#,
+                false,
+            ),
             (r#"http.request.uri.path wildcard "/static/*.css""#, true),
             (r#"http.request.uri.path wildcard "/static/*""#, false),
             (r#"ends_with(http.request.uri.path, "css")"#, false),
-            (r#"http.request.uri.path matches r"\.(css|jpe?g|woff2?)$""#, true),
-            (r#"http.request.uri.path matches r"^/a|\.(css|js)$""#, false),
-            (r#"http.request.uri.path matches r"\.(css|json)$""#, false),
-            (r#"http.request.uri.path matches r"(/account|\.css)$""#, false),
-            (r#"http.request.uri.path matches r"\.css""#, false),
             (
-                r#"ssl and http.request.uri.path eq "/logo.png""#,
+                r#"http.request.uri.path matches r"\.(css|jpe?g|woff2?)$""#,
                 true,
             ),
+            (r#"http.request.uri.path matches r"^/a|\.(css|js)$""#, false),
+            (r#"http.request.uri.path matches r"\.(css|json)$""#, false),
             (
-                r#"ssl or http.request.uri.path eq "/logo.png""#,
+                r#"http.request.uri.path matches r"(/account|\.css)$""#,
                 false,
             ),
+            (r#"http.request.uri.path matches r"\.css""#, false),
+            (r#"ssl and http.request.uri.path eq "/logo.png""#, true),
+            (r#"ssl or http.request.uri.path eq "/logo.png""#, false),
         ] {
             assert_eq!(compile(source).is_of_assets(), expected, "{source}");
         }

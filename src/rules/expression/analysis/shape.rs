@@ -86,9 +86,11 @@ impl<'t> Shape<'t> {
             return false;
         }
         match (&self.whole, &other.whole) {
-            (Some(members), Some(others)) => members
-                .iter()
-                .all(|member| others.iter().any(|other| other.eq_ignore_ascii_case(member))),
+            (Some(members), Some(others)) => members.iter().all(|member| {
+                others
+                    .iter()
+                    .any(|other| other.eq_ignore_ascii_case(member))
+            }),
             // Where parts stand is not looked at.
             (Some(members), None) => {
                 other.parts.is_empty() && members.iter().all(|member| other.fits(member))
@@ -135,7 +137,9 @@ impl<'t> Shape<'t> {
     /// Whether `text` may be of this shape, whatever its case.
     fn fits(&self, text: &[u8]) -> bool {
         if let Some(members) = &self.whole {
-            return members.iter().any(|member| member.eq_ignore_ascii_case(text));
+            return members
+                .iter()
+                .any(|member| member.eq_ignore_ascii_case(text));
         }
         let text = text.to_ascii_lowercase();
         text.len() >= self.beginning.len() + self.end.len()

@@ -80,9 +80,9 @@ fn instead(value: &str, pattern: &str, is_path: bool) -> Option<String> {
             Some(format!("{value} contains {}", quoted(part)))
         }
         // Stars in it would have to be escaped, and so would backslashes.
-        parts if parts.len() > 1 && !parts.iter().any(|part| part.contains(['*', '\\'])) => {
-            Some(format!("{value} strict wildcard {}", quoted(&parts.join("*"))))
-        }
+        parts if parts.len() > 1 && !parts.iter().any(|part| part.contains(['*', '\\'])) => Some(
+            format!("{value} strict wildcard {}", quoted(&parts.join("*"))),
+        ),
         _ => None,
     }
 }
@@ -128,7 +128,9 @@ fn literals(pattern: &str) -> Option<Vec<String>> {
             other if other.is_ascii() => other,
             _ => return None,
         };
-        if matches!(rest.peek(), Some('*' | '+' | '?' | '{')) || matches!((c, literal), ('\\', '<' | '>')) {
+        if matches!(rest.peek(), Some('*' | '+' | '?' | '{'))
+            || matches!((c, literal), ('\\', '<' | '>'))
+        {
             return None;
         }
         found.last_mut()?.push(literal);
@@ -155,7 +157,11 @@ mod tests {
                 r#"http.request.uri.path.extension in {"css" "js"}"#,
             ),
         ] {
-            assert_eq!(instead("p", pattern, true).as_deref(), Some(expected), "{pattern}");
+            assert_eq!(
+                instead("p", pattern, true).as_deref(),
+                Some(expected),
+                "{pattern}"
+            );
         }
         assert_eq!(
             instead("q", r"\.css$", false).as_deref(),

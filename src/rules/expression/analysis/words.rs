@@ -37,7 +37,8 @@ pub(super) fn field_name(field: StringField) -> &'static str {
 
 /// An array as it could be written.
 pub(super) fn array(array: &Array) -> Option<String> {
-    let entry = |map: MapField, key: &[u8]| format!("{}[\"{}\"]", map_name(map), key.escape_ascii());
+    let entry =
+        |map: MapField, key: &[u8]| format!("{}[\"{}\"]", map_name(map), key.escape_ascii());
     Some(match array {
         Array::Field(ArrayField::Values(map)) => format!("{}.values", map_name(*map)),
         Array::Field(field) => name_of(super::super::field::Field::Array(*field)).to_owned(),
@@ -70,7 +71,11 @@ fn string_test(value: &str, test: &StringTest) -> Option<String> {
             format!("{value} in {{{}}}", members.join(" "))
         }
         StringTest::Wildcard(wildcard) => {
-            let operator = if wildcard.ignores_case() { "" } else { "strict " };
+            let operator = if wildcard.ignores_case() {
+                ""
+            } else {
+                "strict "
+            };
             format!("{value} {operator}wildcard {}", wildcard.written())
         }
         StringTest::Relation(..) | StringTest::InList(_) => return None,
