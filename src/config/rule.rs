@@ -111,9 +111,15 @@ fn read_lint_allow(section: &Section<'_>) -> Vec<&'static str> {
     let known = |name: &Located<String>| {
         let code = Code::named(&name.value);
         if code.is_none() {
-            let help = did_you_mean(&name.value, CODES.iter().map(|code| code.name));
-            let help = help.unwrap_or_else(|| "`seawall check --codes` lists them".to_owned());
-            let message = format!("`seawall check` finds no \"{}\"", name.value);
+            let names = CODES.iter().map(|code| code.name);
+            let help = did_you_mean(&name.value, names.clone()).unwrap_or_else(|| {
+                let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+                format!(
+                    "known are {}; `seawall check --explain` tells of each",
+                    names.join(", ")
+                )
+            });
+            let message = format!("`seawall check` has no finding \"{}\"", name.value);
             section.reader.fault(name.span.clone(), message, Some(help));
         }
         code.map(|code| code.name)
