@@ -1,4 +1,5 @@
-//! Where clients are: country and network of an address, from databases in MaxMind's format.
+//! Where clients are: country and network of an address, from databases in the format of
+//! `MaxMind`.
 
 use std::net::IpAddr;
 use std::path::Path;

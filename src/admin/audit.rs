@@ -26,11 +26,22 @@ pub(crate) fn purged(
     );
 }
 
-/// A purge was refused.
+/// Development mode was switched on for so many seconds, or off.
+pub(crate) fn development_mode(client: IpAddr, zone: &str, seconds: u64) {
+    tracing::info!(
+        target: "audit",
+        action = "development mode",
+        %client,
+        zone,
+        seconds,
+        "switched"
+    );
+}
+
+/// A purge, or a change of development mode, was refused.
 pub(crate) fn refused(client: IpAddr, zone: Option<&str>, status: u16, why: &str) {
     tracing::warn!(
         target: "audit",
-        action = "purge",
         %client,
         zone,
         status,

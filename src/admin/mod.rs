@@ -2,6 +2,7 @@
 //! listeners.
 
 pub(crate) mod audit;
+mod development;
 mod explain;
 mod purge;
 
@@ -84,6 +85,13 @@ impl ServeHttp for Admin {
                 wrong_method("GET, HEAD, POST")
             };
         }
+        if let Some(zone) = development::route(&path) {
+            return if reads || request.method == http::Method::POST {
+                development::answer(session, zone, &self.shared).await
+            } else {
+                wrong_method("GET, HEAD, POST")
+            };
+        }
         if path == "/explain" {
             return match request.method {
                 http::Method::POST => explain::answer(session, &self.shared).await,
@@ -107,7 +115,7 @@ impl ServeHttp for Admin {
     }
 }
 
-const PATHS: &str = "/healthz /readyz /metrics /purge /explain";
+const PATHS: &str = "/healthz /readyz /metrics /purge /explain /zones/NAME/development_mode";
 
 fn wrong_method(allowed: &'static str) -> Response<Vec<u8>> {
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed}\n"));

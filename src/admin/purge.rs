@@ -85,7 +85,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    fn new(status: StatusCode, message: &(impl ToString + ?Sized)) -> Self {
+    pub(super) fn new(status: StatusCode, message: &(impl ToString + ?Sized)) -> Self {
         Self {
             status,
             message: message.to_string(),
@@ -201,7 +201,7 @@ pub(super) async fn read_body(session: &mut ServerSession) -> Result<Vec<u8>, Fa
     }
 }
 
-fn client(session: &ServerSession) -> IpAddr {
+pub(super) fn client(session: &ServerSession) -> IpAddr {
     session
         .client_addr()
         .and_then(|address| address.as_inet())
@@ -224,7 +224,7 @@ fn done(request: &PurgeRequest, outcome: PurgeOutcome) -> Response<Vec<u8>> {
     render(StatusCode::OK, &envelope)
 }
 
-fn failed(failure: &Failure) -> Response<Vec<u8>> {
+pub(super) fn failed(failure: &Failure) -> Response<Vec<u8>> {
     let envelope = Envelope {
         success: false,
         errors: vec![Message {
@@ -249,7 +249,7 @@ fn failed(failure: &Failure) -> Response<Vec<u8>> {
     response
 }
 
-fn render(status: StatusCode, envelope: &Envelope<'_>) -> Response<Vec<u8>> {
+pub(super) fn render(status: StatusCode, envelope: &impl Serialize) -> Response<Vec<u8>> {
     match serde_json::to_vec(envelope) {
         Ok(mut json) => {
             json.push(b'\n');

@@ -121,19 +121,30 @@ pub fn readable_key(
 /// Of a field that counts by what it contains, leaves the texts that were found: more of it must not
 /// reach the origin. What is reduced stays as it is.
 pub fn reduce(headers: &mut HeaderMap, settings: &KeySettings) {
-    for (name, texts) in &settings.header_contains {
-        let found: Vec<&str> = contained(headers, name, texts).collect();
-        let found = found.join(", ");
-        let name = HeaderName::try_from(name.as_str());
-        let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(&found)) else {
-            continue;
-        };
-        if found.is_empty() {
-            headers.remove(name);
-        } else {
-            headers.insert(name, value);
+    for (name, value) in reductions(headers, settings) {
+        match value {
+            Some(value) => drop(headers.insert(name, value)),
+            None => drop(headers.remove(name)),
         }
     }
+}
+
+/// The fields that [`reduce`] changes: to these values, or to nothing.
+pub fn reductions(
+    headers: &HeaderMap,
+    settings: &KeySettings,
+) -> Vec<(HeaderName, Option<HeaderValue>)> {
+    let reduced = |(name, texts): &(String, Vec<String>)| {
+        let found: Vec<&str> = contained(headers, name, texts).collect();
+        let value = HeaderValue::try_from(found.join(", ")).ok()?;
+        let name = HeaderName::try_from(name.as_str()).ok()?;
+        Some((name, Some(value).filter(|_| !found.is_empty())))
+    };
+    settings
+        .header_contains
+        .iter()
+        .filter_map(reduced)
+        .collect()
 }
 
 /// The listed `texts` that the field contains, whatever their case, in the order of the list.

@@ -32,7 +32,7 @@ pub(super) fn interpolate<'t>(text: &'t str, env: &Env<'_>) -> Result<Cow<'t, st
             .ok_or_else(|| "has a `${` without its `}`".to_owned())?;
         if is_capture(reference) {
             // `${1}` of a replacement is for the expression.
-            out.push_str(&format!("${{{reference}}}"));
+            out.extend(["${", reference, "}"]);
         } else {
             out.push_str(&lookup(reference, env)?);
         }

@@ -196,7 +196,7 @@ impl Default for Cache {
     }
 }
 
-/// Databases in MaxMind's format.
+/// Databases in the format of `MaxMind`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Geo {
     /// Countries by address.

@@ -15,7 +15,7 @@ mod text;
 mod trace;
 mod words;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use expectation::{Expectation, Mismatch, RuleTest, TestOutcome, run};
 pub use explanation::{
@@ -52,5 +52,12 @@ pub struct Inquiry<'a> {
 /// # Errors
 /// When the question cannot be understood. A request that Seawall refuses is an explanation.
 pub fn explain(config: &Config, inquiry: &Inquiry<'_>) -> Result<Explanation, QuestionError> {
-    request::explain(config, inquiry)
+    // Date has whole seconds: with a fraction of one, what has just been made would have an age.
+    let since = inquiry.now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = UNIX_EPOCH.checked_add(Duration::from_secs(since.as_secs()));
+    let inquiry = Inquiry {
+        now: now.unwrap_or(inquiry.now),
+        ..*inquiry
+    };
+    request::explain(config, &inquiry)
 }

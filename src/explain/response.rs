@@ -1,19 +1,20 @@
 //! From the origin's answer to what is stored and what clients get: what `proxy::fetching` and
 //! `proxy::answer` do, on a described answer.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, DATE, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::Inquiry;
-use super::explanation::{ClientFacts, Later, ResponseFacts, RuleRef};
+use super::explanation::{ClientFacts, Later, ResponseFacts};
 use super::planned::{cache_rule, text};
 use super::question::OriginAnswer;
 use super::trace::{self, Recorder};
 use super::words;
 use crate::cache::browser::apply_browser_ttl;
 use crate::cache::eligibility::RequestDecision;
+use crate::cache::freshness::Lifetimes;
 use crate::cache::response::{ExchangeTimes, ResponseView};
 use crate::cache::reuse::{
     ForwardReason, Found, OriginState, ReuseDecision, StaleMode, StoredTimes, decide_reuse,
@@ -95,15 +96,8 @@ pub(super) fn explain(
     let tags = cache_tags_with(&fields, &settings.tags.value);
     let tags = tags.into_iter().map(String::from).collect();
     let client = client(asked, answer.status, fields, &cache, recorder);
-    let facts = facts(asked, &decision, &cache, inquiry);
-    (
-        ResponseFacts {
-            tags,
-            client,
-            ..facts
-        },
-        selecting,
-    )
+    let facts = facts(asked, &decision, &cache, inquiry, tags, client);
+    (facts, selecting)
 }
 
 /// What the cache needs or must not see.
@@ -285,55 +279,43 @@ fn facts(
     decision: &StoreDecision,
     cache: &Cache<'_>,
     inquiry: &Inquiry<'_>,
+    tags: Vec<String>,
+    client: ClientFacts,
 ) -> ResponseFacts {
-    let rule = |id| -> Option<RuleRef> { cache_rule(asked.zone, id) };
+    let lifetimes = match decision {
+        StoreDecision::Store(lifetimes) => Some(lifetimes),
+        StoreDecision::DoNotStore(_) => None,
+    };
+    let (reason, because, rule) = match (cache.storing(1), lifetimes) {
+        (Storing::NotStored(reason), _) => {
+            (reason.as_str(), words::not_stored(reason), reason.rule())
+        }
+        (_, Some(Lifetimes { source, .. })) => {
+            (source.as_str(), words::lifetime(*source), source.rule())
+        }
+        (_, None) => ("", "", None),
+    };
     let (first, _) = cache.told(1, inquiry.now);
     let again = inquiry.now.checked_add(inquiry.after);
     let (second, note) = cache.told(2, again.unwrap_or(inquiry.now));
-    let mut facts = ResponseFacts {
+    let window = |time: Duration| (!time.is_zero()).then_some(time.as_secs());
+    ResponseFacts {
         status: cache.status.as_u16(),
-        stored: false,
-        reason: String::new(),
-        because: String::new(),
-        decided_by: None,
-        ttl: None,
-        validate_always: false,
-        stale_while_revalidate: None,
-        stale_if_error: None,
-        tags: Vec::new(),
+        stored: cache.storing(1) == Storing::Stored,
+        reason: reason.to_owned(),
+        because: because.to_owned(),
+        decided_by: rule.and_then(|id| cache_rule(asked.zone, id)),
+        ttl: lifetimes.map(|times| times.fresh_for().as_secs()),
+        validate_always: lifetimes.is_some_and(|times| times.validate_always),
+        stale_while_revalidate: lifetimes.and_then(|times| window(times.stale_while_revalidate)),
+        stale_if_error: lifetimes.and_then(|times| window(times.stale_if_error)),
+        tags,
         first: first.into(),
         second: Later {
             after: inquiry.after.as_secs(),
             told: second.into(),
             note,
         },
-        client: ClientFacts {
-            status: 0,
-            cache_control: None,
-            page: None,
-            headers: Vec::new(),
-        },
-    };
-    match decision {
-        StoreDecision::Store(lifetimes) => {
-            let window = |time: std::time::Duration| (!time.is_zero()).then_some(time.as_secs());
-            lifetimes.source.as_str().clone_into(&mut facts.reason);
-            words::lifetime(lifetimes.source).clone_into(&mut facts.because);
-            facts.decided_by = lifetimes.source.rule().and_then(rule);
-            facts.ttl = Some(lifetimes.fresh_for().as_secs());
-            facts.validate_always = lifetimes.validate_always;
-            facts.stale_while_revalidate = window(lifetimes.stale_while_revalidate);
-            facts.stale_if_error = window(lifetimes.stale_if_error);
-        }
-        StoreDecision::DoNotStore(_) => {}
+        client,
     }
-    match cache.storing(1) {
-        Storing::NotStored(reason) => {
-            reason.as_str().clone_into(&mut facts.reason);
-            words::not_stored(reason).clone_into(&mut facts.because);
-            facts.decided_by = reason.rule().and_then(rule);
-        }
-        Storing::Stored | Storing::Freshened | Storing::Unknown => facts.stored = true,
-    }
-    facts
 }

@@ -59,7 +59,10 @@ pub(super) fn receive_for_store(head: &mut ResponseHeader, lookup: &Lookup, rece
         head.remove_header(&CONTENT_LENGTH);
     }
     let status = head.status;
-    if let Some(edits) = response_edits(request, &lookup.head, status, &head.headers) {
+    // A 304 speaks of what is stored, and the rules are asked about that.
+    if status != StatusCode::NOT_MODIFIED
+        && let Some(edits) = response_edits(request, &lookup.head, status, &head.headers)
+    {
         edit(head, |fields| edits.apply(fields));
     }
     if request.settings.strip_set_cookie.value {

@@ -8,7 +8,7 @@ use pingora_http::RequestHeader;
 
 use super::exchange::SiteRequest;
 use crate::cache::device::device;
-use crate::cache::extras::contained;
+use crate::cache::extras::reductions;
 use crate::fields::hop_by_hop::strip_for_forwarding;
 use crate::fields::vary::forwarded_fields;
 use crate::rules::phase::HeaderEdit;
@@ -126,13 +126,10 @@ pub(super) fn prepare(
 /// # Errors
 /// When a value is not a valid field value.
 pub(super) fn reduce(head: &mut RequestHeader, request: &SiteRequest) -> Result<()> {
-    for (name, texts) in &request.settings.key.value.header_contains {
-        let found: Vec<&str> = contained(&head.headers, name, texts).collect();
-        if found.is_empty() {
-            head.remove_header(name.as_str());
-        } else {
-            let found = found.join(", ");
-            head.insert_header(name.clone(), found)?;
+    for (name, value) in reductions(&head.headers, &request.settings.key.value) {
+        match value {
+            Some(value) => head.insert_header(name, value)?,
+            None => drop(head.remove_header(&name)),
         }
     }
     Ok(())

@@ -21,7 +21,9 @@ use crate::fields::request_control::RequestControl;
 use crate::fields::tags::cache_tags_with;
 use crate::fields::vary::{Vary, content_language};
 use crate::purge::without_port;
-use crate::store::{FlightKey, MemoryStore, Selection, StoreKey, StoredResponse, Subject};
+use crate::store::{
+    FlightKey, MemoryStore, Selection, StoreKey, StoredId, StoredResponse, Subject,
+};
 
 /// A request as the store sees it.
 pub(super) struct Lookup {
@@ -218,6 +220,14 @@ impl Stock {
             Self::Nothing => None,
             Self::Others(others) => others.first().map(|stored| &stored.selection.vary),
             Self::Selected(stored, _) => Some(&stored.selection.vary),
+        }
+    }
+
+    /// Which response is selected, and its times: what changes when it is replaced or freshened.
+    pub(super) fn selected(&self) -> Option<(StoredId, StoredTimes)> {
+        match self {
+            Self::Selected(stored, times) => Some((stored.id, *times)),
+            Self::Nothing | Self::Others(_) => None,
         }
     }
 

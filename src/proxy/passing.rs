@@ -143,9 +143,13 @@ pub(super) fn answered(
             requested,
             received: now,
         };
+        let mut fields = head.headers.clone();
+        if let Some(edits) = answer::response_edits(&request, asked, head.status, &fields) {
+            edits.apply(&mut fields);
+        }
         let response = ResponseView {
             status: head.status,
-            headers: &head.headers,
+            headers: &fields,
         };
         let decision = decide_storing(
             &request.view(asked),
@@ -157,7 +161,6 @@ pub(super) fn answered(
         if let StoreDecision::Store(lifetimes) = decision
             && lookup.too_rare(store).is_none()
         {
-            let mut fields = head.headers.clone();
             answer::strip_for_store(&mut fields, &request);
             exchange.posted = Some(Posted {
                 begun: store.purges.begin(),

@@ -66,7 +66,7 @@ async fn a_thousand_clients_on_a_failing_key_are_a_few_requests() {
         let answers = answers(clients).await;
         assert!(answers.iter().all(|answer| answer.status == status));
         // Late comers make a new herd, each of which tries twice.
-        assert!(origin.count("/p") <= 40, "{}", origin.count("/p"));
+        assert!(origin.count("/p") <= 100, "{}", origin.count("/p"));
     }
 }
 

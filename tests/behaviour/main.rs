@@ -53,6 +53,7 @@ mod origin_pool;
 mod origin_tls;
 mod pages;
 mod partial;
+mod places;
 mod poisoning;
 mod presets;
 mod purging;

@@ -1,6 +1,6 @@
 //! The zone's own pages: in place of errors, and for maintenance; development mode.
 
-use crate::support::{Origin, Reply, Setup};
+use crate::support::{Origin, Reply, Setup, TOKEN};
 
 const ERROR_RULE: &str = "[[zones.site.error_rules]]\nexpression = 'http.response.code ge 500'\nfile = \"error.html\"\n\
     [[zones.site.error_rules]]\nexpression = 'http.response.code eq 404 and starts_with(http.request.uri.path, \"/api/\")'\n\
@@ -143,4 +143,30 @@ async fn development_mode_bypasses_the_cache_until_its_time_is_over() {
         seawall.get("/p", &[]).await;
         assert_eq!(seawall.get("/p", &[]).await.cache(), word, "{until}");
     }
+}
+
+#[tokio::test]
+async fn an_operator_switches_development_mode_on_and_off() {
+    let origin = Origin::start(|request| Reply::fresh(format!("answer {}", request.nth)));
+    let seawall = Setup::before([&origin]).purging().start().await;
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    let switch = async |fields: &[&str], zone: &str, body: &str| {
+        let path = format!("/zones/{zone}/development_mode");
+        seawall.post_admin(&path, fields, body).await.status
+    };
+    seawall.get("/p", &[]).await;
+    assert_eq!(seawall.get("/p", &[]).await.cache(), "HIT");
+    assert_eq!(switch(&[], "site", r#"{"value": "on"}"#).await, 401);
+    assert_eq!(switch(&[&bearer], "sites", r#"{"value": "on"}"#).await, 404);
+    assert_eq!(
+        switch(&[&bearer], "site", r#"{"value": "maybe"}"#).await,
+        400
+    );
+    assert_eq!(switch(&[&bearer], "site", r#"{"value": "on"}"#).await, 200);
+    let bypassed = seawall.get("/p", &[]).await;
+    assert_eq!((bypassed.text(), bypassed.cache()), ("answer 1", "DYNAMIC"));
+    assert!(bypassed.cache_status().ends_with("detail=development-mode"));
+    assert_eq!(switch(&[&bearer], "site", r#"{"value": "off"}"#).await, 200);
+    let stored = seawall.get("/p", &[]).await;
+    assert_eq!((stored.text(), stored.cache()), ("answer 0", "HIT"));
 }

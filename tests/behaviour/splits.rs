@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use crate::support::{Origin, Reply, Setup};
 
 fn origin() -> Origin {
-    Origin::start(|request| {
-        Reply::fresh(request.field("x-split-hero").unwrap_or("none").to_owned())
-    })
+    Origin::start(|request| Reply::fresh(request.field("x-split-hero").unwrap_or("none")))
 }
 
 const SECRET: &str = "secret = \"0123456789abcdef0123456789abcdef\"";

@@ -4,8 +4,7 @@ use crate::support::{Origin, Reply, Setup};
 
 #[tokio::test]
 async fn what_the_origin_gets_by_a_rule_tells_stored_responses_apart() {
-    let origin =
-        Origin::start(|request| Reply::fresh(request.field("x-tier").unwrap_or("none").to_owned()));
+    let origin = Origin::start(|request| Reply::fresh(request.field("x-tier").unwrap_or("none")));
     let seawall = Setup::before([&origin])
         .zone("[[zones.site.request_header_rules]]\nexpression = 'http.cookie contains \"plan=pro\"'\nset = { \"X-Tier\" = \"pro\" }")
         .zone("[[zones.site.request_header_rules]]\nexpression = 'not http.cookie contains \"plan=pro\"'\nremove = [\"x-tier\"]")
@@ -21,9 +20,7 @@ async fn what_the_origin_gets_by_a_rule_tells_stored_responses_apart() {
 
 #[tokio::test]
 async fn a_computed_field_is_keyed_unless_the_rule_says_otherwise() {
-    let origin = Origin::start(|request| {
-        Reply::fresh(request.field("x-agent").unwrap_or("none").to_owned())
-    });
+    let origin = Origin::start(|request| Reply::fresh(request.field("x-agent").unwrap_or("none")));
     for (keyed, second) in [("true", "MISS"), ("false", "HIT")] {
         let seawall = Setup::before([&origin])
             .zone(&format!("[[zones.site.request_header_rules]]\nexpression = 'true'\nset = {{ \"X-Agent\" = {{ expression = 'http.user_agent' }} }}\nkeyed = {keyed}"))
@@ -134,4 +131,38 @@ async fn cache_response_rules_change_what_is_decided_about() {
     // What goes past the cache is not touched.
     let posted = seawall.send("POST", "/html", &[], "x").await;
     assert_eq!(posted.field("set-cookie"), Some("t=1"));
+}
+
+#[tokio::test]
+async fn cache_response_rules_hold_for_what_a_304_freshens() {
+    let origin = Origin::start(|request| {
+        let reply = match request.field("if-modified-since") {
+            Some(_) => Reply::status(304, ""),
+            None => Reply::ok("page").field("Content-Type: text/html"),
+        };
+        // Stale on arrival, the first time.
+        let age = if request.nth == 0 {
+            "Age: 120"
+        } else {
+            "Age: 0"
+        };
+        reply
+            .field("Cache-Control: max-age=0, public")
+            .field(age)
+            .field("ETag: \"b\"")
+            .field("Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT")
+    });
+    let seawall = Setup::before([&origin])
+        .zone("[[zones.site.cache_response_rules]]\nexpression = 'http.response.code eq 200 and http.response.content_type.media_type eq \"text/html\"'\nstrip_etag = true\nadd_tags = [\"html\"]\ncache_control = { s-maxage = \"60s\" }")
+        .start()
+        .await;
+    for word in ["MISS", "REVALIDATED", "HIT"] {
+        let page = seawall.get("/p", &[]).await;
+        assert_eq!((page.cache(), page.text()), (word, "page"));
+        assert_eq!(page.field("etag"), None);
+        assert_eq!(
+            page.field("cache-control"),
+            Some("max-age=0, public, s-maxage=60")
+        );
+    }
 }

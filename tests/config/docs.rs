@@ -7,9 +7,10 @@ use toml::{Table, Value};
 use super::read;
 use super::reference::tokens;
 
-const PAGES: [&str; 4] = [
+const PAGES: [&str; 5] = [
     "README.md",
     "docs/explain.md",
+    "docs/rules.md",
     "docs/from-nginx.md",
     "docs/from-cloudflare.md",
 ];

@@ -93,8 +93,8 @@ fn read_source(text: &str) -> Result<(Option<Scheme>, String, String), &'static 
 }
 
 /// Rows of CSV as Cloudflare takes them: source, target, then optionally status,
-/// preserve_query_string, include_subdomains, subpath_matching and preserve_path_suffix, the last
-/// four TRUE or FALSE. Lines that begin with `#` are comments.
+/// `preserve_query_string`, `include_subdomains`, `subpath_matching` and `preserve_path_suffix`, the
+/// last four TRUE or FALSE. Lines that begin with `#` are comments.
 fn read_rows(name: &str, text: &str) -> (Vec<BulkItem>, Vec<String>) {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)

@@ -250,9 +250,12 @@ fn read_cache_control(rule: &Section<'_>) -> Vec<(String, DirectiveEdit)> {
     };
     let mut edits = Vec::new();
     for name in FLAGS {
-        let edit = section.boolean(name).map(|set| match set.value {
-            true => DirectiveEdit::Flag,
-            false => DirectiveEdit::Remove,
+        let edit = section.boolean(name).map(|set| {
+            if set.value {
+                DirectiveEdit::Flag
+            } else {
+                DirectiveEdit::Remove
+            }
         });
         edits.extend(edit.map(|edit| ((*name).to_owned(), edit)));
     }

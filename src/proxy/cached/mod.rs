@@ -287,6 +287,11 @@ impl Request<'_> {
         match self.board(&key) {
             (Boarding::Alone, _) => Ok(Round::Alone),
             (Boarding::Lead(lead), begun) => {
+                // A fetch may have ended between looking and leading.
+                let latest = self.lookup.find(&self.gateway.shared.store);
+                if latest.selected() != stock.selected() {
+                    return Ok(Round::Again(None));
+                }
                 let fetch = self.fetch(exchange, stock, (key, Some(lead), begun), purpose);
                 self.run(session, exchange, stock, fetch).await
             }

@@ -15,17 +15,26 @@ use crate::cache::response::{ExchangeTimes, ResponseView};
 use crate::cache::status::Storing;
 use crate::cache::storing::StoreDecision;
 use crate::origin::FetchReport;
+use crate::rules::phase::ResponseEdits;
 use crate::store::{Body, Part, StoredResponse};
 
 impl Fetch {
     /// RFC 9111 §4.3.3 and §4.3.4: what the 304 selects is freshened. True when it selects nothing.
     pub(super) async fn not_modified(&mut self, received: Received, report: &FetchReport) -> bool {
         let Received {
-            head,
+            mut head,
             times,
             mut body,
             ..
         } = received;
+        if let Some(edits) = self
+            .candidates
+            .first()
+            .and_then(|stored| self.edits(stored))
+        {
+            // What was taken away from the stored response does not tell it from another one.
+            answer::edit(&mut head, |fields| edits.strip(fields));
+        }
         // There is none; this settles the connection.
         let _ = body.read().await;
         self.fetcher.release(body).await;
@@ -64,6 +73,12 @@ impl Fetch {
         false
     }
 
+    /// What the cache response rules do to a stored response.
+    fn edits(&self, stored: &StoredResponse) -> Option<ResponseEdits> {
+        let lookup = &self.lookup;
+        answer::response_edits(&lookup.site, &lookup.head, stored.status, &stored.fields)
+    }
+
     /// One stored response with the fields of a 304, in the store as well if it may stay there.
     fn freshened(
         &self,
@@ -75,6 +90,9 @@ impl Fetch {
         let key = &self.lookup.key;
         let mut fields = HeaderMap::clone(&stored.fields);
         update(&mut fields, not_modified);
+        if let Some(edits) = self.edits(stored) {
+            edits.apply(&mut fields);
+        }
         if self.lookup.site.settings.store_set_cookie.value {
             answer::update_cookies(&mut fields, not_modified);
         }

@@ -10,6 +10,10 @@ use crate::request::{RequestView, Scheme};
 
 /// One row: from where to where.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are columns of Cloudflare's format"
+)]
 pub struct BulkItem {
     /// Scheme of the source; `None` takes both.
     pub scheme: Option<Scheme>,

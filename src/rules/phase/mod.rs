@@ -74,25 +74,25 @@ impl Phases {
     /// The rule that a trace names; `None` for a bulk redirect, which is no rule.
     pub fn find(&self, phase: Phase, id: RuleId) -> Option<Described<'_>> {
         match phase {
-            Phase::Maintenance => described(self.maintenance.get(id)?, PageRule::describe),
-            Phase::Redirects => described(self.redirect_rules.get(id)?, Redirect::describe),
+            Phase::Maintenance => described(self.maintenance.get(id), PageRule::describe),
+            Phase::Redirects => described(self.redirect_rules.get(id), Redirect::describe),
             Phase::BulkRedirects => None,
-            Phase::Splits => described(self.splits.get(id)?, Split::describe),
-            Phase::Rewrites => described(self.rewrite_rules.get(id)?, Rewrite::describe),
-            Phase::RequestHeaders => described(
-                self.request_header_rules.get(id)?,
-                HeaderTransform::describe,
-            ),
-            Phase::OriginRules => described(self.origin_rules.get(id)?, OriginPatch::describe),
-            Phase::CacheRules => described(self.cache_rules.rules.get(id)?, CachePatch::describe),
-            Phase::CacheResponseRules => {
-                described(self.cache_response_rules.get(id)?, ResponsePatch::describe)
+            Phase::Splits => described(self.splits.get(id), Split::describe),
+            Phase::Rewrites => described(self.rewrite_rules.get(id), Rewrite::describe),
+            Phase::RequestHeaders => {
+                let rule = self.request_header_rules.get(id);
+                described(rule, HeaderTransform::describe)
             }
-            Phase::ErrorPages => described(self.error_rules.get(id)?, PageRule::describe),
-            Phase::ResponseHeaders => described(
-                self.response_header_rules.get(id)?,
-                HeaderTransform::describe,
-            ),
+            Phase::OriginRules => described(self.origin_rules.get(id), OriginPatch::describe),
+            Phase::CacheRules => described(self.cache_rules.rules.get(id), CachePatch::describe),
+            Phase::CacheResponseRules => {
+                described(self.cache_response_rules.get(id), ResponsePatch::describe)
+            }
+            Phase::ErrorPages => described(self.error_rules.get(id), PageRule::describe),
+            Phase::ResponseHeaders => {
+                let rule = self.response_header_rules.get(id);
+                described(rule, HeaderTransform::describe)
+            }
         }
     }
 }
@@ -110,12 +110,11 @@ pub struct Described<'r> {
     pub sets: Vec<(&'static str, String)>,
 }
 
-// An `Option` as `find` needs it.
 fn described<A>(
-    rule: &Rule<A>,
+    rule: Option<&Rule<A>>,
     sets: impl Fn(&A) -> Vec<(&'static str, String)>,
 ) -> Option<Described<'_>> {
-    Some(Described {
+    rule.map(|rule| Described {
         name: &rule.name,
         source: &rule.source,
         expression: rule.expression.source(),

@@ -1,5 +1,7 @@
 //! Redirects by expression (RFC 9110 §15.4).
 
+use std::fmt::Write as _;
+
 use http::{HeaderValue, StatusCode};
 
 use crate::request::RequestView;
@@ -85,7 +87,8 @@ pub(super) fn escape(text: &str) -> String {
         if byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out

@@ -65,17 +65,7 @@ impl ResponsePatch {
 
     /// Changes the response.
     pub fn apply(&self, fields: &mut HeaderMap) {
-        for (strip, names) in [
-            (self.strip_set_cookie, &[SET_COOKIE, SET_COOKIE2][..]),
-            (self.strip_etag, &[ETAG]),
-            (self.strip_last_modified, &[LAST_MODIFIED]),
-        ] {
-            if strip == Some(true) {
-                for name in names {
-                    fields.remove(name);
-                }
-            }
-        }
+        self.strip(fields);
         if !self.tags.is_empty() {
             self.edit_tags(fields);
         }
@@ -89,12 +79,30 @@ impl ResponsePatch {
         }
     }
 
+    /// Takes away what it strips, and changes nothing else.
+    pub fn strip(&self, fields: &mut HeaderMap) {
+        for (strip, names) in [
+            (self.strip_set_cookie, &[SET_COOKIE, SET_COOKIE2][..]),
+            (self.strip_etag, &[ETAG]),
+            (self.strip_last_modified, &[LAST_MODIFIED]),
+        ] {
+            if strip == Some(true) {
+                for name in names {
+                    fields.remove(name);
+                }
+            }
+        }
+    }
+
     fn edit_tags(&self, fields: &mut HeaderMap) {
         let mut tags: Vec<String> = cache_tags(fields).into_iter().map(String::from).collect();
         for edit in &self.tags {
             match edit {
                 TagEdit::Set(new) => tags.clone_from(new),
-                TagEdit::Add(new) => tags.extend(new.iter().cloned()),
+                TagEdit::Add(new) => {
+                    tags.retain(|tag| !new.contains(tag));
+                    tags.extend(new.iter().cloned());
+                }
                 TagEdit::Remove(old) => tags.retain(|tag| !old.contains(tag)),
             }
         }

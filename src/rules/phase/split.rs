@@ -11,9 +11,6 @@ use crate::fields::cookies::cookies;
 use crate::request::{RequestView, SplitChoice};
 use crate::rules::expression::ValueExpression;
 
-/// Bytes of a signature that a cookie carries: enough, and short.
-const SIGNATURE: usize = 16;
-
 /// A choice among variants. The variant counts in the cache key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
@@ -60,14 +57,14 @@ impl SplitKey {
         Self(secret.into())
     }
 
-    /// The signature of a variant's name, in hexadecimal digits.
+    /// The signature of a variant's name, in hexadecimal digits: its first 128 bits, which are enough.
     fn sign(&self, split: &str, variant: &str) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
         // A length before the name: no two pairs read alike.
         let text = format!("split {} {split} {variant}", split.len());
         let tag = hmac::sign(&key, text.as_bytes());
-        let bytes = tag.as_ref().iter().take(SIGNATURE);
-        bytes.map(|byte| format!("{byte:02x}")).collect()
+        let first = tag.as_ref().first_chunk().copied();
+        format!("{:032x}", u128::from_be_bytes(first.unwrap_or_default()))
     }
 }
 
@@ -97,13 +94,14 @@ impl Split {
                 let hash = short_hash(&[self.name.as_bytes(), b"\0", &value].concat());
                 (self.at(mix(hash))?, None)
             }
-            SplitBy::Cookie { max_age, key } => match self.remembered(request.headers, key) {
-                Some(variant) => (variant, None),
-                None => {
+            SplitBy::Cookie { max_age, key } => {
+                if let Some(variant) = self.remembered(request.headers, key) {
+                    (variant, None)
+                } else {
                     let variant = self.at(chance)?;
                     (variant, self.cookie(variant, *max_age, key, request))
                 }
-            },
+            }
         };
         let choice = SplitChoice {
             split: self.name.clone(),
