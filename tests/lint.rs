@@ -178,7 +178,7 @@ fn json_has_faults_or_findings() {
     }
     let faulty = json(&["tests/config/no_zone.toml", "--json"]);
     assert_eq!(faulty["ok"], false);
-    assert_eq!(faulty["faults"][1]["line"], 4);
+    assert_eq!(faulty["faults"][1]["line"], 5);
     assert!(faulty["summary"].is_null());
 }
 
