@@ -85,9 +85,10 @@ fn check(file: &Path, arguments: &CheckArguments) -> ExitCode {
     );
     if let Err(why) = check_files(config) {
         let fault = json!({ "file": name, "message": why });
-        return match arguments.json {
-            true => print_faults(&[fault]),
-            false => fail(&format!("{name}: {why}")),
+        return if arguments.json {
+            print_faults(&[fault])
+        } else {
+            fail(&format!("{name}: {why}"))
         };
     }
     if arguments.json {

@@ -42,7 +42,7 @@ impl Finding {
 impl serde::Serialize for Finding {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(serde::Serialize)]
-        struct Line<'f> {
+        struct Written<'f> {
             code: &'static str,
             severity: Severity,
             file: &'f str,
@@ -52,7 +52,7 @@ impl serde::Serialize for Finding {
             why: &'static str,
             help: &'f str,
         }
-        Line {
+        Written {
             code: self.code.name,
             severity: self.code.severity,
             file: &self.file,

@@ -61,9 +61,10 @@ mod testing {
 
     /// Rules of one phase from the lines of each.
     pub(super) fn rules(phase: &str, rules: &[&str]) -> String {
-        rules
-            .iter()
+        let tables = rules.iter();
+        let tables: Vec<_> = tables
             .map(|rule| format!("[[zones.site.{phase}]]\n{rule}\n"))
-            .collect()
+            .collect();
+        tables.concat()
     }
 }

@@ -74,7 +74,7 @@ fn key_of(rule: &CacheRule, key: &KeySettings, found: &mut Findings) {
     {
         let message = format!("`{name}` counts in the key of the rule \"{}\"", rule.name);
         let help = (name == "user-agent")
-            .then(|| "write `key = { device = true }` to tell classes of devices apart");
+            .then_some("write `key = { device = true }` to tell classes of devices apart");
         let help = help.map(str::to_owned);
         found.add(
             PER_CLIENT_KEY,

@@ -187,11 +187,11 @@ fn location(phases: &Phases, url: &Url) -> Option<String> {
         slashes: Slashes::Keep,
         development_mode: false,
     };
-    let target = match plan(phases, &request, &circumstances, &mut ()) {
-        Planned::Answer(EdgeAnswer::Redirect(_, target) | EdgeAnswer::BulkRedirect(_, target)) => {
-            target
-        }
-        _ => return None,
+    let planned = plan(phases, &request, &circumstances, &mut ());
+    let Planned::Answer(EdgeAnswer::Redirect(_, target) | EdgeAnswer::BulkRedirect(_, target)) =
+        planned
+    else {
+        return None;
     };
     Some(target.location.to_str().ok()?.to_owned())
 }

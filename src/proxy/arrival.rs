@@ -157,10 +157,12 @@ fn key_query(head: &mut RequestHeader, settings: &KeySettings) -> Result<()> {
     if keyed.as_deref() == head.uri.query() {
         return Ok(());
     }
-    match keyed {
-        Some(query) => set_target(head, &format!("{}?{query}", head.uri.path())),
-        None => set_target(head, &head.uri.path().to_owned()),
-    }
+    let path = head.uri.path();
+    let target = match keyed {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    set_target(head, &target)
 }
 
 /// Whether the client sent the operators' token.

@@ -54,7 +54,7 @@ fn collect(predicate: &Predicate, array: Option<&Array>, found: &mut Vec<Contrad
                 let shown = fault.text.escape_ascii();
                 found.push(Contradiction {
                     message: format!("`{value}` is never \"{shown}\": {}", fault.why),
-                    text: fault.text.to_str(),
+                    text: String::from_utf8_lossy(fault.text).into_owned(),
                     instead: fault.instead,
                 });
             }
@@ -118,16 +118,6 @@ struct Fault<'t> {
     instead: Option<String>,
 }
 
-trait Lossy {
-    fn to_str(&self) -> String;
-}
-
-impl Lossy for &[u8] {
-    fn to_str(&self) -> String {
-        String::from_utf8_lossy(self).into_owned()
-    }
-}
-
 /// Where in the value a text stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -144,29 +134,24 @@ fn faults<'t>(value: &StringValue, test: &'t StringTest, array: Option<&Array>) 
         let (why, instead) = kind.fault(text, place, shape.folded)?;
         Some(Fault { text, why, instead })
     };
-    match &shape.whole {
-        Some(members) => members
-            .iter()
-            .filter_map(|member| fault(member, Place::Whole))
-            .collect(),
-        None => {
-            // Prefixes of regular expressions are short of lifetime, and of precision.
-            let beginning = match test {
-                StringTest::StartsWith(literal) => Some(&**literal),
-                StringTest::Wildcard(wildcard) => Some(wildcard.beginning().0),
-                _ => None,
-            };
-            let beginning = beginning.filter(|text| !text.is_empty());
-            let begins = beginning.map(|text| (text, Place::Beginning));
-            let others = shape.parts.iter().copied().chain([shape.end]);
-            begins
-                .into_iter()
-                .chain(others.map(|text| (text, Place::Elsewhere)))
-                .find_map(|(text, place)| fault(text, place))
-                .into_iter()
-                .collect()
-        }
+    if let Some(members) = &shape.whole {
+        let of = |member: &&'t [u8]| fault(member, Place::Whole);
+        return members.iter().filter_map(of).collect();
     }
+    // That of a regular expression may be more than the literal text.
+    let beginning = match test {
+        StringTest::StartsWith(literal) => literal,
+        StringTest::Wildcard(wildcard) => wildcard.beginning().0,
+        _ => &[],
+    };
+    let begins = Some((beginning, Place::Beginning)).filter(|_| !beginning.is_empty());
+    let others = shape.parts.iter().copied().chain([shape.end]);
+    begins
+        .into_iter()
+        .chain(others.map(|text| (text, Place::Elsewhere)))
+        .find_map(|(text, place)| fault(text, place))
+        .into_iter()
+        .collect()
 }
 
 /// What is known of the texts that a value may be.

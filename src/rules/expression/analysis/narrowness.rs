@@ -121,10 +121,7 @@ fn splits_outside_groups(pattern: &str) -> bool {
     let mut escaped = false;
     for c in pattern.chars() {
         match c {
-            _ if escaped => {
-                escaped = false;
-                continue;
-            }
+            _ if escaped => escaped = false,
             '\\' => escaped = true,
             '[' => in_class = true,
             ']' => in_class = false,
