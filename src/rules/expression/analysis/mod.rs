@@ -158,7 +158,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #![proptest_config(ProptestConfig::with_cases(5_000))]
 
         #[test]
         fn what_is_told_holds_for_every_request(
@@ -190,10 +190,10 @@ mod tests {
             let (one, other) = (compile(&one), compile(&other));
             let (is_one, is_other) = (one.matches(&request), other.matches(&request));
             prop_assert!(!one.implies(&other) || !is_one || is_other);
-            prop_assert!(!one.excludes(&other) || !(is_one && is_other));
+            prop_assert!(!(one.excludes(&other) && is_one && is_other));
             prop_assert!(!one.is_never() || !is_one);
             if one.is_of_assets() && is_one {
-                prop_assert!(path.ends_with(".css") || path.ends_with(".js"));
+                prop_assert!([".css", ".js"].iter().any(|end| path.ends_with(end)), "{}", path);
             }
         }
     }
