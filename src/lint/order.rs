@@ -89,14 +89,17 @@ fn shadowed<A>(
     overwrites: impl Fn(&A, &A, &str) -> bool,
     found: &mut Findings,
 ) {
-    for (position, rule) in rules.iter().enumerate() {
-        let mut left = keys(&rule.action);
+    let rules: Vec<_> = rules
+        .iter()
+        .map(|rule| (rule, keys(&rule.action)))
+        .collect();
+    for (position, (rule, sets)) in rules.iter().enumerate() {
+        let mut left = sets.clone();
         let mut by: Vec<&str> = Vec::new();
         if left.is_empty() {
             continue;
         }
-        for later in rules.iter().skip(position + 1).take(MOST_COMPARED) {
-            let sets = keys(&later.action);
+        for (later, sets) in rules.iter().skip(position + 1).take(MOST_COMPARED) {
             let again =
                 |key: &&str| sets.contains(key) && overwrites(&rule.action, &later.action, key);
             if left.iter().any(again) && !overrules_preset(later, rule) && covers(later, rule) {
