@@ -162,6 +162,7 @@ fn ruleset(count: usize) -> Ruleset<()> {
             },
             expression: Expression::compile(&source, &Environment::default()).unwrap(),
             expires: None,
+            lint_allow: Vec::new(),
             action: (),
         }
     };

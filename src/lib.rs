@@ -18,6 +18,7 @@
 //! | [`fields`] | core | HTTP header fields |
 //! | [`cache`] | core | eligibility, key, reuse, storing, freshening, status |
 //! | [`explain`] | core | what would become of a described request, and why; rule tests |
+//! | [`lint`] | core | what is odd about a configuration without fault |
 //! | [`store`] | shell | stored responses and fills in progress |
 //! | [`origin`] | core + shell | pools, selection, health, discovery |
 //! | [`purge`] | core | what is purged, by whom, and what of the store it reaches |
@@ -33,6 +34,7 @@ pub mod edge;
 pub mod explain;
 pub mod fields;
 pub mod geo;
+pub mod lint;
 pub mod observe;
 pub mod origin;
 pub mod proxy;

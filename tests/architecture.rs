@@ -19,6 +19,7 @@ const CORE: &[&str] = &[
     "config",
     "explain",
     "fields",
+    "lint",
     "purge",
     "request",
     "rules",

@@ -86,6 +86,7 @@ fn rule(expression: &Expression) -> Rule<()> {
         },
         expression: expression.clone(),
         expires: None,
+        lint_allow: Vec::new(),
         action: (),
     }
 }

@@ -31,11 +31,9 @@ enum Verb {
         #[arg(long)]
         upgrade: bool,
     },
-    /// Check a configuration file: exit status 0 when it is good, 1 when not
-    Check {
-        /// The configuration file
-        file: PathBuf,
-    },
+    /// Check a configuration file: exit status 0 when it is good, 1 when not, 2 when it is good and
+    /// something is odd about it
+    Check(check::CheckArguments),
     /// Explain what would become of a request, and why
     Explain(Box<explain::ExplainArguments>),
     /// Run the tests in configuration files: exit status 0 when all pass, 1 when not
@@ -61,7 +59,7 @@ pub fn main() -> ExitCode {
                 Err(error) => fail(&error.to_string()),
             }
         }
-        Verb::Check { file } => check::run(&file),
+        Verb::Check(arguments) => check::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Purge(arguments) => purge::run(&arguments),

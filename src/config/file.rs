@@ -38,6 +38,8 @@ pub(super) struct ConfigFile {
     pub(super) purge: Option<Purge>,
     pub(super) log: Log,
     pub(super) pools: Vec<Pool>,
+    /// Their names.
+    pub(super) lists: Vec<String>,
     pub(super) zones: Vec<ZoneFile>,
     pub(super) tests: Vec<RuleTest>,
 }
@@ -100,6 +102,7 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
             .and_then(read_purge),
         log: root.section("log").map(read_log).unwrap_or_default(),
         pools,
+        lists: lists.names().map(str::to_owned).collect(),
         zones: root
             .named_sections("zones")
             .into_iter()

@@ -80,6 +80,8 @@ pub struct Config {
     pub log: Log,
     /// Origin pools by name.
     pub pools: Vec<Arc<Pool>>,
+    /// Names of the lists that expressions may refer to.
+    pub lists: Vec<String>,
     /// Sites, by name.
     pub zones: Vec<Arc<Zone>>,
     /// What requests are expected to come to; nothing that runs looks at it.

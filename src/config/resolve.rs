@@ -46,6 +46,7 @@ pub(super) fn resolve(
         purge: file.purge,
         log: file.log,
         pools: file.pools.into_iter().map(Arc::new).collect(),
+        lists: file.lists,
         zones,
         tests: file.tests,
     })

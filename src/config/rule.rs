@@ -1,8 +1,9 @@
 //! What rules of every phase have: a name, an expression, whether and until when they hold.
 
-use super::diagnostics::position;
+use super::diagnostics::{did_you_mean, position};
 use super::reader::{Located, Section};
 use super::secret::Secret;
+use crate::lint::{CODES, Code};
 use crate::rules::expression::{Environment, Expression, ExpressionError, ValueExpression};
 use crate::rules::{Lists, Rule, RuleSource, Value};
 
@@ -33,7 +34,7 @@ pub(super) struct RuleKind {
 }
 
 /// What every rule may have.
-const COMMON: &[&str] = &["name", "enabled", "expression", "expires"];
+const COMMON: &[&str] = &["name", "enabled", "expression", "expires", "lint_allow"];
 
 /// Reads the rules of one phase.
 pub(super) fn read_rules<A>(
@@ -80,6 +81,7 @@ fn read_rule<A>(
         .boolean("enabled")
         .is_none_or(|enabled| enabled.value);
     let expires = section.date_time("expires").map(|expires| expires.value);
+    let lint_allow = read_lint_allow(&section);
     let expression = read_expression(&section, kind, context);
     let span = section.span.clone();
     if !section.has_beside(COMMON) {
@@ -97,9 +99,32 @@ fn read_rule<A>(
         source,
         expression: expression?,
         expires,
+        lint_allow,
         action: action?,
     })
     .filter(|_| enabled)
+}
+
+/// Names of findings that are meant so.
+fn read_lint_allow(section: &Section<'_>) -> Vec<&'static str> {
+    let written = section.strings("lint_allow").unwrap_or_default();
+    let known = |name: &Located<String>| {
+        let code = Code::named(&name.value);
+        if code.is_none() {
+            let names = CODES.iter().map(|code| code.name);
+            let help = did_you_mean(&name.value, names.clone()).unwrap_or_else(|| {
+                let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+                format!(
+                    "known are {}; `seawall check --explain` tells of each",
+                    names.join(", ")
+                )
+            });
+            let message = format!("`seawall check` has no finding \"{}\"", name.value);
+            section.reader.fault(name.span.clone(), message, Some(help));
+        }
+        code.map(|code| code.name)
+    };
+    written.iter().filter_map(known).collect()
 }
 
 fn read_expression(

@@ -75,7 +75,8 @@ pub(super) fn receive_for_store(head: &mut ResponseHeader, lookup: &Lookup, rece
     }
 }
 
-/// What the cache response rules of the zone do to a response; `None` for nothing.
+/// What the cache response rules of the zone do to a response; `None` for nothing. A 206 becomes part of
+/// a stored 200, so what is for that is for it as well.
 pub(super) fn response_edits(
     request: &SiteRequest,
     asked: &RequestHeader,
@@ -83,14 +84,16 @@ pub(super) fn response_edits(
     headers: &HeaderMap,
 ) -> Option<ResponseEdits> {
     let rules = &request.site.zone.rules.cache_response_rules;
-    let response = ResponseView { status, headers };
+    let whole = (status == StatusCode::PARTIAL_CONTENT).then_some(StatusCode::OK);
     let view = request.view(asked);
-    let mut matching = rules.matching_response(&view, &response);
-    let mut edits = matching.next()?.1.action.clone();
-    for (_, rule) in matching {
-        edits.merge(&rule.action);
+    let mut edits: Option<ResponseEdits> = None;
+    for status in whole.into_iter().chain([status]) {
+        let response = ResponseView { status, headers };
+        for (_, rule) in rules.matching_response(&view, &response) {
+            edits.get_or_insert_default().merge(&rule.action);
+        }
     }
-    Some(edits)
+    edits
 }
 
 /// Takes out what must not be stored (RFC 9111 §3.1); cookies too, unless a rule says otherwise.

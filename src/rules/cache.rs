@@ -61,6 +61,7 @@ mod tests {
             },
             expression: Expression::compile(expression, &Environment::default()).unwrap(),
             expires: None,
+            lint_allow: Vec::new(),
             action: patch,
         }
     }

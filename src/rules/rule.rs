@@ -20,6 +20,8 @@ pub struct Rule<A> {
     pub expression: Expression,
     /// When it ends to hold, in seconds since 1970.
     pub expires: Option<i64>,
+    /// Names of findings of [`mod@crate::lint`] that are meant so.
+    pub lint_allow: Vec<&'static str>,
     /// What it does.
     pub action: A,
 }
@@ -27,6 +29,7 @@ pub struct Rule<A> {
 impl<A: PartialEq> PartialEq for Rule<A> {
     fn eq(&self, other: &Self) -> bool {
         (&self.name, &self.source, self.expires) == (&other.name, &other.source, other.expires)
+            && self.lint_allow == other.lint_allow
             && self.action == other.action
             && self.expression == other.expression
     }

@@ -276,3 +276,16 @@ async fn a_client_that_says_what_rules_say_for_others_speaks_for_itself_alone() 
     assert_eq!(seawall.get("/p", &pro).await.text(), "pro");
     assert_eq!(seawall.get("/p", &pro[..1]).await.cache(), "HIT");
 }
+
+#[tokio::test]
+async fn a_rule_about_a_200_holds_for_a_part_of_it() {
+    let origin = Origin::start(|request| Reply::file(request, "0123456789", "\"e\""));
+    let seawall = Setup::before([&origin])
+        .zone("[[zones.site.cache_response_rules]]\nexpression = 'http.response.code eq 200'\ncache_control = { no-store = true }")
+        .start()
+        .await;
+    for _ in 0..2 {
+        let part = seawall.get("/p", &["Range: bytes=2-4"]).await;
+        assert_eq!((part.text(), part.cache()), ("234", "BYPASS"));
+    }
+}

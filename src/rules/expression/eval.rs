@@ -127,7 +127,7 @@ impl Predicate {
 }
 
 impl StringTest {
-    fn accepts(&self, text: &[u8]) -> bool {
+    pub(super) fn accepts(&self, text: &[u8]) -> bool {
         match self {
             Self::Relation(Relation::Equal, literal) => *text == **literal,
             Self::Relation(Relation::NotEqual, literal) => *text != **literal,
@@ -144,7 +144,7 @@ impl StringTest {
 }
 
 impl IntTest {
-    fn accepts(&self, number: i64) -> bool {
+    pub(super) fn accepts(&self, number: i64) -> bool {
         match self {
             Self::Relation(relation, literal) => relation.holds(number.cmp(literal)),
             Self::In(set) => set.contains(number),
@@ -154,7 +154,7 @@ impl IntTest {
 }
 
 impl IpTest {
-    fn accepts(&self, address: IpAddr) -> bool {
+    pub(super) fn accepts(&self, address: IpAddr) -> bool {
         match self {
             Self::Equal(literal) => address == *literal,
             Self::NotEqual(literal) => address != *literal,

@@ -94,6 +94,15 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> + Clone {
     FIELDS.iter().map(|row| row.name)
 }
 
+/// The name of a field; of several the latest.
+pub(super) fn name_of(field: Field) -> &'static str {
+    let rows = FIELDS.iter().rev();
+    rows.filter(|row| row.field == field)
+        .map(|row| row.name)
+        .next()
+        .unwrap_or_default()
+}
+
 /// A field as documentation shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldInfo {

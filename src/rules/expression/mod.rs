@@ -40,6 +40,7 @@
 //! runs for a request.
 
 mod access;
+mod analysis;
 mod argument;
 mod array;
 pub(super) mod ast;
@@ -75,6 +76,7 @@ mod wildcard;
 
 use std::sync::Arc;
 
+pub use self::analysis::{CLIENTS_OWN, Contradiction, Simpler};
 pub use self::error::ExpressionError;
 use self::eval::{Context, Predicate};
 pub use self::field::{FieldInfo, fields};

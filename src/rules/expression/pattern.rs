@@ -43,6 +43,11 @@ impl Pattern {
             })
     }
 
+    /// The pattern as written.
+    pub(super) fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
     /// Whether some part of `text` matches.
     pub(super) fn is_match(&self, text: &[u8]) -> bool {
         self.0.is_match(text)

@@ -28,6 +28,11 @@ impl Substring {
         substring
     }
 
+    /// What is searched for; in lower case where case does not count.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The number of bytes searched for.
     pub(super) const fn len(&self) -> usize {
         self.bytes.len()

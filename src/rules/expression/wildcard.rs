@@ -90,6 +90,42 @@ impl Wildcard {
         Some(found)
     }
 
+    /// The literals between the stars.
+    pub(super) fn middle(&self) -> impl Iterator<Item = &[u8]> {
+        let middle = match &self.shape {
+            Shape::Exact(_) => &[][..],
+            Shape::Open { middle, .. } => middle,
+        };
+        middle.iter().map(Substring::bytes)
+    }
+
+    /// The text after the last star.
+    pub(super) fn end(&self) -> &[u8] {
+        match &self.shape {
+            Shape::Exact(literal) => literal,
+            Shape::Open { end, .. } => end,
+        }
+    }
+
+    /// Whether ASCII letters match in either case.
+    pub(super) const fn ignores_case(&self) -> bool {
+        self.ignore_case
+    }
+
+    /// The pattern, as it could be written.
+    pub(super) fn written(&self) -> String {
+        let (beginning, is_whole) = self.beginning();
+        let ends = [self.end()].into_iter().filter(|_| !is_whole);
+        let literals = std::iter::once(beginning).chain(self.middle()).chain(ends);
+        let escaped: Vec<_> = literals
+            .map(|literal| {
+                let text = String::from_utf8_lossy(literal);
+                text.replace('\\', "\\\\").replace('*', "\\*")
+            })
+            .collect();
+        format!("\"{}\"", escaped.join("*"))
+    }
+
     /// How many stars the pattern has.
     pub(super) fn stars(&self) -> usize {
         match &self.shape {

@@ -128,7 +128,7 @@ fn described<A>(
 }
 
 /// A phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// `maintenance`
     Maintenance,
