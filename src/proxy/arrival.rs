@@ -132,6 +132,9 @@ fn follow(
 ) -> Result<()> {
     if let Some(target) = plan.target {
         request.applied.raw_target = Some(target_text(head.uri.path(), head.uri.query()));
+        if target.len() > exchange.runtime.config.client.max_uri_length {
+            return refuse(414, "the rewritten target is too long");
+        }
         set_target(head, &target)?;
     }
     if let Some(name) = &plan.origin.pool

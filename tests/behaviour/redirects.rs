@@ -166,3 +166,19 @@ async fn a_rewrite_cannot_smuggle() {
     }
     assert_eq!(seawall.get("/x", &[]).await.text(), "/x");
 }
+
+#[tokio::test]
+async fn a_rewritten_target_is_no_longer_than_any_other() {
+    let origin = Origin::start(|request| Reply::ok(request.target.clone()));
+    let seawall = Setup::before([&origin])
+        .section("[client]\nmax_uri_length = 256")
+        .zone(&rewrite(
+            "true",
+            "query = { expression = 'concat(http.request.uri.query, http.request.uri.query)' }",
+        ))
+        .start()
+        .await;
+    let long = |length| format!("/p?{}", "a".repeat(length));
+    assert_eq!(seawall.get(&long(100), &[]).await.status, 200);
+    assert_eq!(seawall.get(&long(200), &[]).await.status, 414);
+}
