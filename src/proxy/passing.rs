@@ -99,13 +99,19 @@ pub(super) fn answered(
         return;
     };
     let store = &gateway.shared.store;
+    let asked = session.req_header();
     // What was purged while the origin answered does not come back by this answer; what the answer
     // itself invalidates is another matter.
-    let unpurged = exchange
-        .posting
-        .take()
-        .is_some_and(|begun| begun.generation() == store.purges.begin().generation());
-    let asked = session.req_header();
+    let posting = exchange.posting.take();
+    let may_fill = asked.method == Method::POST
+        && post_may_fill(&request.view(asked), &request.settings)
+        && answer::is_framed(head, &asked.method);
+    let fill = may_fill.then(|| Lookup::of(request.clone(), asked.clone()).ok());
+    let fill = posting.zip(fill.flatten()).and_then(|(begun, lookup)| {
+        let purges = &store.purges;
+        let unpurged = purges.spare(&lookup.key, &lookup.subject, begun.generation());
+        unpurged.then_some(lookup)
+    });
     let now = clock::now();
     let uris = invalidated(
         &asked.method,
@@ -142,14 +148,7 @@ pub(super) fn answered(
     if !scopes.is_empty() {
         store.purge(&scopes, Mode::Hard, now);
     }
-    if unpurged
-        && asked.method == Method::POST
-        && post_may_fill(&request.view(asked), &request.settings)
-        && answer::is_framed(head, &asked.method)
-    {
-        let Ok(lookup) = Lookup::of(request.clone(), asked.clone()) else {
-            return;
-        };
+    if let Some(lookup) = fill {
         let mut head = head.clone();
         answer::receive_for_store(&mut head, &lookup, now);
         let requested = exchange.origin.requested.map_or(now, |(wall, _)| wall);
