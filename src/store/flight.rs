@@ -180,15 +180,15 @@ impl<L: Clone> Lead<L> {
             .landing
             .send_replace(Some(Landing::Landed(landing)));
     }
-}
 
-impl<L: Clone> Drop for Lead<L> {
-    fn drop(&mut self) {
-        self.flight.landing.send_if_modified(|landing| {
-            let lost = landing.is_none();
-            landing.get_or_insert(Landing::Lost);
-            lost
-        });
+    /// Tells those who follow already. Nobody joins any more: whoever looks again begins anew.
+    pub fn end(self, landing: L) {
+        self.leave();
+        self.land(landing);
+    }
+
+    /// Takes the flight out of the table.
+    fn leave(&self) {
         let mut table = self.flights.lock();
         // A purge may have put a newer flight in its place.
         if table
@@ -197,6 +197,18 @@ impl<L: Clone> Drop for Lead<L> {
         {
             table.remove(&self.key);
         }
+    }
+}
+
+impl<L: Clone> Drop for Lead<L> {
+    fn drop(&mut self) {
+        // First, so that who is told does not find it again.
+        self.leave();
+        self.flight.landing.send_if_modified(|landing| {
+            let lost = landing.is_none();
+            landing.get_or_insert(Landing::Lost);
+            lost
+        });
     }
 }
 

@@ -307,11 +307,13 @@ impl Fetch {
                 .is_some_and(|times| times.is_fresh(now) && !times.validate_always),
             _ => false,
         };
-        if let Some(lead) = &self.lead {
-            lead.land(landed);
-        }
-        if !fresh {
-            self.lead = None;
+        match &self.lead {
+            Some(lead) if fresh => lead.land(landed),
+            _ => {
+                if let Some(lead) = self.lead.take() {
+                    lead.end(landed);
+                }
+            }
         }
     }
 
