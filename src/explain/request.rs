@@ -12,7 +12,7 @@ use super::{Inquiry, planned};
 use crate::config::{Config, Zone};
 use crate::request::arrival::{
     Arrival, Refusal, announced_length, authority, canonical_target, check_form, check_size,
-    connection, has_body, joined_cookies, session_cookie, unkeyed,
+    connection, has_body, joined_cookies, parse_target, session_cookie, unkeyed,
 };
 use crate::request::{Facts, RequestView};
 use crate::rules::target_text;
@@ -111,6 +111,7 @@ fn arrive<'c>(
         Slashes::Keep
     };
     let target = canonical_target(url.path, url.query, slashes)?;
+    parse_target(&target)?;
     if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
         headers.insert(HOST, host);
     }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use http::header::{CONNECTION, COOKIE, HOST, UPGRADE};
-use http::{HeaderMap, Uri, Version};
+use http::{HeaderMap, Version};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -214,13 +214,8 @@ fn normalise(head: &mut RequestHeader, authority: &Authority, slashes: Slashes) 
 }
 
 fn set_target(head: &mut RequestHeader, target: &str) -> Result<()> {
-    match target.parse::<Uri>() {
-        Ok(uri) => {
-            head.set_uri(uri);
-            Ok(())
-        }
-        Err(_) => refuse(400, "a malformed target"),
-    }
+    head.set_uri(arrival::parse_target(target).or_else(refused)?);
+    Ok(())
 }
 
 fn scheme(session: &Session) -> Scheme {

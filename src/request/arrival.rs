@@ -117,7 +117,8 @@ pub fn authority(fields: &HeaderMap, target: Option<&str>, scheme: Scheme) -> Ar
     }
 }
 
-/// Path and query in canonical form.
+/// Path and query in canonical form. What was a target before and did not change still is one; anything
+/// else is to be [read](parse_target).
 pub fn canonical_target(path: &str, query: Option<&str>, slashes: Slashes) -> Arrival<String> {
     let path = match path {
         // `OPTIONS *` asks about the server, which is this one.
@@ -127,11 +128,14 @@ pub fn canonical_target(path: &str, query: Option<&str>, slashes: Slashes) -> Ar
             Err(error) => return refuse(400, error.to_string()),
         },
     };
-    let target = crate::rules::target_text(&path, query);
-    match target.parse::<Uri>() {
-        Ok(_) => Ok(target),
-        Err(_) => refuse(400, "a malformed target"),
-    }
+    Ok(crate::rules::target_text(&path, query))
+}
+
+/// Reads path and query.
+pub fn parse_target(target: &str) -> Arrival<Uri> {
+    target
+        .parse()
+        .or_else(|_| refuse(400, "a malformed target"))
 }
 
 /// Whether the fields announce a body (RFC 9112 §6).
