@@ -1,16 +1,14 @@
 //! Answers of the edge itself: redirects and the maintenance page.
 
-use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::answer;
 use super::exchange::Exchange;
+use super::serve;
 use crate::cache::status::{CacheStatus, EdgeReason};
-use crate::clock;
 use crate::rules::phase::Phases;
 use crate::rules::{EdgeAnswer, Rule};
 
@@ -88,23 +86,7 @@ pub(super) async fn send(
     for (name, value) in &reply.fields {
         head.insert_header(name.clone(), value.clone())?;
     }
-    head.insert_header(CONTENT_LENGTH, reply.body.len().to_string())?;
-    answer::send(
-        &mut head,
-        session.req_header(),
-        exchange,
-        &told,
-        clock::now(),
-    )?;
-    exchange.status = Some(told);
-    let bodiless = session.req_header().method == Method::HEAD || reply.body.is_empty();
-    let body = Bytes::from(reply.body.clone());
+    let body = reply.body.clone();
     exchange.edge = Some(reply);
-    session
-        .write_response_header(Box::new(head), bodiless)
-        .await?;
-    if bodiless {
-        return session.write_response_body(None, true).await;
-    }
-    session.write_response_body(Some(body), true).await
+    serve::whole(session, exchange, head, body, told).await
 }

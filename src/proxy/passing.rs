@@ -13,6 +13,7 @@ use super::answer;
 use super::exchange::Exchange;
 use super::gateway::Gateway;
 use super::lookup::Lookup;
+use super::serve;
 use crate::cache::eligibility::{RequestDecision, post_may_fill};
 use crate::cache::invalidation::invalidated;
 use crate::cache::response::{ExchangeTimes, ResponseView};
@@ -263,22 +264,10 @@ async fn purge(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange
     let body = format!("{body}\n");
     let mut head = ResponseHeader::build(status, Some(8))?;
     head.insert_header(header::CONTENT_TYPE, "application/json")?;
-    head.insert_header(header::CONTENT_LENGTH, body.len().to_string())?;
     head.insert_header(header::CACHE_CONTROL, "no-store")?;
     if let Some(wait) = retry_after {
         head.insert_header(header::RETRY_AFTER, wait.to_string())?;
     }
     let told = self::status(exchange);
-    answer::send(
-        &mut head,
-        session.req_header(),
-        exchange,
-        &told,
-        clock::now(),
-    )?;
-    exchange.status = Some(told);
-    session.write_response_header(Box::new(head), false).await?;
-    session
-        .write_response_body(Some(Bytes::from(body)), true)
-        .await
+    serve::whole(session, exchange, head, body, told).await
 }

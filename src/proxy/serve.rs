@@ -351,6 +351,34 @@ async fn chunk(session: &mut Session, bytes: Bytes) -> Result<()> {
         .map_err(Error::into_down)
 }
 
+/// Answers with a text of our own.
+///
+/// # Errors
+/// When the client is gone.
+pub(super) async fn whole(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    mut head: ResponseHeader,
+    body: String,
+    told: CacheStatus,
+) -> Result<()> {
+    head.insert_header(header::CONTENT_LENGTH, body.len().to_string())?;
+    answer::send(
+        &mut head,
+        session.req_header(),
+        exchange,
+        &told,
+        clock::now(),
+    )?;
+    exchange.status = Some(told);
+    let bodiless = session.req_header().method == Method::HEAD || body.is_empty();
+    session
+        .write_response_header(Box::new(head), bodiless)
+        .await?;
+    let body = (!bodiless).then(|| Bytes::from(body));
+    session.write_response_body(body, true).await
+}
+
 /// Answers with an error page.
 ///
 /// # Errors
