@@ -33,7 +33,7 @@ use crate::store::StoredResponse;
 /// A response in memory, about to be sent.
 pub struct MemoryHit {
     shared: Arc<Shared>,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     asked: Arc<Parts>,
     told: CacheStatus,
     now: SystemTime,
@@ -55,10 +55,13 @@ impl Lane for Requests {
 
     fn evaluate(&self, arriving: Arriving) -> Evaluation<MemoryHit> {
         let Arriving {
-            mut head, simple, ..
+            runtime,
+            mut head,
+            simple,
+            ..
         } = arriving;
         let shared = &self.shared;
-        let mut exchange = Exchange::new(shared.runtime(), clock::instant(), clock::now());
+        let mut exchange = Box::new(Exchange::new(runtime, clock::instant(), clock::now()));
         let downstream = Downstream {
             client: arriving.client,
             scheme: if arriving.tls {
@@ -71,7 +74,7 @@ impl Lane for Requests {
         exchange.refusal = arrival::receive(shared, &mut head, downstream, &mut exchange).err();
         let head = Arc::new(head);
         match find(shared, exchange, &head, simple) {
-            Ok(hit) => Evaluation::Hit(Box::new(hit)),
+            Ok(hit) => Evaluation::Hit(hit),
             Err(exchange) => Evaluation::Forward(Box::new(Evaluated { exchange, head })),
         }
     }
@@ -80,10 +83,10 @@ impl Lane for Requests {
 /// The hit, or the exchange with what was found out.
 fn find(
     shared: &Arc<Shared>,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
     asked: &Arc<Parts>,
     simple: bool,
-) -> Result<MemoryHit, Exchange> {
+) -> Result<Box<MemoryHit>, Box<Exchange>> {
     let site = exchange.request.as_ref().filter(|request| {
         let looked_up = request.decision == RequestDecision::Lookup;
         simple && looked_up && exchange.edge.is_none() && exchange.refusal.is_none()
@@ -96,7 +99,7 @@ fn find(
         Stock::Selected(stored, times) => Some((stored, times)),
         Stock::Nothing | Stock::Others(_) => None,
     };
-    let now = clock::now();
+    let now = exchange.arrived;
     let reused = found.and_then(|(stored, times)| {
         let found = Found::Complete(&times);
         match decide_reuse(&lookup.control, found, OriginState::Unasked, now) {
@@ -136,7 +139,7 @@ fn find(
         answer::dress(&mut fields, status, version, asked, &exchange, &told, now);
         Head::Dressed(fields)
     };
-    Ok(MemoryHit {
+    Ok(Box::new(MemoryHit {
         shared: shared.clone(),
         exchange,
         asked: asked.clone(),
@@ -145,7 +148,7 @@ fn find(
         status,
         head,
         body,
-    })
+    }))
 }
 
 /// The bytes that follow the head; `None` when its length is not told or not all of it is in memory.
