@@ -19,6 +19,8 @@ SEAWALL = Path(os.environ.get("SEAWALL_BIN") or TARGET / "release" / "seawall")
 # The server has one core to itself; load generator and origin share the other.
 SERVER_CORE, LOAD_CORE = "0", "1"
 OPEN_FILES = 20_000
+# Most clients of HAProxy, which wants two files for each.
+CONNECTIONS = OPEN_FILES // 2 - 100
 
 
 class Bench:
@@ -67,15 +69,14 @@ class Server:
     """A running server: its ports, and the processes whose CPU time and memory are its own."""
 
     name = ""
-    # Which workloads it takes part in; see run.py.
-    h2 = tls = disk = passes = True
     ended_by = signal.SIGTERM
 
     def __init__(self, bench, **options):
         self.bench = bench
         self.directory = Path(tempfile.mkdtemp(prefix=f"{type(self).__name__}-", dir=bench.directory))
         self.directory.chmod(0o755)
-        self.port, self.h2_port, self.tls_port, self.pass_port, self.admin = (free_port() for _ in range(5))
+        self.port, self.h2_port, self.tls_port, self.admin = (free_port() for _ in range(4))
+        self.pass_port = self.port
         self.processes = []
         self.start(**options)
         wait_for_port(self.port)
@@ -122,7 +123,6 @@ class Floor(Server):
     """A bare tokio loop with a constant answer: a port for each size."""
 
     name = "bare tokio loop"
-    h2 = tls = disk = passes = False
 
     def start(self):
         self.ports = {1024: self.port, 16384: self.h2_port, 1048576: self.tls_port}
@@ -130,13 +130,16 @@ class Floor(Server):
 
 
 class Nginx(Server):
+    """As the targets mean it: `proxy_cache` as it is, which opens a file for each hit."""
+
     name = "nginx"
+    open_file_cache = "off"
 
     def start(self):
         self.cache = self.directory / "cache"
         self.disk_cache = Path(tempfile.mkdtemp(prefix="nginx-", dir=self.bench.disk))
         self.disk_cache.chmod(0o777)
-        config = self.configure("nginx.conf", CACHE=self.cache, DISK=self.disk_cache)
+        config = self.configure("nginx.conf", CACHE=self.cache, DISK=self.disk_cache, OPEN_FILE_CACHE=self.open_file_cache)
         self.run(["nginx", "-p", self.directory, "-c", config])
 
     def memory(self):
@@ -147,13 +150,19 @@ class Nginx(Server):
         shutil.rmtree(self.disk_cache, ignore_errors=True)
 
 
+class NginxOpenFiles(Nginx):
+    """nginx tuned further: the files of the cache stay open."""
+
+    name = "nginx, open_file_cache"
+    open_file_cache = "max=200000 inactive=600s"
+
+
 class Varnish(Server):
     name = "Varnish"
-    tls = disk = False
 
     def start(self):
         config = self.configure("varnish.vcl")
-        self.h2_port = self.pass_port = self.port
+        self.h2_port = self.port
         work = self.directory / "work"
         self.run([
             "varnishd", "-F", "-j", "none", "-n", work, "-f", config, "-a", f"127.0.0.1:{self.port}",
@@ -167,10 +176,10 @@ class Varnish(Server):
 
 class Haproxy(Server):
     name = "HAProxy"
-    disk = False
 
-    def start(self, cache_mib=64):
-        self.run(["haproxy", "-f", self.configure("haproxy.cfg", CACHE_MIB=cache_mib, CONNECTIONS=OPEN_FILES // 2 - 100)])
+    def start(self):
+        self.pass_port = free_port()
+        self.run(["haproxy", "-f", self.configure("haproxy.cfg", CONNECTIONS=CONNECTIONS)])
 
 
 class Seawall(Server):
@@ -182,11 +191,11 @@ class Seawall(Server):
         self.disk_directory = Path(tempfile.mkdtemp(prefix="seawall-", dir=self.bench.disk))
         disk_section = disk_section.replace("@DISK@", str(self.disk_directory))
         self.config = self.configure("seawall.toml", MEMORY=memory, DISK_SECTION=disk_section, RULES=rules)
-        self.h2_port = self.pass_port = self.port
+        self.h2_port = self.port
         self.launch()
 
     def launch(self):
-        self.run([SEAWALL, "serve", self.config], env={**os.environ, "SEAWALL_LOG": "error"}, stderr=sys.stderr)
+        self.run([SEAWALL, "serve", self.config], env={"SEAWALL_LOG": "off", **os.environ}, stderr=sys.stderr)
 
     def stop(self):
         super().stop()
