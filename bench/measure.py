@@ -38,6 +38,8 @@ def wrk(url, seconds, connections=64, script=None, arguments=()):
     failed = re.search(r"Non-2xx or 3xx responses: (\d+)", output) or re.search(r"Socket errors: (.*)", output)
     if failed and not failed.group(0).endswith("timeout 0"):
         raise RuntimeError(f"{url}: {failed.group(0)}")
+    if not int(requests):
+        raise RuntimeError(f"{url}: no answer within {seconds} s")
     return int(requests), float(duration), percentile(output, 50), percentile(output, 99)
 
 
