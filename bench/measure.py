@@ -44,8 +44,9 @@ def wrk(url, seconds, connections=64, script=None, arguments=()):
 
 
 def percentile(output, which):
-    value, unit = re.search(rf"^\s+{which}%\s+([\d.]+)(us|ms|s|m)$", output, re.M).group(1, 2)
-    return float(value) * UNITS[unit]
+    """None when the load generator was too busy to tell."""
+    found = re.search(rf"^\s+{which}%\s+([\d.]+)(us|ms|s|m)\s*$", output, re.M)
+    return float(found.group(1)) * UNITS[found.group(2)] if found else None
 
 
 def h2load(url, seconds, connections=8, streams=32):
@@ -79,8 +80,8 @@ def sample(server, load):
 
 def median(samples):
     """The medians of several rounds, each figure by itself."""
-    columns = zip(*samples)
-    return Sample(*(None if column[0] is None else statistics.median(column) for column in columns))
+    columns = ([figure for figure in column if figure is not None] for column in zip(*samples))
+    return Sample(*(statistics.median(column) if column else None for column in columns))
 
 
 def fill(port, prefix, count, connections=8, depth=32):
