@@ -4,6 +4,6 @@ mod access_log;
 mod logging;
 mod metrics;
 
-pub use access_log::{AccessLog, AccessRecord};
+pub use access_log::{AccessLog, AccessRecord, KeyHash, Shown, Time};
 pub use logging::init as init_logging;
 pub use metrics::{Connection, Metrics, RequestFigures};

@@ -20,5 +20,5 @@ pub use flight::{Boarding, Flight, FlightKey, Flights, Landing, Lead};
 pub use memory::{MemoryStore, StoreStatistics};
 pub use purge::{Begun, Purges};
 pub use resource::Resource;
-pub use stored::{Content, Part, Selection, StoreKey, StoredId, StoredResponse, Subject};
+pub use stored::{Content, Part, Prepared, Selection, StoreKey, StoredId, StoredResponse, Subject};
 pub use uses::Uses;
