@@ -10,6 +10,8 @@ mod fill;
 mod flight;
 mod memory;
 mod purge;
+mod purge_log;
+pub mod record;
 mod resource;
 mod stored;
 mod uses;
