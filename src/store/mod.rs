@@ -14,6 +14,7 @@ mod purge_log;
 pub mod record;
 mod resource;
 mod stored;
+mod sweep;
 mod uses;
 
 pub use body::Body;
