@@ -44,7 +44,10 @@ impl Shared {
         let outcome = self.purge(Some(&zone.name), &request);
         match outcome {
             Ok(outcome) => audit::purged(client, Some(&zone.name), &request, outcome),
-            Err(refusal) => tell_refused(client, zone, refusal),
+            Err(refusal) => {
+                self.metrics.purge_refused();
+                tell_refused(client, zone, refusal);
+            }
         }
         outcome
     }
@@ -63,11 +66,9 @@ impl Purger for Shared {
             return Ok(self.store.preview(&scopes));
         }
         let purged = self.store.purge(&scopes, mode(request.soft), clock::now());
-        match &purged {
-            Ok(outcome) => self.metrics.purged(outcome.objects),
-            Err(_) => self.metrics.purge_refused(),
-        }
-        purged.map_err(|_| Refusal::Unwritten)
+        let outcome = purged.map_err(|_| Refusal::Unwritten)?;
+        self.metrics.purged(outcome.objects);
+        Ok(outcome)
     }
 }
 
