@@ -12,13 +12,15 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 
 use super::memory::MemoryStore;
-use super::stored::{StoreKey, StoredResponse, Subject};
+use super::stored::{StoreKey, StoredId, StoredResponse, Subject};
 use crate::cache::reuse::StoredTimes;
 use crate::purge::{Generation, Journal, Mode, PurgeOutcome, Scope, Target, Verdict, journal};
 
 /// The purges in force.
 #[derive(Debug, Default)]
 pub struct Purges {
+    /// Identities of stored responses, in the order in which their heads came.
+    pub(super) ids: Arc<AtomicU64>,
     journal: ArcSwap<Journal>,
     /// The last purge recorded.
     current: AtomicU64,
@@ -40,12 +42,18 @@ struct Progress {
 pub struct Begun {
     purges: Arc<Purges>,
     generation: Generation,
+    id: StoredId,
 }
 
 impl Begun {
     /// The last purge before it began.
     pub fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// What came later has an identity above this one.
+    pub(super) fn id(&self) -> StoredId {
+        self.id
     }
 }
 
@@ -72,6 +80,7 @@ impl Purges {
         Begun {
             purges: self.clone(),
             generation,
+            id: StoredId(self.ids.fetch_add(1, Ordering::Relaxed)),
         }
     }
 
@@ -247,5 +256,5 @@ impl Subject {
 
 fn count(outcome: &mut PurgeOutcome, stored: &StoredResponse) {
     outcome.objects += 1;
-    outcome.bytes = outcome.bytes.saturating_add(stored.weight());
+    outcome.bytes = outcome.bytes.saturating_add(stored.size());
 }
