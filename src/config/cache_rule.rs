@@ -71,6 +71,9 @@ fn read_patch(section: &Section<'_>) -> CachePatch {
         key: read_key(section).map(Arc::new),
         vary: read_vary(section).map(Arc::new),
         pass_cache_tags: section.boolean("pass_cache_tags").map(|pass| pass.value),
+        origin_range_requests: section
+            .boolean("origin_range_requests")
+            .map(|ranges| ranges.value),
         read_timeout: read_read_timeout(section),
         origin_error_page_pass_through: section
             .boolean("origin_error_page_pass_through")

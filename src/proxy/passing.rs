@@ -229,6 +229,7 @@ impl Posted {
                 subject: self.subject,
                 content: Content::Complete(Arc::new(Body::copy_of(&self.chunks))),
             },
+            &self.begun,
         );
     }
 }

@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 
 use super::purge_log::{Earlier, Known, PurgeLog};
-use super::stored::{StoreKey, StoredResponse, Subject};
+use super::stored::{StoreKey, StoredId, StoredResponse, Subject};
 use crate::cache::reuse::StoredTimes;
 use crate::purge::{Generation, Journal, Mode, Record, Scope, Verdict, journal};
 
@@ -26,6 +26,8 @@ const MOST_RECORDS: usize = 20_000;
 /// The purges in force.
 #[derive(Debug, Default)]
 pub struct Purges {
+    /// Identities of stored responses, in the order in which their heads came.
+    pub(super) ids: Arc<AtomicU64>,
     journal: ArcSwap<Journal>,
     /// The last purge recorded.
     current: AtomicU64,
@@ -67,12 +69,18 @@ struct OnDisk {
 pub struct Begun {
     purges: Arc<Purges>,
     generation: Generation,
+    id: StoredId,
 }
 
 impl Begun {
     /// The last purge before it began.
     pub fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// What came later has an identity above this one.
+    pub(super) fn id(&self) -> StoredId {
+        self.id
     }
 }
 
@@ -205,6 +213,7 @@ impl Purges {
         Begun {
             purges: self.clone(),
             generation,
+            id: StoredId(0),
         }
     }
 
@@ -217,6 +226,7 @@ impl Purges {
         Begun {
             purges: self.clone(),
             generation,
+            id: StoredId(self.ids.fetch_add(1, Ordering::Relaxed)),
         }
     }
 

@@ -59,6 +59,23 @@ impl Resource {
         self.variants = self.variants.iter().filter_map(change).collect();
     }
 
+    /// Lets go of the slices of what was in `before` and is not here. A response and the variant that
+    /// a 304 made of it share theirs.
+    pub(super) fn retire_gone(&self, before: &Self) {
+        for gone in &before.variants {
+            let Some(slices) = gone.content.slices() else {
+                continue;
+            };
+            let ids = self
+                .variants
+                .iter()
+                .filter_map(|left| left.content.slices());
+            if !ids.map(|left| left.id()).any(|id| id == slices.id()) {
+                slices.retire();
+            }
+        }
+    }
+
     /// Whether nothing is left.
     pub fn is_empty(&self) -> bool {
         self.variants.is_empty()

@@ -84,5 +84,5 @@ impl MemoryStore {
 
 fn count(outcome: &mut PurgeOutcome, stored: &StoredResponse) {
     outcome.objects += 1;
-    outcome.bytes = outcome.bytes.saturating_add(stored.weight());
+    outcome.bytes = outcome.bytes.saturating_add(stored.size());
 }

@@ -107,6 +107,9 @@ cache_settings! {
     "vary" vary: Arc<VarySettings> = Arc::default();
     /// Whether `Cache-Tag` and `Surrogate-Key` are passed on to clients.
     "pass_cache_tags" pass_cache_tags: bool = false;
+    /// Whether responses are fetched slice by slice, only those that clients want, where the origin
+    /// gives ranges.
+    "origin_range_requests" origin_range_requests: bool = false;
     /// How long the origin has for the response's head.
     "read_timeout" read_timeout: ReadTimeout = ReadTimeout::OfPool;
     /// Whether the origin's own error pages are passed on where the zone has pages of its own.
