@@ -41,6 +41,8 @@ pub(super) struct Posted {
     subject: Arc<Subject>,
     tags: Arc<[Box<str>]>,
     largest: u64,
+    /// Whether the answer may be kept on disk.
+    disk: bool,
     length: u64,
     chunks: Vec<Bytes>,
 }
@@ -181,6 +183,7 @@ pub(super) fn answered(
                 subject: lookup.subject.clone(),
                 tags: lookup.tags(&fields),
                 largest: request.settings.max_object_size.value,
+                disk: request.settings.disk.value,
                 key: lookup.key,
                 fields,
                 length: 0,
@@ -228,6 +231,7 @@ impl Posted {
                 tags: self.tags,
                 subject: self.subject,
                 content: Content::Complete(Arc::new(Body::copy_of(&self.chunks))),
+                disk: self.disk,
             },
             &self.begun,
         );

@@ -7,8 +7,11 @@
 //! which they read along.
 
 mod body;
+mod disk;
 mod fill;
 mod flight;
+mod load;
+mod log;
 mod memory;
 mod purge;
 mod purge_log;
@@ -20,6 +23,7 @@ mod sweep;
 mod uses;
 
 pub use body::Body;
+pub use disk::DiskStatistics;
 pub use fill::{Budget, Fill, FillError, FillReader, Keep};
 pub use flight::{Boarding, Flight, FlightKey, Flights, Landing, Lead};
 pub use memory::{MemoryStore, StoreStatistics};

@@ -63,8 +63,8 @@ struct OnDisk {
     taken: Option<Generation>,
 }
 
-/// A fetch under way, or a response being read from disk: purges that come after it began are kept in mind until this is dropped, which
-/// must be after its answer is stored.
+/// A fetch under way, or a response being read from disk: purges that come after it began are kept in
+/// mind until this is dropped, which must be after its answer is stored.
 #[derive(Debug)]
 pub struct Begun {
     purges: Arc<Purges>,
@@ -98,26 +98,36 @@ impl Drop for Begun {
 }
 
 impl Purges {
-    /// Purges that are written down in `directory`.
+    /// Has purges written down in `directory` from now on. Before there are any.
     ///
     /// # Errors
     /// When that is not possible.
-    pub fn on_disk(directory: &Path, now: SystemTime) -> io::Result<Self> {
-        let start = after(Generation::default(), now);
+    pub(super) fn write_to(&self, directory: &Path, now: SystemTime) -> io::Result<()> {
+        let start = after(self.current(), now);
         let log = PurgeLog::create(directory, start)?;
-        Ok(Self {
-            current: AtomicU64::new(start.0),
-            progress: Mutex::new(Progress {
-                disk: Some(OnDisk::default()),
-                ..Progress::default()
-            }),
-            log: OnceLock::from(log),
-            ..Self::default()
-        })
+        // Identities are not used again by another process, as one is needed less often than every
+        // nanosecond.
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let nanos = u64::try_from(since.as_nanos()).unwrap_or(0);
+        self.ids.fetch_max(nanos, Ordering::Relaxed);
+        let mut progress = self.progress();
+        self.current.store(start.0, Ordering::Release);
+        progress.disk = Some(OnDisk::default());
+        let _ = self.log.set(log);
+        Ok(())
     }
 
-    /// This process has the disk from now on: the purges of earlier ones hold for what is there.
-    /// `newest` is the highest generation found there. Tells why what is there cannot be used, if so.
+    /// A sweep has left something on disk.
+    pub(super) fn unfollowed(&self) {
+        let mut progress = self.progress();
+        let current = self.current();
+        if let Some(taken) = progress.disk.as_mut().and_then(|disk| disk.taken.as_mut()) {
+            *taken = current;
+        }
+    }
+
+    /// This process has the disk from now on: the purges of earlier ones hold for what is there. Tells
+    /// why nothing that is there can be used, if so.
     ///
     /// # Errors
     /// When the purges of earlier processes cannot be read, or cannot be written again: the disk must
@@ -331,10 +341,11 @@ impl Purges {
         let upto = disk.map_or(met, |disk| met.min(disk.oldest.max(disk.floor)));
         // A sweep has removed from disk what a purge names by its key.
         let keys_after = disk.map_or(met, |disk| disk.taken.unwrap_or(met));
-        if progress.forgotten == (met, upto) {
+        let (met_before, upto_before) = progress.forgotten;
+        if met <= met_before && upto <= upto_before {
             return;
         }
-        progress.forgotten = (met, upto);
+        progress.forgotten = (met.max(met_before), upto.max(upto_before));
         self.journal.rcu(|journal| {
             let mut journal = Journal::clone(journal);
             journal.forget(upto);

@@ -35,8 +35,8 @@ pub struct Head {
 pub enum Place {
     /// Behind the head.
     Inline,
-    /// In slices of their own.
-    Slices,
+    /// In the slices of this identity.
+    Slices(u64),
 }
 
 impl Head {
@@ -48,6 +48,11 @@ impl Head {
     /// Its identity.
     pub fn id(&self) -> StoredId {
         self.response.id
+    }
+
+    /// The last purge before its fetch began.
+    pub fn generation(&self) -> Generation {
+        self.response.generation
     }
 
     /// The whole response.
@@ -177,6 +182,7 @@ pub fn decode(bytes: &[u8]) -> Option<Head> {
             path: written.path.to_owned(),
         }),
         content: Content::Complete(Arc::default()),
+        disk: true,
     };
     Some(Head {
         response,
@@ -301,14 +307,15 @@ mod tests {
                 tags: tags.into_iter().map(String::into_boxed_str).collect(),
                 subject: Arc::new(Subject { zone, host, path }),
                 content: Content::Complete(Arc::new(Body::copy_of(&[body.into()]))),
+                disk: true,
             }
         }
     }
 
     proptest! {
         #[test]
-        fn a_head_reads_back_as_it_was_written(response in response(), sliced in any::<bool>()) {
-            let place = if sliced { Place::Slices } else { Place::Inline };
+        fn a_head_reads_back_as_it_was_written(response in response(), sliced in any::<Option<u64>>()) {
+            let place = sliced.map_or(Place::Inline, Place::Slices);
             let bytes = encode(&response, place).unwrap();
             let head = decode(&bytes).unwrap();
             prop_assert_eq!((head.place, Some(head.length)), (place, response.content.complete_length()));

@@ -49,6 +49,8 @@ pub struct StoredResponse {
     pub subject: Arc<Subject>,
     /// Its body.
     pub content: Content,
+    /// Whether it may be kept on disk.
+    pub disk: bool,
 }
 
 /// What a purge may name a response by, beside its tags.

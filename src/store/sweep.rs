@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::disk::Follow;
 use super::memory::MemoryStore;
-use super::stored::{StoreKey, StoredResponse};
+use super::stored::{StoreKey, StoredId, StoredResponse};
 use crate::purge::{Generation, Mode, PurgeOutcome, Scope, Target};
 
 impl MemoryStore {
@@ -17,7 +18,7 @@ impl MemoryStore {
     pub fn purge(&self, scopes: &[Scope], mode: Mode, now: SystemTime) -> io::Result<PurgeOutcome> {
         let (generation, records) = self.purges.record(scopes, mode, now);
         let written = self.purges.write_down(&records);
-        let outcome = self.sweep(scopes, generation);
+        let outcome = self.sweep(scopes, mode, generation);
         self.purges.swept(generation);
         written.map(|()| outcome)
     }
@@ -26,14 +27,19 @@ impl MemoryStore {
     /// when it returns, so that there is nothing to write down.
     pub fn invalidate(&self, scopes: &[Scope], now: SystemTime) {
         let (generation, _) = self.purges.record(scopes, Mode::Hard, now);
-        self.sweep(scopes, generation);
+        self.sweep(scopes, Mode::Hard, generation);
         self.purges.swept(generation);
     }
 
     /// Counts what purges would reach.
     pub fn preview(&self, scopes: &[Scope]) -> PurgeOutcome {
         let mut outcome = PurgeOutcome::default();
-        for key in self.reached(scopes) {
+        let named = named(scopes);
+        let latest = Generation(u64::MAX);
+        for key in named.iter().flatten() {
+            self.count_on_disk(key, latest, &mut outcome);
+        }
+        for key in named.unwrap_or_else(|| self.keys()) {
             let Some(resource) = self.find(&key) else {
                 continue;
             };
@@ -50,10 +56,19 @@ impl MemoryStore {
     }
 
     /// Removes, or makes stale, what the purge `generation` reaches.
-    fn sweep(&self, scopes: &[Scope], generation: Generation) -> PurgeOutcome {
+    fn sweep(&self, scopes: &[Scope], mode: Mode, generation: Generation) -> PurgeOutcome {
         let mut outcome = PurgeOutcome::default();
-        for key in self.reached(scopes) {
-            self.change(&key, |resource| {
+        let mut followed = true;
+        let named = named(scopes);
+        let how = match mode {
+            Mode::Hard if named.is_some() => Follow::PurgeOfKey,
+            _ => Follow::Purge,
+        };
+        for key in named.unwrap_or_else(|| self.keys()) {
+            if how == Follow::PurgeOfKey {
+                self.count_on_disk(&key, generation, &mut outcome);
+            }
+            followed &= self.change_as(&key, how, |resource| {
                 resource.change(|stored| {
                     if stored.generation >= generation {
                         return Some(stored.clone());
@@ -66,20 +81,43 @@ impl MemoryStore {
                 });
             });
         }
+        if !followed {
+            self.purges.unfollowed();
+        }
         outcome
     }
 
-    /// The keys under which something may be reached: those named, or all.
-    fn reached(&self, scopes: &[Scope]) -> Vec<StoreKey> {
-        let named: Option<Vec<StoreKey>> = scopes
-            .iter()
-            .map(|scope| match &scope.target {
-                Target::Key(key) => Some(StoreKey(Arc::from(&**key))),
-                _ => None,
-            })
-            .collect();
-        named.unwrap_or_else(|| self.resources().map(|(key, _)| key).collect())
+    /// Counts what is on disk alone, and older than the purge `generation`.
+    fn count_on_disk(&self, key: &StoreKey, generation: Generation, outcome: &mut PurgeOutcome) {
+        let Some(disk) = self.disk() else {
+            return;
+        };
+        let known = self.peek(key);
+        for entry in disk.log.find(&key.0) {
+            let id = StoredId(entry.fill);
+            let in_memory = known.as_ref().is_some_and(|known| known.holds(id));
+            if !in_memory && entry.generation < generation.0 {
+                outcome.objects += 1;
+                let bytes = entry.head_len.saturating_add(entry.body_len);
+                outcome.bytes = outcome.bytes.saturating_add(bytes);
+            }
+        }
     }
+
+    fn keys(&self) -> Vec<StoreKey> {
+        self.resources().map(|(key, _)| key).collect()
+    }
+}
+
+/// The keys that scopes name, if that is all they do.
+fn named(scopes: &[Scope]) -> Option<Vec<StoreKey>> {
+    scopes
+        .iter()
+        .map(|scope| match &scope.target {
+            Target::Key(key) => Some(StoreKey(Arc::from(&**key))),
+            _ => None,
+        })
+        .collect()
 }
 
 fn count(outcome: &mut PurgeOutcome, stored: &StoredResponse) {

@@ -252,6 +252,7 @@ impl Fetch {
             tags,
             subject: self.lookup.subject.clone(),
             content,
+            disk: self.lookup.site.settings.disk.value,
         };
         if same {
             store.extend(&self.lookup.key, stored);

@@ -300,6 +300,7 @@ impl Fetch {
             subject: self.lookup.subject.clone(),
             fields: Arc::new(fields),
             content: Content::Complete(Arc::new(body)),
+            disk: self.lookup.site.settings.disk.value,
         };
         let store = &self.shared.store;
         store.insert(&self.lookup.key, stored.clone(), &self.begun);
