@@ -8,6 +8,7 @@
 mod body;
 mod fill;
 mod flight;
+pub mod log;
 mod memory;
 mod purge;
 mod resource;
