@@ -11,7 +11,7 @@ mod disk;
 mod fill;
 mod flight;
 mod load;
-mod log;
+pub mod log;
 mod memory;
 mod purge;
 mod purge_log;
