@@ -134,7 +134,9 @@ where
             connection.served += 1;
             let last =
                 connection.served >= client.max_requests_per_connection || *shutdown.borrow();
-            let simple = request.head.body == BodyFraming::Length(0) && !request.head.upgrade;
+            let simple = runtime.config.server.hit_lane
+                && request.head.body == BodyFraming::Length(0)
+                && !request.head.upgrade;
             let evaluation = self.requests.evaluate(Arriving {
                 head: request.parts,
                 client: connection.client,

@@ -18,6 +18,7 @@ pub struct Setup {
     servers: Vec<String>,
     listen: Option<String>,
     top: String,
+    server: String,
     sections: String,
     pool: String,
     hosts: Option<String>,
@@ -76,6 +77,13 @@ impl Setup {
     pub fn top(mut self, toml: &str) -> Self {
         self.top += toml;
         self.top += "\n";
+        self
+    }
+
+    /// Keys of `[server]`.
+    pub fn server(mut self, toml: &str) -> Self {
+        self.server += toml;
+        self.server += "\n";
         self
     }
 
@@ -153,10 +161,11 @@ impl Setup {
              {}\n\
              [admin]\nlisten = \"{admin}\"\n\
              [server]\nthreads = 2\nupgrade_socket = \"DIR/upgrade.sock\"\ndrain_timeout = \"5s\"\n\
-             {}\n\
+             {}\n{}\n\
              [pools.app]\nservers = [{}]\n{}\n\
              [zones.site]\nhosts = {hosts}\npool = \"app\"\n{}",
             self.top,
+            self.server,
             self.sections,
             self.servers.join(", "),
             self.pool,
