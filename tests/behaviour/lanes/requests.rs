@@ -9,6 +9,8 @@ pub struct Dice {
     state: u64,
     /// The cookie of a client that has its variant of a split.
     split_cookie: String,
+    /// Whether the conversation may have what is refused, which mostly ends it.
+    wild: bool,
 }
 
 /// Bytes to be written at once, and what answers to wait for.
@@ -26,6 +28,7 @@ impl Dice {
         Self {
             state: seed,
             split_cookie,
+            wild: false,
         }
     }
 
@@ -53,6 +56,7 @@ impl Dice {
 
 /// What one connection sends, a packet after the answers to the one before.
 pub fn conversation(dice: &mut Dice) -> Vec<Packet> {
+    dice.wild = dice.one_in(4);
     let paths: Vec<String> = (0..=dice.below(3)).map(|_| path(dice)).collect();
     let mut packets: Vec<Packet> = (0..=dice.below(8)).map(|_| packet(dice, &paths)).collect();
     // However it went, this one tells whether the connection is still there, and ends it.
@@ -111,8 +115,8 @@ fn method(dice: &mut Dice) -> &'static str {
 
 fn request(dice: &mut Dice, method: &str, path: &str) -> String {
     let host = match dice.below(24) {
-        0..16 => "site.test",
-        16..19 => "second.test",
+        0..20 => dice.of(&["site.test", "site.test", "site.test", "second.test"]),
+        _ if !dice.wild => dice.of(&["SITE.Test", "site.test:80", "site.test."]),
         _ => dice.of(&[
             "SITE.Test",
             "site.test:80",
@@ -125,7 +129,8 @@ fn request(dice: &mut Dice, method: &str, path: &str) -> String {
         ]),
     };
     let target = target(dice, host, path);
-    let version = if dice.one_in(12) { "1.0" } else { "1.1" };
+    let old = if dice.wild { 10 } else { 50 };
+    let version = if dice.one_in(old) { "1.0" } else { "1.1" };
     let mut head = format!("{method} {target} HTTP/{version}\r\n");
     if !(version == "1.0" && dice.one_in(6)) {
         head += &format!(
@@ -152,7 +157,7 @@ fn body(dice: &mut Dice) -> (&'static str, &'static str) {
         4 | 5 => ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
         6 => ("Content-Length: 0\r\n", ""),
         _ => (
-            "Content-Length: 56\r\n",
+            "Content-Length: 57\r\n",
             "GET /plain/smuggled HTTP/1.1\r\nHost: site.test\r\nX: 12345\r\n",
         ),
     }
@@ -177,6 +182,7 @@ fn target(dice: &mut Dice, host: &str, path: &str) -> String {
         2 => path.replacen('/', "/./", 1),
         3 => path.replacen("/p", "/%70", 1),
         4 => path.replacen('e', "%65", 1),
+        5..40 if !dice.wild => path.to_owned(),
         5 => format!("{path}%2f"),
         6 => format!("{path}/"),
         7 => format!("{path}%0a"),
@@ -188,7 +194,21 @@ fn target(dice: &mut Dice, host: &str, path: &str) -> String {
     };
     match dice.below(20) {
         0 => format!("http://{host}{path}{query}"),
-        1 => format!("https://{}{path}{query}", host.to_uppercase()),
+        1 if dice.wild => {
+            let odd = dice.of(&[
+                "https://SITE.test",
+                "http://",
+                "ftp://site.test",
+                "HTTP://site.test",
+                "http://a@site.test",
+                "http://site.test:80",
+                "http:/",
+                "http://[::1]",
+                "//site.test",
+                "http://site.test.",
+            ]);
+            format!("{odd}{path}{query}")
+        }
         _ => format!("{path}{query}"),
     }
 }
@@ -258,6 +278,7 @@ fn field(dice: &mut Dice) -> String {
                 ""
             ])
         ),
+        28 | 29 if !dice.wild => "X-Other: 1".to_owned(),
         26 => format!(
             "User-Agent: {}",
             dice.of(&[
