@@ -159,6 +159,8 @@ where
                     let (own, allowance) = share(&request.head, arrived);
                     prefix.unsplit(connection.buffer.split_to(own - prefix.len()));
                     let turnstile = Turnstile::new(connection.stream, allowance);
+                    // Pingora reads one Connection line where there are several.
+                    let last = last || !request.persists;
                     let mut session = session(Box::new(turnstile), prefix, client, last);
                     session.set_connection_user_context(Some(evaluated));
                     let reused = self.requests.process_new_http(session, shutdown).await?;

@@ -137,9 +137,15 @@ impl Answered {
         self.values("x-cache") == ["HIT"]
     }
 
-    /// Whether a hit has its fields in another order than its namesake.
+    /// Whether a hit has the names of its fields in other letters than its namesake, as lanes do.
     pub fn is_written_unlike(&self, other: &Self) -> bool {
-        let names = |answer: &Self| answer.fields().map(|(name, _)| name).collect::<Vec<_>>();
+        let names = |answer: &Self| {
+            let names = answer
+                .text()
+                .lines()
+                .filter_map(|line| line.split_once(':'));
+            names.map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+        };
         self.is_hit() && names(self) != names(other)
     }
 

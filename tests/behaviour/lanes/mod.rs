@@ -56,7 +56,7 @@ async fn a_request_gets_the_same_from_either_lane() {
     differences.of_metrics(&sides).await;
     differences.are_none(seed);
     assert!(hits * 5 > sent, "too few hits to say anything: {hits}");
-    // The order of fields gives the lanes away: the first process did answer hits on its own lane.
+    // The letters of field names give the lanes away: the first process did answer hits on its own lane.
     assert!(
         unlike * 2 > hits,
         "{unlike} of {hits} hits were written on another lane"
