@@ -57,8 +57,8 @@ impl Dice {
 /// What one connection sends, a packet after the answers to the one before.
 pub fn conversation(dice: &mut Dice) -> Vec<Packet> {
     dice.wild = dice.one_in(4);
-    let paths: Vec<String> = (0..=dice.below(3)).map(|_| path(dice)).collect();
-    let mut packets: Vec<Packet> = (0..=dice.below(8)).map(|_| packet(dice, &paths)).collect();
+    let paths: Vec<String> = (0..=dice.below(2)).map(|_| path(dice)).collect();
+    let mut packets: Vec<Packet> = (0..=dice.below(14)).map(|_| packet(dice, &paths)).collect();
     // However it went, this one tells whether the connection is still there, and ends it.
     let bytes =
         b"GET /plain/last HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n".to_vec();
@@ -73,7 +73,7 @@ pub fn conversation(dice: &mut Dice) -> Vec<Packet> {
 fn path(dice: &mut Dice) -> String {
     let rules = dice.of(RULES);
     // The second is rare enough to find most paths stored.
-    let part = if dice.one_in(4) { "a/" } else { "" };
+    let part = if dice.one_in(8) { "a/" } else { "" };
     format!("/{rules}/{part}{}", dice.of(KINDS))
 }
 

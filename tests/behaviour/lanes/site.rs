@@ -192,6 +192,8 @@ pub fn setup(origin: &Origin, lane: bool) -> Setup {
     Setup::before([origin])
         .top("secret = \"0123456789abcdef0123456789abcdef\"")
         .purging()
+        // What is fetched is then stored before the next request is looked at, as a rule.
+        .threads(1)
         .section("[client]\nmax_header_size = \"4 KiB\"\nmax_headers = 40\nmax_uri_length = 512")
         .section(&format!("[cache]\ndebug_token = \"{DEBUG}\""))
         .server(&format!("hit_lane = {lane:5}"))
