@@ -362,19 +362,20 @@ fn parts(raw: &Bytes, parsed: &Parsed<'_, '_>, mut fields: HeaderMap) -> Option<
 
 /// Whether the client lets the connection be used for another request (RFC 9112 §9.3).
 fn persists(parsed: &Parsed<'_, '_>) -> bool {
-    let mut persists = parsed.http_11;
-    for field in parsed.fields {
-        if field.name.eq_ignore_ascii_case("connection") {
-            for option in field.value.split(|byte| *byte == b',') {
-                let option = option.trim_ascii();
-                if option.eq_ignore_ascii_case(b"close") {
-                    return false;
-                }
-                persists |= option.eq_ignore_ascii_case(b"keep-alive");
-            }
-        }
+    let fields = parsed.fields.iter();
+    let mut lines = fields
+        .filter(|field| field.name.eq_ignore_ascii_case("connection"))
+        .map(|field| field.value);
+    let closes = |line: &[u8]| {
+        let mut options = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        options.any(|option| option.eq_ignore_ascii_case(b"close"))
+    };
+    if lines.clone().any(closes) {
+        return false;
     }
-    persists
+    // Of an HTTP/1.0 client Pingora wants to hear the option alone; both lanes do the same.
+    let alone = |line: &[u8]| line.eq_ignore_ascii_case(b"keep-alive");
+    parsed.http_11 || lines.next().is_some_and(alone)
 }
 
 fn begins_http2(buffer: &[u8]) -> bool {

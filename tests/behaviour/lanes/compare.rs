@@ -165,6 +165,12 @@ impl Answered {
                 .or_default()
                 .push(value.replace(id, "ID"));
         }
+        if !self.is_hit() {
+            // What comes from the origin has one when it is not 0.
+            fields
+                .entry("age".to_owned())
+                .or_insert(vec!["0".to_owned()]);
+        }
         let body = match std::str::from_utf8(&self.body) {
             Ok(body) => body.replace(id, "ID").into_bytes(),
             Err(_) => self.body.clone(),

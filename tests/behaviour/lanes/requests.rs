@@ -54,6 +54,8 @@ impl Dice {
     }
 }
 
+const CHUNKED: &str = "5\r\nhello\r\n0\r\n\r\n";
+
 /// What one connection sends, a packet after the answers to the one before.
 pub fn conversation(dice: &mut Dice) -> Vec<Packet> {
     dice.wild = dice.one_in(4);
@@ -95,6 +97,11 @@ fn packet(dice: &mut Dice, paths: &[String]) -> Packet {
             .bytes
             .extend(request(dice, method, path).into_bytes());
         packet.methods.push(method.to_owned());
+        if packet.bytes.ends_with(CHUNKED.as_bytes()) {
+            // What comes together with the end of a chunked body may make Pingora refuse that,
+            // depending on when it looks: either lane hands it such requests.
+            break;
+        }
     }
     packet
 }
@@ -154,7 +161,7 @@ fn request(dice: &mut Dice, method: &str, path: &str) -> String {
 fn body(dice: &mut Dice) -> (&'static str, &'static str) {
     match dice.below(8) {
         0..4 => ("Content-Length: 5\r\n", "hello"),
-        4 | 5 => ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+        4 | 5 => ("Transfer-Encoding: chunked\r\n", CHUNKED),
         6 => ("Content-Length: 0\r\n", ""),
         _ => (
             "Content-Length: 57\r\n",

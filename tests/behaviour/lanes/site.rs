@@ -114,7 +114,9 @@ fn answer(request: &Received) -> Reply {
     let reply = match kind {
         "private" => reply.field("Cache-Control: private"),
         "stale" => reply.field("Cache-Control: max-age=60").field("Age: 60"),
-        "moved" | "missing" | "gone" | "broken" => reply.field("Cache-Control: s-maxage=7200"),
+        // What rules give no lifetime is kept for moments only, which would not be the same ones.
+        "broken" => reply,
+        "moved" | "missing" | "gone" => reply.field("Cache-Control: s-maxage=7200"),
         "modified" => reply.field("Expires: Thu, 01 Jan 2099 00:00:00 GMT"),
         _ => reply.field("Cache-Control: max-age=7200"),
     };
