@@ -43,6 +43,7 @@ mod followers;
 mod forwarding;
 mod head;
 mod herd;
+mod hits;
 mod http2;
 mod interim;
 mod invalidation;
