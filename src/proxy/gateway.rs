@@ -52,10 +52,11 @@ impl Gateway {
 
 #[async_trait]
 impl ProxyHttp for Gateway {
-    type CTX = Exchange;
+    type CTX = Box<Exchange>;
 
-    fn new_ctx(&self) -> Exchange {
-        Exchange::new(self.shared.runtime(), clock::instant(), clock::now())
+    fn new_ctx(&self) -> Box<Exchange> {
+        let runtime = self.shared.runtime();
+        Box::new(Exchange::new(runtime, clock::instant(), clock::now()))
     }
 
     fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {
@@ -65,7 +66,7 @@ impl ProxyHttp for Gateway {
     async fn early_request_filter(
         &self,
         session: &mut Session,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         if session.req_header().version <= Version::HTTP_10 {
             // RFC 9110 §15.2: such a client knows no interim responses.
@@ -88,7 +89,7 @@ impl ProxyHttp for Gateway {
     fn on_connection_reuse(
         &self,
         session: &mut Session,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
         carried: Box<dyn Any + Send + Sync>,
     ) {
         let Ok(carried) = carried.downcast::<Evaluated>() else {
@@ -106,7 +107,11 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        exchange: &mut Box<Exchange>,
+    ) -> Result<bool> {
         if let Some(reply) = exchange.edge.take() {
             edge_reply::send(session, exchange, reply).await?;
             return Ok(true);
@@ -125,7 +130,7 @@ impl ProxyHttp for Gateway {
     async fn upstream_peer(
         &self,
         _: &mut Session,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<Box<HttpPeer>> {
         let upgrade = exchange
             .request
@@ -158,7 +163,7 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         _: &HttpPeer,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
         mut error: Box<Error>,
     ) -> Box<Error> {
         if let (Some(pool), Some(replica)) = (exchange.pool(), &exchange.origin.replica) {
@@ -177,7 +182,7 @@ impl ProxyHttp for Gateway {
         _: &HttpPeer,
         socket: RawFd,
         _: Option<&Digest>,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         let now = clock::instant();
         exchange.origin.connected(now);
@@ -195,7 +200,7 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         head: &mut RequestHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         exchange.origin.requested = Some((clock::now(), clock::instant()));
         if let Some(replica) = &exchange.origin.replica {
@@ -215,7 +220,7 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         let arrived = body.as_ref().map_or(0, Bytes::len);
         exchange.body_received = exchange
@@ -236,7 +241,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
@@ -276,7 +281,7 @@ impl ProxyHttp for Gateway {
         _: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<Option<Duration>> {
         passing::body(&self.shared.store, exchange, body.as_ref(), end);
         if end {
@@ -289,7 +294,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         let status = passing::status(exchange);
         exchange.status = Some(status);
@@ -307,7 +312,7 @@ impl ProxyHttp for Gateway {
         _: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
         _reused: bool,
     ) -> Box<Error> {
         let timed_out = deadline::passed()
@@ -339,7 +344,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         error: &Error,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> FailToProxy {
         let status = error_page::status(error, deadline::passed());
         deadline::disarm();
@@ -355,7 +360,12 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+    async fn logging(
+        &self,
+        session: &mut Session,
+        error: Option<&Error>,
+        exchange: &mut Box<Exchange>,
+    ) {
         deadline::disarm();
         let duration = clock::instant().saturating_duration_since(exchange.started);
         record::session(&self.shared, session, error, exchange, duration);

@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 use std::io::Write;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,7 +11,7 @@ use bytes::Bytes;
 use http::header::{AGE, CONNECTION, CONTENT_LENGTH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::answer::{self, X_CACHE, X_REQUEST_ID};
 use super::arrival::{self, Downstream};
@@ -28,18 +27,21 @@ use crate::clock;
 use crate::edge::lane::{Arriving, Evaluation, Hit, Lane, Sent};
 use crate::request::Scheme;
 use crate::server::Shared;
-use crate::store::StoredResponse;
+use crate::store::{Content, StoredResponse};
+
+/// Larger bodies are read as the client takes them, on Pingora's lane.
+const LARGEST: u64 = 4 << 20;
 
 /// A response in memory, about to be sent.
 pub struct MemoryHit {
     shared: Arc<Shared>,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     asked: Arc<Parts>,
     told: CacheStatus,
     now: SystemTime,
     status: StatusCode,
     head: Head,
-    body: SmallVec<[Bytes; 1]>,
+    body: SmallVec<[Bytes; 2]>,
 }
 
 /// The head of an answer.
@@ -55,10 +57,13 @@ impl Lane for Requests {
 
     fn evaluate(&self, arriving: Arriving) -> Evaluation<MemoryHit> {
         let Arriving {
-            mut head, simple, ..
+            runtime,
+            mut head,
+            simple,
+            ..
         } = arriving;
         let shared = &self.shared;
-        let mut exchange = Exchange::new(shared.runtime(), clock::instant(), clock::now());
+        let mut exchange = Box::new(Exchange::new(runtime, clock::instant(), clock::now()));
         let downstream = Downstream {
             client: arriving.client,
             scheme: if arriving.tls {
@@ -71,7 +76,7 @@ impl Lane for Requests {
         exchange.refusal = arrival::receive(shared, &mut head, downstream, &mut exchange).err();
         let head = Arc::new(head);
         match find(shared, exchange, &head, simple) {
-            Ok(hit) => Evaluation::Hit(Box::new(hit)),
+            Ok(hit) => Evaluation::Hit(hit),
             Err(exchange) => Evaluation::Forward(Box::new(Evaluated { exchange, head })),
         }
     }
@@ -80,10 +85,10 @@ impl Lane for Requests {
 /// The hit, or the exchange with what was found out.
 fn find(
     shared: &Arc<Shared>,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
     asked: &Arc<Parts>,
     simple: bool,
-) -> Result<MemoryHit, Exchange> {
+) -> Result<Box<MemoryHit>, Box<Exchange>> {
     let site = exchange.request.as_ref().filter(|request| {
         let looked_up = request.decision == RequestDecision::Lookup;
         simple && looked_up && exchange.edge.is_none() && exchange.refusal.is_none()
@@ -96,7 +101,7 @@ fn find(
         Stock::Selected(stored, times) => Some((stored, times)),
         Stock::Nothing | Stock::Others(_) => None,
     };
-    let now = clock::now();
+    let now = exchange.arrived;
     let reused = found.and_then(|(stored, times)| {
         let found = Found::Complete(&times);
         match decide_reuse(&lookup.control, found, OriginState::Unasked, now) {
@@ -136,7 +141,7 @@ fn find(
         answer::dress(&mut fields, status, version, asked, &exchange, &told, now);
         Head::Dressed(fields)
     };
-    Ok(MemoryHit {
+    Ok(Box::new(MemoryHit {
         shared: shared.clone(),
         exchange,
         asked: asked.clone(),
@@ -145,36 +150,25 @@ fn find(
         status,
         head,
         body,
-    })
+    }))
 }
 
-/// The bytes that follow the head; `None` when its length is not told or not all of it is in memory.
-fn body(reply: &Reply<'_>, stored: &StoredResponse) -> Option<SmallVec<[Bytes; 1]>> {
-    let mut body = SmallVec::new();
-    if matches!(reply.body, ReplyBody::None) {
-        return Some(body);
-    }
-    if !reply.fields.contains_key(CONTENT_LENGTH) {
+/// The bytes that follow the head; `None` when its length is not told, not all of it is in memory, or it
+/// is too much to keep there while a slow client reads.
+fn body(reply: &Reply<'_>, stored: &StoredResponse) -> Option<SmallVec<[Bytes; 2]>> {
+    if !matches!(reply.body, ReplyBody::None) && !reply.fields.contains_key(CONTENT_LENGTH) {
         return None;
     }
-    let mut add = |range: &Range<u64>| {
-        let end = range.end.min(stored.content.complete_length()?);
-        let mut at = range.start;
-        while at < end {
-            let bytes = stored.content.read(at, end)?;
-            at += u64::try_from(bytes.len()).ok()?;
-            body.push(bytes);
+    match (&reply.body, &stored.content) {
+        (ReplyBody::None, _) => Some(SmallVec::new()),
+        (ReplyBody::Page(page), _) => Some(smallvec![page.clone()]),
+        (ReplyBody::Range(range), Content::Complete(body)) => {
+            let length = range.end.min(body.len()).saturating_sub(range.start);
+            body.in_memory(range.clone()).filter(|_| length <= LARGEST)
         }
-        Some(())
-    };
-    match &reply.body {
-        ReplyBody::None => {}
-        ReplyBody::Page(page) => body.push(page.clone()),
-        ReplyBody::Range(range) => add(range)?,
-        // Rare, and not worth a copy of its parts' heads.
-        ReplyBody::Parts(..) => return None,
+        // Rare, and not worth a way of their own.
+        (ReplyBody::Parts(..), _) | (ReplyBody::Range(_), Content::Parts { .. }) => None,
     }
-    Some(body)
 }
 
 /// Whether the answer differs from the stored response only by what every hit adds.
