@@ -153,6 +153,8 @@ pub struct Client {
     pub max_uri_length: usize,
     /// Largest request body in bytes.
     pub max_body_size: u64,
+    /// Connections at a time; by default some of the open files that the process may have stay free.
+    pub max_connections: Option<u32>,
     /// Requests served on one HTTP/1 connection before it is closed.
     pub max_requests_per_connection: u32,
     /// Concurrent HTTP/2 streams per connection.
@@ -170,6 +172,7 @@ impl Default for Client {
             max_headers: 100,
             max_uri_length: 8 << 10,
             max_body_size: 100 << 20,
+            max_connections: None,
             max_requests_per_connection: 10_000,
             http2_max_streams: 100,
         }

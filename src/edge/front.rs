@@ -97,7 +97,7 @@ where
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let _connection = self.shared.metrics.connection();
+        let _connection = self.shared.admit()?;
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             return self.requests.process_new(stream, shutdown).await;
         }

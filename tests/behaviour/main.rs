@@ -34,6 +34,7 @@ mod client_limits;
 mod cloaking;
 mod collapsing;
 mod conditional;
+mod connection_limits;
 mod credentials;
 mod dates;
 mod directives;
