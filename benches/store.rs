@@ -3,6 +3,7 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a benchmark, not a library"
 )]
 
@@ -15,7 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use seawall::store::log::{Log, Options, Put, Record, Receipt};
+use seawall::store::log::{Log, Options, Put, Receipt, Record};
 use twox_hash::XxHash3_64;
 
 const LONG: Duration = Duration::from_mins(1);
@@ -34,7 +35,9 @@ fn open(directory: &Path) -> Log {
 }
 
 fn key(number: u64) -> Arc<[u8]> {
-    format!("shop\0https\0www.shop.example\0/catalog/products/{number}/\0").as_bytes().into()
+    format!("shop\0https\0www.shop.example\0/catalog/products/{number}/\0")
+        .as_bytes()
+        .into()
 }
 
 fn record(number: u64, body: &Bytes) -> Record {
@@ -118,7 +121,10 @@ fn read(criterion: &mut Criterion) {
             let key = next.next().unwrap();
             let entry = log.find(key)[0];
             let head = log.read_head(key, &entry).unwrap().unwrap();
-            (head, log.read_body(key, &entry, 0..u64::MAX).unwrap().unwrap())
+            (
+                head,
+                log.read_body(key, &entry, 0..u64::MAX).unwrap().unwrap(),
+            )
         });
     });
     group.finish();

@@ -398,9 +398,9 @@ impl Appender {
             match self.probe() {
                 Ok(()) => self.core.health.set(&self.core.directory, State::Healthy),
                 Err(error) => {
-                    self.core
-                        .health
-                        .failed(&self.core.directory, "still not writable", &error)
+                    let directory = &self.core.directory;
+                    let health = &self.core.health;
+                    health.failed(directory, "still not writable", &error);
                 }
             }
         }
