@@ -23,6 +23,7 @@ mod core;
 mod device;
 mod directory;
 mod format;
+mod get;
 mod index;
 mod inspect;
 mod journal;
