@@ -131,6 +131,7 @@ fn read_server(section: Section<'_>) -> Server {
     if let Some(path) = section.string("upgrade_socket") {
         server.upgrade_socket = PathBuf::from(path.value);
     }
+    put(&mut server.hit_lane, section.boolean("hit_lane"));
     section.finish();
     server
 }

@@ -108,7 +108,7 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// Settings of the process; they take effect at start only.
+/// Settings of the process; most take effect at start only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Worker threads; by default one per core.
@@ -117,6 +117,9 @@ pub struct Server {
     pub drain_timeout: Duration,
     /// Socket over which listening sockets are handed to a new binary.
     pub upgrade_socket: PathBuf,
+    /// Whether hits in memory are answered before Pingora sees the request. This one takes effect at
+    /// once.
+    pub hit_lane: bool,
 }
 
 impl Default for Server {
@@ -126,6 +129,7 @@ impl Default for Server {
             drain_timeout: Duration::from_secs(30),
             // A directory of its own: who can put a socket there can take the listeners over.
             upgrade_socket: PathBuf::from("/run/seawall/upgrade.sock"),
+            hit_lane: true,
         }
     }
 }

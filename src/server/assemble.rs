@@ -175,7 +175,7 @@ fn server_conf(config: &Config) -> ServerConf {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     ServerConf {
         threads: config.server.threads.unwrap_or(cores),
-        work_stealing: true,
+        work_stealing: false,
         upgrade_sock: config.server.upgrade_socket.display().to_string(),
         // Draining ends the process as soon as it is done; this is only the last resort.
         grace_period_seconds: Some(config.server.drain_timeout.as_secs() + 5),

@@ -18,6 +18,8 @@ pub struct Setup {
     servers: Vec<String>,
     listen: Option<String>,
     top: String,
+    threads: Option<usize>,
+    server: String,
     sections: String,
     pool: String,
     hosts: Option<String>,
@@ -77,6 +79,19 @@ impl Setup {
     pub fn top(mut self, toml: &str) -> Self {
         self.top += toml;
         self.top += "\n";
+        self
+    }
+
+    /// This many worker threads instead of two.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Keys of `[server]`.
+    pub fn server(mut self, toml: &str) -> Self {
+        self.server += toml;
+        self.server += "\n";
         self
     }
 
@@ -170,11 +185,13 @@ impl Setup {
             "listen = [{listen}]\n\
              {}\n\
              [admin]\nlisten = \"{admin}\"\n\
-             [server]\nthreads = 2\nupgrade_socket = \"DIR/upgrade.sock\"\ndrain_timeout = \"5s\"\n\
-             {}\n\
+             [server]\nthreads = {}\nupgrade_socket = \"DIR/upgrade.sock\"\ndrain_timeout = \"5s\"\n\
+             {}\n{}\n\
              [pools.app]\nservers = [{}]\n{}\n\
              [zones.site]\nhosts = {hosts}\npool = \"app\"\n{}",
             self.top,
+            self.threads.unwrap_or(2),
+            self.server,
             self.sections,
             self.servers.join(", "),
             self.pool,
