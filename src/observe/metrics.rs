@@ -8,6 +8,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::compression::CompressionMetrics;
 use crate::origin::OriginPool;
 use crate::store::StoreStatistics;
 
@@ -24,6 +25,8 @@ pub struct Metrics {
     traffic: Traffic,
     origin: Origin,
     process: Process,
+    /// Compressions of stored responses.
+    pub compression: CompressionMetrics,
 }
 
 /// Requests as clients see them.
@@ -195,6 +198,7 @@ impl Metrics {
             traffic: Traffic::new(&registry)?,
             origin: Origin::new(&registry)?,
             process: Process::new(&registry)?,
+            compression: CompressionMetrics::new(&registry)?,
             registry,
         })
     }
@@ -371,7 +375,7 @@ fn name(short: &str) -> String {
     format!("seawall_{short}")
 }
 
-fn counters(
+pub(super) fn counters(
     registry: &Registry,
     short: &str,
     help: &str,

@@ -21,12 +21,13 @@ use crate::cache::reuse::StoredTimes;
 use crate::cache::status::{CacheStatus, Outcome};
 use crate::cache::storing::{StoreDecision, decide_storing};
 use crate::clock;
+use crate::fields::content_coding::Codings;
 use crate::fields::request_control::RequestControl;
 use crate::fields::validators::Validators;
 use crate::purge::{Mode, Scope, Target, UrlTarget, purge_method, url_keys};
 use crate::rules::split_target;
 use crate::store::{
-    Begun, Body, Content, MemoryStore, Selection, StoreKey, StoredResponse, Subject,
+    Begun, Body, Content, Encoded, MemoryStore, Selection, StoreKey, StoredResponse, Subject,
 };
 use crate::zone::Authority;
 
@@ -41,6 +42,7 @@ pub(super) struct Posted {
     subject: Arc<Subject>,
     tags: Arc<[Box<str>]>,
     largest: u64,
+    compression: Codings,
     length: u64,
     chunks: Vec<Bytes>,
 }
@@ -181,6 +183,7 @@ pub(super) fn answered(
                 subject: lookup.subject.clone(),
                 tags: lookup.tags(&fields),
                 largest: request.settings.max_object_size.value,
+                compression: request.settings.compression.value,
                 key: lookup.key,
                 fields,
                 length: 0,
@@ -216,6 +219,12 @@ impl Posted {
         }
         let mut fields = self.fields;
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from(self.length));
+        let content = Content::Complete(Arc::new(Body::copy_of(&self.chunks)));
+        let view = ResponseView {
+            status: self.status,
+            headers: &fields,
+        };
+        let encoded = Encoded::of(&view, &content, self.compression);
         store.insert(
             &self.key,
             StoredResponse {
@@ -227,7 +236,8 @@ impl Posted {
                 selection: self.selection,
                 tags: self.tags,
                 subject: self.subject,
-                content: Content::Complete(Arc::new(Body::copy_of(&self.chunks))),
+                content,
+                encoded,
             },
         );
     }

@@ -10,6 +10,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::answer;
+use super::encoding;
 use super::exchange::Exchange;
 use super::gateway::Gateway;
 use super::zone_page;
@@ -106,6 +107,11 @@ pub(super) async fn response(
     mut source: Source,
     told: CacheStatus,
 ) -> Result<()> {
+    if let Source::Filling { reader, .. } = &source
+        && reader.fill().times.is_some()
+    {
+        encoding::note(exchange, status, fields, source.length());
+    }
     let head = session.req_header();
     if let Some((status, fields, page)) = zone_page::in_place_of(head, exchange, status, fields) {
         let body = Body::Page(Bytes::from(page));
@@ -281,6 +287,7 @@ async fn write(
     for (name, value) in fields {
         head.append_header(name.clone(), value.clone())?;
     }
+    encoding::tell(&mut head, exchange)?;
     answer::send(
         &mut head,
         session.req_header(),

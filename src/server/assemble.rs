@@ -16,6 +16,7 @@ use pingora_core::services::listening::Service;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::drain::{Drain, InFlight};
+use super::encoder::Encoder;
 use super::reload::{Contents, Loaded, Reload, contents, load, tls_paths};
 use super::signals::Signals;
 use super::{DevelopmentMode, Runtime, Shared};
@@ -96,11 +97,14 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
     let store = Arc::new(MemoryStore::new(config.cache.memory)?);
     let access_log =
         AccessLog::to_stdout().map_err(|error| format!("no thread for the access log: {error}"))?;
+    let encoder = Encoder::start(store.clone(), metrics.compression.clone())
+        .map_err(|error| format!("no thread to compress in: {error}"))?;
     let runtime = Runtime::prepare(config, None)?;
     Ok(Arc::new(Shared {
         runtime: ArcSwap::from_pointee(runtime),
         metrics,
         store,
+        encoder,
         purge_limiter: Mutex::default(),
         access_log,
         development: DevelopmentMode::default(),

@@ -3,6 +3,7 @@
 mod assemble;
 mod development;
 mod drain;
+mod encoder;
 mod purging;
 mod reload;
 mod runtime;
@@ -21,6 +22,7 @@ use crate::observe::{AccessLog, Metrics};
 use crate::purge::Limiter;
 use crate::store::MemoryStore;
 use drain::InFlight;
+use encoder::Encoder;
 
 /// What every part of the process sees.
 pub struct Shared {
@@ -29,6 +31,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// The store.
     pub store: Arc<MemoryStore>,
+    /// Where stored responses are compressed.
+    pub encoder: Encoder,
     /// How often purges may come.
     pub purge_limiter: Mutex<Limiter>,
     /// Zones whose cache is switched off for a while.

@@ -113,6 +113,11 @@ impl MemoryStore {
         self.complete.get(key)
     }
 
+    /// The same, without a use being counted.
+    pub(super) fn peek(&self, key: &StoreKey) -> Option<Arc<Resource>> {
+        self.complete.peek(key)
+    }
+
     /// An identity for a new response.
     pub fn next_id(&self) -> StoredId {
         StoredId(self.next_id.fetch_add(1, Ordering::Relaxed))
@@ -192,7 +197,7 @@ impl MemoryStore {
     }
 
     /// The most that one resource may weigh.
-    fn largest(&self) -> u64 {
+    pub(super) fn largest(&self) -> u64 {
         self.complete.capacity() / self.shards / 10 * 9
     }
 

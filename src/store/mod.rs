@@ -2,10 +2,11 @@
 //!
 //! Owns the bytes and nothing of policy: what may be stored, reused or combined is decided in
 //! [`crate::cache`] before anything arrives here. A [`Resource`] holds everything stored under one
-//! URI; [`MemoryStore`] finds it; [`Uses`] counts how often keys are asked for; a [`Flight`] is a fetch under way, which others may wait for, and
+//! URI; [`MemoryStore`] finds it; an [`Encoded`] keeps what a response is in other codings; [`Uses`] counts how often keys are asked for; a [`Flight`] is a fetch under way, which others may wait for, and
 //! a [`Fill`] its body, which they read along.
 
 mod body;
+mod encoded;
 mod fill;
 mod flight;
 mod memory;
@@ -15,6 +16,7 @@ mod stored;
 mod uses;
 
 pub use body::Body;
+pub use encoded::{Encoded, Kept, Representation};
 pub use fill::{Budget, Fill, FillError, FillReader, Keep};
 pub use flight::{Boarding, Flight, FlightKey, Flights, Landing, Lead};
 pub use memory::{MemoryStore, StoreStatistics};

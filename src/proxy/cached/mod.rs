@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::answer::content_length;
+use super::encoding;
 use super::exchange::Exchange;
 use super::fetching::{Fetch, Landed, Purpose};
 use super::gateway::Gateway;
@@ -201,6 +202,7 @@ impl Request<'_> {
             Some(range) if applies => {
                 let status = CacheStatus::hit(ttl);
                 exchange.served_age(&stored.times);
+                exchange.varies_by_encoding = stored.varies_by_encoding();
                 serve::part(session, exchange, stored, range, status).await?;
                 Ok(Round::Answered)
             }
@@ -232,16 +234,11 @@ impl Request<'_> {
         status: CacheStatus,
     ) -> Result<Round> {
         exchange.served_age(&stored.times);
-        let source = Source::Stored(stored.content.clone());
-        serve::response(
-            session,
-            exchange,
-            stored.status,
-            &stored.fields,
-            source,
-            status,
-        )
-        .await?;
+        let (shared, key) = (&self.gateway.shared, &self.lookup.key);
+        let chosen = encoding::choose(shared, session, exchange, key, stored);
+        let source = Source::Stored(chosen.content.clone());
+        let fields = chosen.fields;
+        serve::response(session, exchange, stored.status, fields, source, status).await?;
         Ok(Round::Answered)
     }
 

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::fields::content_range::ContentRange;
 use crate::fields::vary::Vary;
 use crate::origin::{AnswerBody, FetchFailure, FetchReport};
-use crate::store::{Body, Content, Fill, Keep, Part, StoredResponse};
+use crate::store::{Body, Content, Encoded, Fill, Keep, Part, StoredResponse};
 
 /// Most parts kept of one response; with more, what was there makes room for what is new.
 const MOST_PARTS: usize = 16;
@@ -226,6 +226,11 @@ impl Fetch {
                 None => drop(fields.remove(header::CONTENT_LENGTH)),
             }
         }
+        let view = ResponseView {
+            status,
+            headers: &fields,
+        };
+        let encoded = Encoded::of(&view, &content, self.lookup.site.settings.compression.value);
         store.insert(
             &self.lookup.key,
             StoredResponse {
@@ -238,6 +243,7 @@ impl Fetch {
                 tags,
                 subject: self.lookup.subject.clone(),
                 content,
+                encoded,
             },
         );
         Some(body)
