@@ -33,6 +33,21 @@ pub fn codings_for(response: &ResponseView<'_>, length: Option<u64>, allowed: Co
     if may { allowed } else { Codings::NONE }
 }
 
+/// Whether a response on its way into the store may come to be in other codings there. A 206 becomes part
+/// of a 200, whose length its own does not tell.
+pub fn may_vary(response: &ResponseView<'_>, length: Option<u64>, allowed: Codings) -> bool {
+    let codings = if response.status == StatusCode::PARTIAL_CONTENT {
+        let whole = ResponseView {
+            status: StatusCode::OK,
+            ..*response
+        };
+        codings_for(&whole, None, allowed)
+    } else {
+        codings_for(response, length, allowed)
+    };
+    !codings.is_empty()
+}
+
 /// How much a client wants which coding; `None` when it is to have none. One that asks for a range
 /// counts the bytes of the response as the origin sent it.
 pub fn wanted_by(request: &HeaderMap) -> Option<CodingWeights> {

@@ -6,7 +6,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::exchange::Exchange;
-use crate::cache::encoding::{codings_for, wanted_by};
+use crate::cache::encoding::{may_vary, wanted_by};
 use crate::cache::response::ResponseView;
 use crate::fields::content_coding::{Codings, varies_by_encoding};
 use crate::server::Shared;
@@ -38,15 +38,10 @@ pub(super) fn note(
     length: Option<u64>,
 ) {
     let response = ResponseView {
-        // A 206 becomes part of a 200.
-        status: if status == StatusCode::PARTIAL_CONTENT {
-            StatusCode::OK
-        } else {
-            status
-        },
+        status,
         headers: fields,
     };
-    exchange.varies_by_encoding = !codings_for(&response, length, allowed(exchange)).is_empty();
+    exchange.varies_by_encoding = may_vary(&response, length, allowed(exchange));
 }
 
 /// Says in Vary that another client may get another form (RFC 9110 §12.5.5): on the response without
