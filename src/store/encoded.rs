@@ -204,7 +204,7 @@ impl StoredResponse {
 }
 
 impl MemoryStore {
-    /// The response `id`, if it is still there and its form in `coding` is still to be made.
+    /// The response `id`, if it is still there, and good, and its form in `coding` is still to be made.
     pub fn to_encode(
         &self,
         key: &StoreKey,
@@ -214,7 +214,9 @@ impl MemoryStore {
         let resource = self.peek(key)?;
         let stored = resource.variants().iter().find(|stored| stored.id == id)?;
         let lacks = |encoded: &Arc<Encoded>| encoded.lacks(coding);
-        let wanted = stored.content.is_complete() && stored.encoded.as_ref().is_some_and(lacks);
+        let wanted = stored.content.is_complete()
+            && stored.encoded.as_ref().is_some_and(lacks)
+            && self.purges.times(key, stored).is_some();
         wanted.then(|| stored.clone())
     }
 
@@ -228,34 +230,221 @@ impl MemoryStore {
     ) -> Kept {
         let worthwhile = is_worthwhile(source.content.len(), body.len());
         let content = Content::Complete(Arc::new(body));
+        // As with a fetch: a purge that comes meanwhile is kept in mind, and met at the end.
+        let _begun = self.purges.begin();
+        if self.to_encode(key, source.id, coding).is_none() {
+            return Kept::Gone;
+        }
         let largest = self.largest();
-        let mut kept = Kept::Gone;
+        let mut kept = None;
         self.change(key, |resource| {
             let room = largest.saturating_sub(resource.weight());
             resource.change(|known| {
-                let Some(encoded) = known.encoded.as_ref().filter(|encoded| {
+                let encoded = known.encoded.as_ref().filter(|encoded| {
                     // A freshened response has the same identity, and other fields.
                     known.id == source.id && encoded.lacks(coding)
-                }) else {
+                });
+                let Some(encoded) = encoded else {
                     return Some(known.clone());
                 };
                 let fields = encoded_fields(&known.fields, coding, content.len());
                 let fits = weight_of(&fields).saturating_add(content.len()) <= room;
                 let mut changed = StoredResponse::clone(known);
-                changed.encoded = Some(Arc::new(if worthwhile && fits {
-                    kept = Kept::Stored;
+                let stored = worthwhile && fits;
+                changed.encoded = Some(Arc::new(if stored {
                     encoded.with(Form {
                         coding,
                         fields: Arc::new(fields),
                         content: content.clone(),
                     })
                 } else {
-                    kept = Kept::NotSmaller;
                     encoded.without(coding)
                 }));
-                Some(Arc::new(changed))
+                let changed = Arc::new(changed);
+                kept = Some((stored, changed.clone()));
+                Some(changed)
             });
         });
-        kept
+        let Some((stored, changed)) = kept else {
+            return Kept::Gone;
+        };
+        self.meet_purges(key, &changed);
+        if stored {
+            Kept::Stored
+        } else {
+            Kept::NotSmaller
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::StatusCode;
+
+    use super::super::stored::{Selection, Subject};
+    use super::*;
+    use crate::cache::freshness::{FreshnessSource, Lifetimes};
+    use crate::cache::reuse::StoredTimes;
+    use crate::clock;
+    use crate::fields::vary::Vary;
+    use crate::purge::Generation;
+    use std::time::Duration;
+
+    const LENGTH: usize = 5000;
+
+    fn body(length: usize) -> Body {
+        Body::copy_of(&[Bytes::from(vec![b'a'; length])])
+    }
+
+    fn key() -> StoreKey {
+        StoreKey(Arc::from(&b"key"[..]))
+    }
+
+    fn fields(version: &'static str) -> Arc<HeaderMap> {
+        let mut fields = HeaderMap::new();
+        fields.insert("content-type", "text/html".parse().unwrap());
+        fields.insert("x-version", version.parse().unwrap());
+        Arc::new(fields)
+    }
+
+    fn page(store: &MemoryStore, length: usize) -> StoredResponse {
+        let lifetimes = Lifetimes {
+            freshness: Duration::from_mins(1),
+            source: FreshnessSource::MaxAge,
+            initial_age: Duration::ZERO,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            validate_always: false,
+            stale_forbidden: false,
+        };
+        let subject = Subject {
+            zone: "site".to_owned(),
+            host: "site.test".to_owned(),
+            path: "/".to_owned(),
+        };
+        let mut page = StoredResponse {
+            id: store.next_id(),
+            generation: Generation::default(),
+            status: StatusCode::OK,
+            fields: fields("1"),
+            times: StoredTimes::new(&lifetimes, clock::now(), false),
+            selection: Selection {
+                vary: Vary::None,
+                key: Arc::default(),
+                by_language: None,
+            },
+            tags: Arc::default(),
+            subject: Arc::new(subject),
+            content: Content::Complete(Arc::new(body(length))),
+            encoded: None,
+        };
+        page.renew_encoded(Codings::ALL);
+        page
+    }
+
+    fn stored(store: &MemoryStore) -> Arc<StoredResponse> {
+        store.find(&key()).unwrap().variants()[0].clone()
+    }
+
+    fn wanted(of: &StoredResponse) -> (Option<Coding>, Option<Coding>) {
+        let weights = CodingWeights::of_lines(std::iter::once(&b"gzip, br, zstd"[..]));
+        let representation = of.representation(Codings::ALL, || Some(weights));
+        (representation.coding, representation.missing)
+    }
+
+    fn filled() -> (MemoryStore, Arc<StoredResponse>) {
+        let store = MemoryStore::new(64 << 20).unwrap();
+        let page = page(&store, LENGTH);
+        store.insert(&key(), page);
+        let page = stored(&store);
+        (store, page)
+    }
+
+    #[test]
+    fn the_best_form_there_is_serves_while_a_better_one_is_made() {
+        let (store, page) = filled();
+        assert_eq!(wanted(&page), (None, Some(Coding::Zstd)));
+        let kept = store.keep_encoded(&key(), &page, Coding::Gzip, body(300));
+        assert_eq!(kept, Kept::Stored);
+        let page = stored(&store);
+        assert_eq!(wanted(&page), (Some(Coding::Gzip), Some(Coding::Zstd)));
+        let encoded = page.encoded.as_ref().unwrap();
+        assert!(encoded.ask(Coding::Zstd));
+        assert!(!encoded.ask(Coding::Zstd), "twice");
+        assert_eq!(wanted(&page), (Some(Coding::Gzip), None));
+        encoded.dismiss(Coding::Zstd);
+        assert_eq!(wanted(&page), (Some(Coding::Gzip), Some(Coding::Zstd)));
+        store.keep_encoded(&key(), &page, Coding::Zstd, body(200));
+        assert_eq!(wanted(&stored(&store)), (Some(Coding::Zstd), None));
+    }
+
+    #[test]
+    fn what_saves_nothing_is_not_made_again() {
+        let (store, page) = filled();
+        for coding in Coding::ALL {
+            let kept = store.keep_encoded(&key(), &page, coding, body(LENGTH));
+            assert_eq!(kept, Kept::NotSmaller);
+            assert!(store.to_encode(&key(), page.id, coding).is_none());
+        }
+        assert_eq!(wanted(&stored(&store)), (None, None));
+        assert_eq!(stored(&store).weight(), page.weight());
+    }
+
+    #[test]
+    fn the_store_counts_every_form() {
+        let (store, page) = filled();
+        let before = store.statistics().bytes;
+        store.keep_encoded(&key(), &page, Coding::Br, body(400));
+        let form = store.statistics().bytes - before;
+        assert!((400..1000).contains(&form), "{form}");
+        store.remove(&key(), page.id);
+        assert_eq!(store.statistics().bytes, 0);
+    }
+
+    #[test]
+    fn a_form_of_what_was_replaced_is_thrown_away() {
+        let (store, old) = filled();
+        let mut new = page(&store, LENGTH);
+        new.fields = fields("2");
+        store.insert(&key(), new);
+        let kept = store.keep_encoded(&key(), &old, Coding::Br, body(400));
+        assert_eq!(kept, Kept::Gone);
+        assert_eq!(wanted(&stored(&store)), (None, Some(Coding::Zstd)));
+        store.remove(&key(), stored(&store).id);
+        assert!(store.to_encode(&key(), old.id, Coding::Br).is_none());
+        let kept = store.keep_encoded(&key(), &old, Coding::Br, body(400));
+        assert_eq!((kept, store.statistics().objects), (Kept::Gone, 0));
+    }
+
+    #[test]
+    fn a_form_of_what_was_freshened_meanwhile_has_the_new_fields() {
+        let (store, page) = filled();
+        assert!(page.encoded.as_ref().unwrap().ask(Coding::Zstd));
+        let mut freshened = StoredResponse::clone(&page);
+        freshened.fields = fields("2");
+        freshened.renew_encoded(Codings::ALL);
+        store.replace(&key(), freshened);
+        store.keep_encoded(&key(), &page, Coding::Zstd, body(400));
+        page.encoded.as_ref().unwrap().dismiss(Coding::Zstd);
+        let found = stored(&store);
+        assert_eq!(wanted(&found), (Some(Coding::Zstd), None));
+        let all = || Some(CodingWeights::of_lines(std::iter::once(&b"*"[..])));
+        let fields = found.representation(Codings::ALL, all).fields;
+        assert_eq!(fields.get("x-version").unwrap(), "2");
+    }
+
+    #[test]
+    fn forms_do_not_push_their_response_out() {
+        let store = MemoryStore::new(1 << 20).unwrap();
+        let page = page(&store, 900 << 10);
+        store.insert(&key(), page);
+        let page = stored(&store);
+        let kept = store.keep_encoded(&key(), &page, Coding::Br, body(500 << 10));
+        assert_eq!(kept, Kept::NotSmaller);
+        assert_eq!(stored(&store).id, page.id);
+        let kept = store.keep_encoded(&key(), &page, Coding::Gzip, body(5 << 10));
+        assert_eq!(kept, Kept::Stored);
+        assert_eq!(stored(&store).id, page.id);
     }
 }

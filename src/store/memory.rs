@@ -155,7 +155,7 @@ impl MemoryStore {
     }
 
     /// A purge whose sweep passed before the response was there has not missed it.
-    fn meet_purges(&self, key: &StoreKey, stored: &Arc<StoredResponse>) {
+    pub(super) fn meet_purges(&self, key: &StoreKey, stored: &Arc<StoredResponse>) {
         match self.purges.apply(key, stored) {
             None => self.remove(key, stored.id),
             Some(left) if left.times != stored.times => self.change(key, |resource| {
