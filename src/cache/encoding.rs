@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::control::control_of;
 use super::response::ResponseView;
 use crate::fields::cache_control::CacheControl;
-use crate::fields::content_coding::{Coding, CodingWeights, Codings, vary_by_encoding};
+use crate::fields::content_coding::{Coding, CodingWeights, vary_by_encoding};
 use crate::fields::request_control::forbids_transforming;
 
 /// What is smaller fits one packet with its head, compressed or not.
@@ -19,33 +19,29 @@ const SMALLEST: u64 = 1 << 10;
 /// What is larger would keep a thread busy for long, for few requests.
 const LARGEST: u64 = 10 << 20;
 
-/// The codings in which a response may be kept beside itself, of those that the rules allow. `length` is
-/// that of the whole body, as far as it is known.
-pub fn codings_for(response: &ResponseView<'_>, length: Option<u64>, allowed: Codings) -> Codings {
+/// Whether a response may be kept in other codings beside itself. `length` is that of the whole body, as
+/// far as it is known.
+pub fn is_compressible(response: &ResponseView<'_>, length: Option<u64>) -> bool {
     let fields = response.headers;
-    let may = !allowed.is_empty()
-        && response.status == StatusCode::OK
+    response.status == StatusCode::OK
         && length.is_none_or(|length| (SMALLEST..=LARGEST).contains(&length))
         && !fields.contains_key(CONTENT_ENCODING)
-        && is_compressible(fields)
+        && is_of_compressible_type(fields)
         && !CacheControl::of(fields).no_transform
-        && !control_of(fields).0.no_transform;
-    if may { allowed } else { Codings::NONE }
+        && !control_of(fields).0.no_transform
 }
 
-/// Whether a response on its way into the store may come to be in other codings there. A 206 becomes part
-/// of a 200, whose length its own does not tell.
-pub fn may_vary(response: &ResponseView<'_>, length: Option<u64>, allowed: Codings) -> bool {
-    let codings = if response.status == StatusCode::PARTIAL_CONTENT {
-        let whole = ResponseView {
-            status: StatusCode::OK,
-            ..*response
-        };
-        codings_for(&whole, None, allowed)
-    } else {
-        codings_for(response, length, allowed)
+/// The same of a response on its way into the store. A 206 becomes part of a 200, whose length its own does
+/// not tell.
+pub fn may_be_compressed(response: &ResponseView<'_>, length: Option<u64>) -> bool {
+    if response.status != StatusCode::PARTIAL_CONTENT {
+        return is_compressible(response, length);
+    }
+    let whole = ResponseView {
+        status: StatusCode::OK,
+        ..*response
     };
-    !codings.is_empty()
+    is_compressible(&whole, None)
 }
 
 /// How much a client wants which coding; `None` when it is to have none. One that asks for a range
@@ -91,7 +87,7 @@ const OF_IDENTITY: [HeaderName; 5] = [
 ];
 
 /// Whether the one type of a response is such that compressing helps.
-fn is_compressible(fields: &HeaderMap) -> bool {
+fn is_of_compressible_type(fields: &HeaderMap) -> bool {
     let mut types = fields.get_all(CONTENT_TYPE).iter();
     let (Some(only), None) = (types.next(), types.next()) else {
         return false;

@@ -14,7 +14,7 @@ use super::trace::{self, Recorder};
 use super::words;
 use crate::cache::browser::apply_browser_ttl;
 use crate::cache::eligibility::RequestDecision;
-use crate::cache::encoding::may_vary;
+use crate::cache::encoding::may_be_compressed;
 use crate::cache::freshness::Lifetimes;
 use crate::cache::response::{ExchangeTimes, ResponseView};
 use crate::cache::reuse::{
@@ -206,13 +206,10 @@ fn varies_by_encoding(asked: &Asked<'_>, status: StatusCode, fields: &HeaderMap)
         status,
         headers: fields,
     };
-    let allowed = asked.plan.settings.compression.value;
+    let length = length.and_then(|length| length.parse().ok());
     asked.plan.decision == RequestDecision::Lookup
-        && may_vary(
-            &response,
-            length.and_then(|length| length.parse().ok()),
-            allowed,
-        )
+        && !asked.plan.settings.compression.value.is_empty()
+        && may_be_compressed(&response, length)
 }
 
 /// The rule whose page takes the place of an error.

@@ -4,8 +4,9 @@ mod access_log;
 mod compression;
 mod logging;
 mod metrics;
+mod series;
 
-pub use access_log::{AccessLog, AccessRecord};
+pub use access_log::{AccessLog, AccessRecord, KeyHash, Shown, Time};
 pub use compression::CompressionMetrics;
 pub use logging::init as init_logging;
 pub use metrics::{Connection, Metrics, RequestFigures};

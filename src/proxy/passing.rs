@@ -21,13 +21,13 @@ use crate::cache::reuse::StoredTimes;
 use crate::cache::status::{CacheStatus, Outcome};
 use crate::cache::storing::{StoreDecision, decide_storing};
 use crate::clock;
-use crate::fields::content_coding::Codings;
 use crate::fields::request_control::RequestControl;
 use crate::fields::validators::Validators;
-use crate::purge::{Mode, Scope, Target, UrlTarget, purge_method, url_keys};
+use crate::purge::{Scope, Target, UrlTarget, purge_method, url_keys};
 use crate::rules::split_target;
 use crate::store::{
-    Begun, Body, Content, Encoded, MemoryStore, Selection, StoreKey, StoredResponse, Subject,
+    Begun, Body, Content, Encoded, MemoryStore, Prepared, Selection, StoreKey, StoredResponse,
+    Subject,
 };
 use crate::zone::Authority;
 
@@ -42,7 +42,8 @@ pub(super) struct Posted {
     subject: Arc<Subject>,
     tags: Arc<[Box<str>]>,
     largest: u64,
-    compression: Codings,
+    /// Whether the answer may be kept on disk.
+    disk: bool,
     length: u64,
     chunks: Vec<Bytes>,
 }
@@ -109,10 +110,10 @@ pub(super) fn answered(
     let may_fill = asked.method == Method::POST
         && post_may_fill(&request.view(asked), &request.settings)
         && answer::is_framed(head, &asked.method);
-    let fill = may_fill.then(|| Lookup::of(request.clone(), asked.clone()).ok());
-    let fill = posting.zip(fill.flatten()).and_then(|(begun, lookup)| {
+    let fill = may_fill.then(|| Lookup::of(request.clone(), Arc::new(asked.as_owned_parts())));
+    let fill = posting.zip(fill).and_then(|(begun, lookup)| {
         let purges = &store.purges;
-        let unpurged = purges.spare(&lookup.key, &lookup.subject, begun.generation());
+        let unpurged = purges.spare(&lookup.key, lookup.subject(), begun.generation());
         unpurged.then_some(lookup)
     });
     let now = clock::now();
@@ -149,7 +150,7 @@ pub(super) fn answered(
         })
         .collect();
     if !scopes.is_empty() {
-        store.purge(&scopes, Mode::Hard, now);
+        store.invalidate(&scopes, now);
     }
     if let Some(lookup) = fill {
         let mut head = head.clone();
@@ -180,10 +181,10 @@ pub(super) fn answered(
                 status: head.status,
                 times: StoredTimes::new(&lifetimes, now, Validators::of(&fields).any()),
                 selection: lookup.selection(&fields),
-                subject: lookup.subject.clone(),
+                subject: lookup.subject().clone(),
                 tags: lookup.tags(&fields),
                 largest: request.settings.max_object_size.value,
-                compression: request.settings.compression.value,
+                disk: request.settings.disk.value,
                 key: lookup.key,
                 fields,
                 length: 0,
@@ -224,7 +225,7 @@ impl Posted {
             status: self.status,
             headers: &fields,
         };
-        let encoded = Encoded::of(&view, &content, self.compression);
+        let encoded = Encoded::of(&view, &content);
         store.insert(
             &self.key,
             StoredResponse {
@@ -238,7 +239,10 @@ impl Posted {
                 subject: self.subject,
                 content,
                 encoded,
+                prepared: Prepared::default(),
+                disk: self.disk,
             },
+            &self.begun,
         );
     }
 }
@@ -256,9 +260,12 @@ async fn purge(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange
         path: asked.uri.path().to_owned(),
         query: asked.uri.query().map(str::to_owned),
     };
-    let purged = gateway
-        .shared
-        .purge_url(token, request.client, &request.site.zone, &url, soft);
+    let (shared, token) = (gateway.shared.clone(), token.map(<[u8]>::to_vec));
+    let (client, zone) = (request.client, request.site.zone.clone());
+    let purging = move || shared.purge_url(token.as_deref(), client, &zone, &url, soft);
+    let purged = tokio::task::spawn_blocking(purging)
+        .await
+        .map_err(|error| Error::because(ErrorType::InternalError, "purging", error))?;
     let (status, retry_after, body) = match purged {
         Ok(outcome) => {
             let body = serde_json::json!({

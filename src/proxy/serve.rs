@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -12,44 +12,71 @@ use pingora_proxy::Session;
 use super::answer;
 use super::encoding;
 use super::exchange::Exchange;
+use super::fetching::Refetch;
 use super::gateway::Gateway;
-use super::zone_page;
+use super::reply::{Reply, ReplyBody};
 use crate::cache::status::CacheStatus;
 use crate::clock;
 use crate::edge;
-use crate::fields::range::{RangeOutcome, select};
-use crate::fields::validators::{Condition, Validators, evaluate};
-use crate::store::{Content, FillReader, StoredResponse};
+use crate::store::{
+    Content, FillError, FillReader, MissingSlice, SLICE, SliceFailure, StoredResponse, cut,
+};
 
 /// Where a body comes from.
 pub(super) enum Source {
     /// The store.
-    Stored(Content),
+    Stored {
+        content: Content,
+        /// Where slices come from that are not there any more.
+        refetch: Option<Refetch>,
+        /// Whether one was missing: then the next will be.
+        missed: bool,
+    },
     /// The origin, as it arrives.
     Filling {
         reader: FillReader,
         /// Position of the first byte of `rest`.
         at: u64,
         rest: Bytes,
+        refetch: Option<Refetch>,
     },
 }
 
 impl Source {
+    /// What is stored.
+    pub(super) fn stored(content: Content, refetch: Option<Refetch>) -> Self {
+        Self::Stored {
+            content,
+            refetch,
+            missed: false,
+        }
+    }
+
     /// A response as it arrives.
-    pub(super) fn filling(reader: FillReader) -> Self {
+    pub(super) fn filling(reader: FillReader, refetch: Option<Refetch>) -> Self {
         Self::Filling {
             reader,
             at: 0,
             rest: Bytes::new(),
+            refetch,
         }
     }
 
     /// The next bytes from `start` on, not beyond `end`; `None` at the end. What lies before `start`
     /// is passed over: a response as it arrives cannot go back.
     async fn read(&mut self, start: u64, end: u64) -> Result<Option<Bytes>> {
-        let (reader, at, rest) = match self {
-            Self::Stored(content) => return Ok(content.read(start, end)),
-            Self::Filling { reader, at, rest } => (reader, at, rest),
+        let (reader, at, rest, refetch) = match self {
+            Self::Stored {
+                content,
+                refetch,
+                missed,
+            } => return stored(content, refetch.as_ref(), missed, start, end).await,
+            Self::Filling {
+                reader,
+                at,
+                rest,
+                refetch,
+            } => (reader, at, rest, refetch.as_ref()),
         };
         loop {
             if *at < start {
@@ -69,12 +96,19 @@ impl Source {
                 *at += length(wanted);
                 return Ok(Some(rest.split_to(wanted)));
             }
-            match reader
-                .read()
-                .await
-                .or_err(ErrorType::ReadError, "the response under way")
-                .map_err(Error::into_up)?
-            {
+            if *at < start {
+                *at = reader.skip(start);
+            }
+            let read = match reader.read().await {
+                Err(FillError::Missing(number)) => {
+                    let slice = again(refetch, number).await?;
+                    Some(reader.take(number, &slice))
+                }
+                read => read
+                    .or_err(ErrorType::ReadError, "the response under way")
+                    .map_err(Error::into_up)?,
+            };
+            match read {
                 Some(chunk) => *rest = chunk,
                 None => return Ok(None),
             }
@@ -84,10 +118,54 @@ impl Source {
     /// The length of the whole, when it is known.
     fn length(&self) -> Option<u64> {
         match self {
-            Self::Stored(content) => content.complete_length(),
+            Self::Stored { content, .. } => content.complete_length(),
             Self::Filling { reader, .. } => answer::content_length(&reader.fill().fields),
         }
     }
+}
+
+/// The next bytes of what is stored; a slice that is gone comes from the origin.
+async fn stored(
+    content: &Content,
+    refetch: Option<&Refetch>,
+    missed: &mut bool,
+    start: u64,
+    end: u64,
+) -> Result<Option<Bytes>> {
+    // The end of what is read ahead, too: no more is fetched than the client wants.
+    let end = end.min(content.complete_length().unwrap_or(end));
+    let next = start / SLICE + 1;
+    if *missed
+        && next.saturating_mul(SLICE) < end
+        && let Some(refetch) = refetch
+    {
+        refetch.ahead(next);
+    }
+    let number = match content.read(start, end).await {
+        Ok(bytes) => return Ok(bytes),
+        Err(MissingSlice { number }) => number,
+    };
+    if !*missed
+        && next.saturating_mul(SLICE) < end
+        && let Some(refetch) = refetch
+    {
+        refetch.ahead(next);
+    }
+    *missed = true;
+    let slice = again(refetch, number).await?;
+    Ok(Some(cut(&slice, number, start, end)))
+}
+
+/// A slice from the origin.
+async fn again(refetch: Option<&Refetch>, number: u64) -> Result<Bytes> {
+    let slice = match refetch {
+        // Boxed: this is rare, and the future of every answer would be as large.
+        Some(refetch) => Box::pin(refetch.slice(number)).await,
+        None => Err(SliceFailure::Failed),
+    };
+    slice
+        .or_err(ErrorType::ReadError, "a slice of the response")
+        .map_err(Error::into_up)
 }
 
 fn length(bytes: usize) -> u64 {
@@ -104,65 +182,18 @@ pub(super) async fn response(
     exchange: &mut Exchange,
     status: StatusCode,
     fields: &HeaderMap,
-    mut source: Source,
+    source: Source,
     told: CacheStatus,
 ) -> Result<()> {
+    let once = matches!(source, Source::Filling { .. });
     if let Source::Filling { reader, .. } = &source
         && reader.fill().times.is_some()
     {
         encoding::note(exchange, status, fields, source.length());
     }
-    let head = session.req_header();
-    if let Some((status, fields, page)) = zone_page::in_place_of(head, exchange, status, fields) {
-        let body = Body::Page(Bytes::from(page));
-        return write(session, exchange, status, &fields, told, body).await;
-    }
-    let validators = Validators::of(fields);
-    if evaluate(&head.method, &head.headers, status, &validators) == Condition::NotModified {
-        let fields = answer::not_modified(fields);
-        return write(
-            session,
-            exchange,
-            StatusCode::NOT_MODIFIED,
-            &fields,
-            told,
-            Body::None,
-        )
-        .await;
-    }
-    let outcome = match source.length() {
-        Some(length) if status == StatusCode::OK => {
-            select(&head.method, &head.headers, &validators, length)
-        }
-        _ => RangeOutcome::Full,
-    };
-    let total = source.length().unwrap_or_default();
-    match outcome {
-        RangeOutcome::Full => {
-            let body = Body::Range(&mut source, 0..u64::MAX);
-            write(session, exchange, status, fields, told, body).await
-        }
-        RangeOutcome::Unsatisfiable => {
-            let mut fields = fields.clone();
-            insert(
-                &mut fields,
-                header::CONTENT_RANGE,
-                format!("bytes */{total}"),
-            );
-            insert(&mut fields, header::CONTENT_LENGTH, "0");
-            let status = StatusCode::RANGE_NOT_SATISFIABLE;
-            write(session, exchange, status, &fields, told, Body::None).await
-        }
-        RangeOutcome::Partial(ranges) => {
-            let fields = fields.clone();
-            match ranges.as_slice() {
-                [range] => {
-                    one_range(session, exchange, fields, &mut source, range.clone(), told).await
-                }
-                _ => several_ranges(session, exchange, fields, &mut source, ranges, told).await,
-            }
-        }
-    }
+    let asked = session.req_header();
+    let reply = Reply::of(asked, exchange, status, fields, source.length(), once);
+    write(session, exchange, reply, source, told).await
 }
 
 /// Answers with a range of a response that is stored in part.
@@ -176,130 +207,41 @@ pub(super) async fn part(
     range: Range<u64>,
     told: CacheStatus,
 ) -> Result<()> {
-    let mut source = Source::Stored(stored.content.clone());
-    let fields = HeaderMap::clone(&stored.fields);
-    one_range(session, exchange, fields, &mut source, range, told).await
-}
-
-async fn one_range(
-    session: &mut Session,
-    exchange: &mut Exchange,
-    mut fields: HeaderMap,
-    source: &mut Source,
-    range: Range<u64>,
-    told: CacheStatus,
-) -> Result<()> {
-    insert(
-        &mut fields,
-        header::CONTENT_RANGE,
-        content_range(&range, source.length()),
-    );
-    insert(
-        &mut fields,
-        header::CONTENT_LENGTH,
-        (range.end - range.start).to_string(),
-    );
-    let body = Body::Range(source, range);
-    let status = StatusCode::PARTIAL_CONTENT;
-    write(session, exchange, status, &fields, told, body).await
-}
-
-/// RFC 9110 §14.4.
-fn content_range(range: &Range<u64>, total: Option<u64>) -> String {
-    let last = range.end.saturating_sub(1);
-    match total {
-        Some(total) => format!("bytes {}-{last}/{total}", range.start),
-        None => format!("bytes {}-{last}/*", range.start),
-    }
-}
-
-/// RFC 9110 §14.6, `multipart/byteranges`. A response under way is read once, so its parts come in
-/// ascending order.
-async fn several_ranges(
-    session: &mut Session,
-    exchange: &mut Exchange,
-    mut fields: HeaderMap,
-    source: &mut Source,
-    mut ranges: Vec<Range<u64>>,
-    told: CacheStatus,
-) -> Result<()> {
-    if matches!(source, Source::Filling { .. }) {
-        ranges.sort_unstable_by_key(|range| range.start);
-    }
-    let boundary = format!("seawall-{}", exchange.request_id);
-    let content_type = fields
-        .get(header::CONTENT_TYPE)
-        .map(|value| [b"Content-Type: ", value.as_bytes(), b"\r\n"].concat())
-        .unwrap_or_default();
-    let total = source.length();
-    let parts: Vec<(Bytes, Range<u64>)> = ranges
-        .into_iter()
-        .map(|range| {
-            let mut head = format!("\r\n--{boundary}\r\n").into_bytes();
-            head.extend_from_slice(&content_type);
-            let described = content_range(&range, total);
-            head.extend_from_slice(format!("Content-Range: {described}\r\n\r\n").as_bytes());
-            (Bytes::from(head), range)
-        })
-        .collect();
-    let end = Bytes::from(format!("\r\n--{boundary}--\r\n"));
-    let in_all: u64 = parts
-        .iter()
-        .map(|(head, range)| length(head.len()) + range.end - range.start)
-        .sum();
-    insert(
-        &mut fields,
-        header::CONTENT_LENGTH,
-        (in_all + length(end.len())).to_string(),
-    );
-    insert(
-        &mut fields,
-        header::CONTENT_TYPE,
-        format!("multipart/byteranges; boundary={boundary}"),
-    );
-    let body = Body::Parts(source, parts, end);
-    let status = StatusCode::PARTIAL_CONTENT;
-    write(session, exchange, status, &fields, told, body).await
-}
-
-fn insert(fields: &mut HeaderMap, name: header::HeaderName, value: impl TryInto<HeaderValue>) {
-    if let Ok(value) = value.try_into() {
-        fields.insert(name, value);
-    }
-}
-
-enum Body<'s> {
-    None,
-    Page(Bytes),
-    Range(&'s mut Source, Range<u64>),
-    Parts(&'s mut Source, Vec<(Bytes, Range<u64>)>, Bytes),
+    let source = Source::stored(stored.content.clone(), None);
+    let reply = Reply::range(&stored.fields, range, source.length());
+    write(session, exchange, reply, source, told).await
 }
 
 async fn write(
     session: &mut Session,
     exchange: &mut Exchange,
-    status: StatusCode,
-    fields: &HeaderMap,
+    reply: Reply<'_>,
+    mut source: Source,
     told: CacheStatus,
-    body: Body<'_>,
 ) -> Result<()> {
-    let mut head = ResponseHeader::build(status, Some(fields.len() + 6))?;
-    for (name, value) in fields {
-        head.append_header(name.clone(), value.clone())?;
-    }
-    encoding::tell(&mut head, exchange)?;
-    answer::send(
-        &mut head,
-        session.req_header(),
+    let Reply {
+        status,
+        fields,
+        body,
+    } = reply;
+    let mut fields = fields.into_owned();
+    let asked = session.req_header();
+    let version = Version::HTTP_11;
+    answer::dress(
+        &mut fields,
+        status,
+        version,
+        asked,
         exchange,
         &told,
         clock::now(),
-    )?;
+    );
     exchange.status = Some(told);
-    let bodiless = session.req_header().method == Method::HEAD
-        || matches!(status.as_u16(), 204 | 304)
-        || matches!(body, Body::None);
-    frame(&mut head, session.req_header().version, bodiless)?;
+    let mut parts = http::Response::new(()).into_parts().0;
+    (parts.status, parts.headers) = (status, fields);
+    let mut head = ResponseHeader::from(parts);
+    let bodiless = matches!(body, ReplyBody::None);
+    frame(&mut head, asked.version, bodiless)?;
     if let (Some(connection), Some(date)) = (session.stream(), head.headers.get(header::DATE)) {
         edge::keep_date(connection, date.as_bytes());
     }
@@ -307,20 +249,16 @@ async fn write(
         .write_response_header(Box::new(head), bodiless)
         .await
         .map_err(Error::into_down)?;
-    if !bodiless {
-        match body {
-            Body::None => {}
-            Body::Page(page) => chunk(session, page).await?,
-            Body::Range(source, range) => {
-                write_range(session, source, range).await?;
+    match body {
+        ReplyBody::None => {}
+        ReplyBody::Page(page) => chunk(session, page).await?,
+        ReplyBody::Range(range) => write_range(session, &mut source, range).await?,
+        ReplyBody::Parts(parts, end) => {
+            for (head, range) in parts {
+                chunk(session, head).await?;
+                write_range(session, &mut source, range).await?;
             }
-            Body::Parts(source, parts, end) => {
-                for (head, range) in parts {
-                    chunk(session, head).await?;
-                    write_range(session, source, range).await?;
-                }
-                chunk(session, end).await?;
-            }
+            chunk(session, end).await?;
         }
     }
     session
@@ -376,7 +314,7 @@ pub(super) async fn whole(
         exchange,
         &told,
         clock::now(),
-    )?;
+    );
     exchange.status = Some(told);
     let bodiless = session.req_header().method == Method::HEAD || body.is_empty();
     session

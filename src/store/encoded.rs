@@ -7,22 +7,23 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use http::HeaderMap;
 
 use super::body::Body;
+use super::disk::Follow;
 use super::memory::MemoryStore;
-use super::stored::{Content, StoreKey, StoredId, StoredResponse, weight_of};
-use crate::cache::encoding::{codings_for, encoded_fields, is_worthwhile};
+use super::stored::{Content, Prepared, StoreKey, StoredId, StoredResponse, weight_of};
+use crate::cache::encoding::{encoded_fields, is_compressible, is_worthwhile};
 use crate::cache::response::ResponseView;
-use crate::fields::content_coding::{Coding, CodingWeights, Codings};
+use crate::fields::content_coding::{Coding, CodingWeights, Codings, varies_by_encoding};
 
 /// What is known of the encoded forms of one response. It never changes, but for the note of what was
 /// asked for: the store counts its bytes.
 #[derive(Clone, Debug)]
 pub struct Encoded {
-    /// The codings that rules and response allowed when it was stored or freshened.
-    allowed: Codings,
-    /// Those that saved too little, or did not fit.
+    /// Whether its own Vary tells of Accept-Encoding.
+    told: bool,
+    /// Codings that saved too little, or did not fit.
     useless: Codings,
     forms: Vec<Form>,
-    /// Those that are being made.
+    /// Codings that are being made.
     asked: Arc<AtomicU8>,
 }
 
@@ -31,6 +32,7 @@ struct Form {
     coding: Coding,
     fields: Arc<HeaderMap>,
     content: Content,
+    prepared: Prepared,
 }
 
 /// What a client gets of a stored response.
@@ -40,6 +42,8 @@ pub struct Representation<'s> {
     pub fields: &'s Arc<HeaderMap>,
     /// Its bytes.
     pub content: &'s Content,
+    /// Its head, once it was needed.
+    pub prepared: &'s Prepared,
     /// Its coding, if it is not the response as the origin sent it.
     pub coding: Option<Coding>,
     /// The coding that the client would rather have, which is not there yet.
@@ -70,19 +74,14 @@ impl Kept {
 
 impl Encoded {
     /// For a response of which no form is made yet; `None` when none may be.
-    pub fn of(
-        response: &ResponseView<'_>,
-        content: &Content,
-        allowed: Codings,
-    ) -> Option<Arc<Self>> {
-        let allowed = codings_for(response, content.complete_length(), allowed);
+    pub fn of(response: &ResponseView<'_>, content: &Content) -> Option<Arc<Self>> {
         let encoded = || Self {
-            allowed,
+            told: varies_by_encoding(response.headers),
             useless: Codings::NONE,
             forms: Vec::new(),
             asked: Arc::default(),
         };
-        (!allowed.is_empty()).then(|| Arc::new(encoded()))
+        is_compressible(response, content.complete_length()).then(|| Arc::new(encoded()))
     }
 
     /// Bytes it accounts for.
@@ -99,8 +98,7 @@ impl Encoded {
 
     /// Whether a form may still be made.
     fn lacks(&self, coding: Coding) -> bool {
-        let known = self.useless.contains(coding) || self.made().contains(coding);
-        self.allowed.contains(coding) && !known
+        !self.useless.contains(coding) && !self.made().contains(coding)
     }
 
     /// Notes that `coding` is being made; false when it was already.
@@ -134,9 +132,33 @@ impl Encoded {
 }
 
 impl StoredResponse {
-    /// Whether other clients may get it in another form, which each of its answers says in Vary.
-    pub fn varies_by_encoding(&self) -> bool {
-        self.encoded.is_some()
+    /// Whether its own Vary tells that it comes in other forms.
+    pub fn tells_of_encoding(&self) -> bool {
+        self.encoded.as_ref().is_some_and(|encoded| encoded.told)
+    }
+
+    /// The response as the origin sent it.
+    fn plain(&self) -> Representation<'_> {
+        Representation {
+            fields: &self.fields,
+            content: &self.content,
+            prepared: &self.prepared,
+            coding: None,
+            missing: None,
+        }
+    }
+
+    /// The response in `coding`; as the origin sent it when it is not there.
+    pub fn in_coding(&self, coding: Option<Coding>) -> Representation<'_> {
+        let forms = self.encoded.iter().flat_map(|encoded| &encoded.forms);
+        let mut found = forms.filter(|form| Some(form.coding) == coding);
+        found.next().map_or(self.plain(), |form| Representation {
+            fields: &form.fields,
+            content: &form.content,
+            prepared: &form.prepared,
+            coding: Some(form.coding),
+            missing: None,
+        })
     }
 
     /// What a client gets: of the codings that its rules allow the one that `wanted` likes best among
@@ -146,55 +168,38 @@ impl StoredResponse {
         allowed: Codings,
         wanted: impl FnOnce() -> Option<CodingWeights>,
     ) -> Representation<'_> {
-        let plain = Representation {
-            fields: &self.fields,
-            content: &self.content,
-            coding: None,
-            missing: None,
+        let Some(encoded) = self.encoded.as_ref().filter(|_| !allowed.is_empty()) else {
+            return self.plain();
         };
-        let Some(encoded) = self.encoded.as_ref() else {
-            return plain;
-        };
-        let allowed = encoded.allowed.and(allowed);
-        if allowed.is_empty() {
-            return plain;
-        }
         let Some(wanted) = wanted() else {
-            return plain;
+            return self.plain();
         };
         let of_use = allowed.without(encoded.useless);
-        let Some(best) = wanted.best(of_use) else {
-            return plain;
-        };
+        let best = wanted.best(of_use);
         let there = wanted.best(of_use.and(encoded.made()));
-        let found = encoded.forms.iter().find(|form| Some(form.coding) == there);
-        let mut representation = found.map_or(plain, |form| Representation {
-            fields: &form.fields,
-            content: &form.content,
-            coding: Some(form.coding),
-            missing: None,
-        });
-        if there != Some(best) && self.content.is_complete() && !encoded.is_asked(best) {
-            representation.missing = Some(best);
-        }
-        representation
+        let mut chosen = self.in_coding(there);
+        let whole = self.content.is_complete();
+        chosen.missing =
+            best.filter(|best| there != Some(*best) && whole && !encoded.is_asked(*best));
+        chosen
     }
 
     /// Takes over the encoded forms of a response with the same bytes, for the fields that this one has
     /// now, where these still allow them.
-    pub fn renew_encoded(&mut self, allowed: Codings) {
+    pub fn renew_encoded(&mut self) {
         let response = ResponseView {
             status: self.status,
             headers: &self.fields,
         };
-        let fresh = Encoded::of(&response, &self.content, allowed);
+        let fresh = Encoded::of(&response, &self.content);
         self.encoded = match (fresh, &self.encoded) {
             (Some(fresh), Some(known)) => {
                 let mut encoded = Encoded::clone(known);
-                encoded.allowed = fresh.allowed;
+                encoded.told = fresh.told;
                 for form in &mut encoded.forms {
                     let fields = encoded_fields(&self.fields, form.coding, form.content.len());
                     form.fields = Arc::new(fields);
+                    form.prepared = Prepared::default();
                 }
                 Some(Arc::new(encoded))
             }
@@ -237,7 +242,7 @@ impl MemoryStore {
         }
         let largest = self.largest();
         let mut kept = None;
-        self.change(key, |resource| {
+        self.change_as(key, Follow::Encoding, |resource| {
             let room = largest.saturating_sub(resource.weight());
             resource.change(|known| {
                 let encoded = known.encoded.as_ref().filter(|encoded| {
@@ -256,6 +261,7 @@ impl MemoryStore {
                         coding,
                         fields: Arc::new(fields),
                         content: content.clone(),
+                        prepared: Prepared::default(),
                     })
                 } else {
                     encoded.without(coding)
@@ -338,8 +344,10 @@ mod tests {
             subject: Arc::new(subject),
             content: Content::Complete(Arc::new(body(length))),
             encoded: None,
+            disk: true,
+            prepared: Prepared::default(),
         };
-        page.renew_encoded(Codings::ALL);
+        page.renew_encoded();
         page
     }
 
@@ -356,7 +364,7 @@ mod tests {
     fn filled() -> (MemoryStore, Arc<StoredResponse>) {
         let store = MemoryStore::new(64 << 20).unwrap();
         let page = page(&store, LENGTH);
-        store.insert(&key(), page);
+        store.extend(&key(), page);
         let page = stored(&store);
         (store, page)
     }
@@ -407,7 +415,7 @@ mod tests {
         let (store, old) = filled();
         let mut new = page(&store, LENGTH);
         new.fields = fields("2");
-        store.insert(&key(), new);
+        store.extend(&key(), new);
         let kept = store.keep_encoded(&key(), &old, Coding::Br, body(400));
         assert_eq!(kept, Kept::Gone);
         assert_eq!(wanted(&stored(&store)), (None, Some(Coding::Zstd)));
@@ -423,7 +431,7 @@ mod tests {
         assert!(page.encoded.as_ref().unwrap().ask(Coding::Zstd));
         let mut freshened = StoredResponse::clone(&page);
         freshened.fields = fields("2");
-        freshened.renew_encoded(Codings::ALL);
+        freshened.renew_encoded();
         store.replace(&key(), freshened);
         store.keep_encoded(&key(), &page, Coding::Zstd, body(400));
         page.encoded.as_ref().unwrap().dismiss(Coding::Zstd);
@@ -438,7 +446,7 @@ mod tests {
     fn forms_do_not_push_their_response_out() {
         let store = MemoryStore::new(1 << 20).unwrap();
         let page = page(&store, 900 << 10);
-        store.insert(&key(), page);
+        store.extend(&key(), page);
         let page = stored(&store);
         let kept = store.keep_encoded(&key(), &page, Coding::Br, body(500 << 10));
         assert_eq!(kept, Kept::NotSmaller);

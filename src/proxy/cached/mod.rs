@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::answer::content_length;
 use super::encoding;
 use super::exchange::Exchange;
-use super::fetching::{Fetch, Landed, Purpose};
+use super::fetching::{Fetch, Landed, Purpose, Refetch, can_refetch};
 use super::gateway::Gateway;
 use super::lookup::{Lookup, Stock};
 use super::serve::{self, Source};
@@ -31,7 +31,7 @@ use crate::fields::validators::{
 };
 use crate::fields::vary::Vary;
 use crate::purge::Generation;
-use crate::store::{Begun, Boarding, Flight, FlightKey, Landing, Lead, StoredResponse};
+use crate::store::{Begun, Boarding, Flight, FlightKey, Landing, Lead, SLICE, StoredResponse};
 
 /// How often a request looks again when what it waited for was not for it.
 const MOST_ROUNDS: usize = 8;
@@ -62,7 +62,10 @@ pub(super) async fn answer(
     let Some(site) = exchange.request.clone() else {
         return Error::e_explain(ErrorType::InternalError, "no zone");
     };
-    let lookup = Arc::new(Lookup::of(site, session.req_header().clone())?);
+    let lookup = exchange.lookup.take().unwrap_or_else(|| {
+        let head = session.req_header().as_owned_parts();
+        Arc::new(Lookup::of(site, Arc::new(head)))
+    });
     lookup.count_use(&gateway.shared.store);
     exchange.key = Some(lookup.key.clone());
     let mut request = Request {
@@ -102,6 +105,15 @@ impl Request<'_> {
                 .serve_parts(session, exchange, stored, &stock, now)
                 .await;
         }
+        if let Stock::Selected(stored, _) = &stock
+            && !can_refetch(&stored.fields)
+            && !stored.content.is_whole()
+        {
+            // Slices are gone, and nothing tells whether new ones would be of the same body.
+            let store = &self.gateway.shared.store;
+            store.remove(&self.lookup.key, stored.id);
+            return Ok(Round::Again(None));
+        }
         let decision = decide_reuse(
             &self.lookup.control,
             stock.found(),
@@ -122,7 +134,8 @@ impl Request<'_> {
             }
             (ReuseDecision::GatewayTimeout, _) => self.gateway_timeout(session, exchange).await,
             (ReuseDecision::Validate(reason), _) => {
-                self.forward(session, exchange, &stock, reason, Purpose::Whole)
+                let purpose = self.in_slices().unwrap_or(Purpose::Whole);
+                self.forward(session, exchange, &stock, reason, purpose)
                     .await
             }
             (ReuseDecision::Forward(reason), _) => {
@@ -136,10 +149,26 @@ impl Request<'_> {
 
     /// What to ask for when nothing is stored: a range the client wants is all that is needed.
     fn purpose(&self) -> Purpose {
-        match self.single_range() {
-            Some(range) => Purpose::Range(range),
-            None => Purpose::Whole,
+        match (self.in_slices(), self.single_range()) {
+            (Some(slice), _) => slice,
+            (None, Some(range)) => Purpose::Range(range),
+            (None, None) => Purpose::Whole,
         }
+    }
+
+    /// The slice to begin with, where a rule wants slices: the first that the client needs, as far as
+    /// that can be told without knowing the length.
+    fn in_slices(&self) -> Option<Purpose> {
+        let site = &self.lookup.site;
+        let head = &self.lookup.head;
+        let wanted = site.settings.origin_range_requests.value
+            && head.method == Method::GET
+            && self.lookup.too_rare(&self.gateway.shared.store).is_none();
+        let first = match RangeSpec::of(&head.headers) {
+            Some(RangeSpec::From { first, .. }) => first,
+            _ => 0,
+        };
+        wanted.then_some(Purpose::Slice(first / SLICE))
     }
 
     /// The client's Range, if it is one range of bytes.
@@ -202,7 +231,7 @@ impl Request<'_> {
             Some(range) if applies => {
                 let status = CacheStatus::hit(ttl);
                 exchange.served_age(&stored.times);
-                exchange.varies_by_encoding = stored.varies_by_encoding();
+                encoding::note(exchange, stored.status, &stored.fields, complete);
                 serve::part(session, exchange, stored, range, status).await?;
                 Ok(Round::Answered)
             }
@@ -235,8 +264,13 @@ impl Request<'_> {
     ) -> Result<Round> {
         exchange.served_age(&stored.times);
         let (shared, key) = (&self.gateway.shared, &self.lookup.key);
-        let chosen = encoding::choose(shared, session, exchange, key, stored);
-        let source = Source::Stored(chosen.content.clone());
+        let asked = &self.lookup.head.headers;
+        let chosen = encoding::choose(shared, asked, exchange, key, stored);
+        let refetch = chosen.content.slices().map(|slices| {
+            let body = (slices, chosen.content.len());
+            Refetch::new(self.gateway, &self.lookup, exchange, &stored.fields, body)
+        });
+        let source = Source::stored(chosen.content.clone(), refetch);
         let fields = chosen.fields;
         serve::response(session, exchange, stored.status, fields, source, status).await?;
         Ok(Round::Answered)
@@ -353,7 +387,7 @@ impl Request<'_> {
     /// Whether a fetch that began at `generation` is as good as one that begins now.
     fn is_current(&self, generation: Generation) -> bool {
         let purges = &self.gateway.shared.store.purges;
-        purges.spare(&self.lookup.key, &self.lookup.subject, generation)
+        purges.spare(&self.lookup.key, self.lookup.subject(), generation)
     }
 
     fn fetch(
@@ -368,7 +402,7 @@ impl Request<'_> {
             stock => stock.candidates(),
         };
         candidates.retain(|stored| self.lookup.is_variant(stored));
-        if purpose == Purpose::Whole {
+        if matches!(purpose, Purpose::Whole | Purpose::Slice(_)) {
             // A part cannot stand for the whole, however valid it is.
             candidates.retain(|stored| stored.content.is_complete());
         }
@@ -384,7 +418,7 @@ impl Request<'_> {
             candidates,
             selected: stock.times().copied(),
             started: clock::instant(),
-            request_id: exchange.request_id.clone(),
+            request_id: exchange.request_id,
             arrived: None,
             interim: None,
         }

@@ -4,16 +4,21 @@
 //! passed on, or failed. Those who wait are told as soon as the head is there.
 
 mod answered;
+mod slice;
 mod validated;
+
+pub(super) use slice::{Refetch, can_refetch};
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::sync::{mpsc, oneshot};
 
 use super::answer;
+use super::exchange::RequestId;
 use super::forward;
 use super::lookup::Lookup;
 use crate::cache::freshness::Lifetimes;
@@ -27,7 +32,7 @@ use crate::fields::validators::{Validators, make_validating};
 use crate::origin::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Terms};
 use crate::request::RequestView;
 use crate::server::Shared;
-use crate::store::{Begun, Fill, FillReader, FlightKey, Flights, Lead, StoredResponse};
+use crate::store::{Begun, Fill, FillReader, FlightKey, Flights, Lead, StoredResponse, positions};
 
 /// How a fetch ended for those who follow it.
 #[derive(Clone)]
@@ -71,6 +76,8 @@ pub(super) enum Purpose {
     Range(HeaderValue),
     /// What is missing of the first candidate (RFC 9111 §3.4).
     Complete(Missing),
+    /// This slice of the whole, unless the candidates still hold.
+    Slice(u64),
     /// The client's own request as it is: what comes is hardly for others.
     Own,
 }
@@ -92,7 +99,7 @@ pub(super) struct Fetch {
     /// Times of the first candidate, when it is the selected one.
     pub(super) selected: Option<StoredTimes>,
     pub(super) started: Instant,
-    pub(super) request_id: String,
+    pub(super) request_id: RequestId,
     /// Who is told; nobody for a background validation.
     pub(super) arrived: Option<oneshot::Sender<Arrived>>,
     pub(super) interim: Option<mpsc::UnboundedSender<ResponseHeader>>,
@@ -151,7 +158,8 @@ impl Fetch {
                 &self.lookup.site.site.pool.config.name,
                 report.first_byte_after.unwrap_or_default(),
             );
-            let again = match (received.head.status, &self.purpose) {
+            let status = received.head.status;
+            let again = match (status, &self.purpose) {
                 (StatusCode::NOT_MODIFIED, Purpose::Whole) if !self.candidates.is_empty() => {
                     self.not_modified(received, &report).await
                 }
@@ -159,6 +167,14 @@ impl Fetch {
                     let missing = *missing;
                     self.completed(received, &missing, &report).await
                 }
+                (StatusCode::NOT_MODIFIED, Purpose::Slice(_)) if !self.candidates.is_empty() => {
+                    self.not_modified(received, &report).await
+                }
+                (StatusCode::PARTIAL_CONTENT, Purpose::Slice(number)) => {
+                    let number = *number;
+                    self.first_slice(received, number, &report).await
+                }
+                (StatusCode::RANGE_NOT_SATISFIABLE, Purpose::Slice(_)) => true,
                 // The stored part is of another representation.
                 (StatusCode::RANGE_NOT_SATISFIABLE, Purpose::Complete(_)) => true,
                 _ => {
@@ -171,9 +187,26 @@ impl Fetch {
             }
             // What was stored is of no use: ask for everything.
             self.candidates.clear();
-            self.purpose = Purpose::Whole;
+            self.purpose = match self.purpose {
+                Purpose::Slice(_) => self.without_slices(status),
+                _ => Purpose::Whole,
+            };
         }
         self.fail(FetchFailure::Protocol, report);
+    }
+
+    /// It does not come in slices: the client's own request is made, and those who follow make theirs,
+    /// as they may want other ranges.
+    fn without_slices(&mut self, status: StatusCode) -> Purpose {
+        // That a client asks for more than there is says nothing of the origin.
+        if status != StatusCode::RANGE_NOT_SATISFIABLE {
+            self.flights
+                .remember_uncacheable(&self.flight, clock::instant());
+        }
+        if let Some(lead) = self.lead.take() {
+            lead.end(Landed::Passing);
+        }
+        Purpose::Own
     }
 
     /// The answer; `None` when the client for whom alone it is has left.
@@ -215,18 +248,26 @@ impl Fetch {
 
     /// The request that the origin gets.
     fn request(&self) -> pingora_error::Result<RequestHeader> {
-        let mut head = self.lookup.head.clone();
+        let mut head = RequestHeader::from(Parts::clone(&self.lookup.head));
         head.set_version(Version::HTTP_11);
         let mut fields = head.headers.clone();
         match &self.purpose {
             Purpose::Own => {}
-            Purpose::Whole => {
+            Purpose::Whole | Purpose::Slice(_) => {
                 let stored: Vec<&HeaderMap> = self
                     .candidates
                     .iter()
                     .map(|stored| &*stored.fields)
                     .collect();
                 make_validating(&mut fields, &stored);
+                if let Purpose::Slice(number) = &self.purpose {
+                    let wanted = positions(*number, u64::MAX);
+                    let wanted = Missing {
+                        first: wanted.start,
+                        last: wanted.end.checked_sub(1),
+                    };
+                    fields.insert(header::RANGE, wanted.to_value());
+                }
             }
             Purpose::Range(_) => {
                 fields.remove(header::IF_NONE_MATCH);
@@ -242,7 +283,7 @@ impl Fetch {
             }
         }
         forward::replace_request_fields(&mut head, &fields)?;
-        forward::prepare(&mut head, &self.lookup.site, &self.request_id)?;
+        forward::prepare(&mut head, &self.lookup.site, self.request_id.as_str())?;
         Ok(head)
     }
 

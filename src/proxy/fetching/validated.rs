@@ -104,7 +104,7 @@ impl Fetch {
             freshened.times = stored_times(lifetimes, &fields, times);
         }
         freshened.fields = Arc::new(fields);
-        freshened.renew_encoded(self.lookup.site.settings.compression.value);
+        freshened.renew_encoded();
         match decision {
             StoreDecision::Store(_) => {
                 store.replace(key, freshened.clone());
@@ -112,7 +112,7 @@ impl Fetch {
                     // The origin chose this variant for a request that no stored one answered.
                     freshened.id = store.next_id();
                     freshened.selection = self.lookup.selection(&freshened.fields);
-                    store.insert(key, freshened.clone());
+                    store.insert(key, freshened.clone(), &self.begun);
                 }
                 (freshened, Storing::Freshened)
             }
