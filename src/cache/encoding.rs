@@ -47,8 +47,9 @@ pub fn may_be_compressed(response: &ResponseView<'_>, length: Option<u64>) -> bo
 /// How much a client wants which coding; `None` when it is to have none. One that asks for a range
 /// counts the bytes of the response as the origin sent it.
 pub fn wanted_by(request: &HeaderMap) -> Option<CodingWeights> {
+    let wanted = CodingWeights::of(request)?;
     let plain = !request.contains_key(RANGE) && !forbids_transforming(request);
-    CodingWeights::of(request).filter(|_| plain)
+    plain.then_some(wanted)
 }
 
 /// Whether so much was saved that the encoded form is worth its room: a twentieth.

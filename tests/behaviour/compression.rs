@@ -440,3 +440,17 @@ async fn a_body_in_parts_is_compressed_once_it_is_whole() {
     let hit = encoded(&seawall, "/p", "gzip").await;
     assert_eq!(decoded(&hit), page(7));
 }
+
+#[tokio::test]
+async fn a_body_of_several_slices_is_compressed_as_well() {
+    let rows = || (0..40_000).map(|row| format!("<tr><td>{row}</td><td>{}</td></tr>\n", row * row));
+    let text: String = rows().collect();
+    assert!(text.len() > 1 << 20);
+    let whole = text.clone();
+    let origin = Origin::start(move |_| Reply::fresh(&whole).field(HTML));
+    let seawall = Seawall::before(&origin).await;
+    assert_eq!(seawall.get("/p", &[]).await.text(), text);
+    let hit = encoded(&seawall, "/p", "gzip").await;
+    assert_eq!((hit.cache(), &*decoded(&hit)), ("HIT", &*text));
+    assert_eq!(seawall.get("/p", &[]).await.text(), text);
+}
