@@ -8,6 +8,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::compression::CompressionMetrics;
 use super::series::RecentSeries;
 use crate::origin::OriginPool;
 use crate::store::StoreStatistics;
@@ -25,6 +26,8 @@ pub struct Metrics {
     traffic: Traffic,
     origin: Origin,
     process: Process,
+    /// Compressions of stored responses.
+    pub compression: CompressionMetrics,
 }
 
 /// Requests as clients see them.
@@ -204,6 +207,7 @@ impl Metrics {
             traffic: Traffic::new(&registry)?,
             origin: Origin::new(&registry)?,
             process: Process::new(&registry)?,
+            compression: CompressionMetrics::new(&registry)?,
             registry,
         })
     }
@@ -377,7 +381,7 @@ fn name(short: &str) -> String {
     format!("seawall_{short}")
 }
 
-fn counters(
+pub(super) fn counters(
     registry: &Registry,
     short: &str,
     help: &str,

@@ -11,6 +11,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::answer;
+use super::encoding;
 use super::exchange::Exchange;
 use super::fetching::Refetch;
 use super::gateway::Gateway;
@@ -187,6 +188,11 @@ pub(super) async fn response(
     told: CacheStatus,
 ) -> Result<()> {
     let once = matches!(source, Source::Filling { .. });
+    if let Source::Filling { reader, .. } = &source
+        && reader.fill().times.is_some()
+    {
+        encoding::note(exchange, status, fields, source.length());
+    }
     let asked = session.req_header();
     let reply = Reply::of(asked, exchange, status, fields, source.length(), once);
     write(session, exchange, reply, source, told).await

@@ -18,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::connections::{Connections, raise_open_files};
 use super::drain::{Drain, InFlight};
+use super::encoder::Encoder;
 use super::reload::{Contents, Loaded, Reload, contents, load, tls_paths};
 use super::signals::Signals;
 use super::{DevelopmentMode, Runtime, Shared};
@@ -102,6 +103,8 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
     let store = Arc::new(MemoryStore::new(config.cache.memory)?);
     let access_log =
         AccessLog::to_stdout().map_err(|error| format!("no thread for the access log: {error}"))?;
+    let encoder = Encoder::start(store.clone(), metrics.compression.clone())
+        .map_err(|error| format!("no thread to compress in: {error}"))?;
     let files = raise_open_files();
     if let Some(most) = config
         .client
@@ -120,6 +123,7 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
         runtime: ArcSwap::from_pointee(runtime),
         metrics,
         store,
+        encoder,
         purge_limiter: Mutex::default(),
         access_log,
         development: DevelopmentMode::default(),

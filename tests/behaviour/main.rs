@@ -33,6 +33,7 @@ mod cache_status;
 mod client_limits;
 mod cloaking;
 mod collapsing;
+mod compression;
 mod conditional;
 mod connection_limits;
 mod credentials;

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::answer::content_length;
+use super::encoding;
 use super::exchange::Exchange;
 use super::fetching::{Fetch, Landed, Purpose, Refetch, can_refetch};
 use super::gateway::Gateway;
@@ -230,6 +231,7 @@ impl Request<'_> {
             Some(range) if applies => {
                 let status = CacheStatus::hit(ttl);
                 exchange.served_age(&stored.times);
+                encoding::note(exchange, stored.status, &stored.fields, complete);
                 serve::part(session, exchange, stored, range, status).await?;
                 Ok(Round::Answered)
             }
@@ -261,20 +263,16 @@ impl Request<'_> {
         status: CacheStatus,
     ) -> Result<Round> {
         exchange.served_age(&stored.times);
-        let refetch = stored.content.slices().map(|slices| {
-            let body = (slices, stored.content.len());
+        let (shared, key) = (&self.gateway.shared, &self.lookup.key);
+        let asked = &self.lookup.head.headers;
+        let chosen = encoding::choose(shared, asked, exchange, key, stored);
+        let refetch = chosen.content.slices().map(|slices| {
+            let body = (slices, chosen.content.len());
             Refetch::new(self.gateway, &self.lookup, exchange, &stored.fields, body)
         });
-        let source = Source::stored(stored.content.clone(), refetch);
-        serve::response(
-            session,
-            exchange,
-            stored.status,
-            &stored.fields,
-            source,
-            status,
-        )
-        .await?;
+        let source = Source::stored(chosen.content.clone(), refetch);
+        let fields = chosen.fields;
+        serve::response(session, exchange, stored.status, fields, source, status).await?;
         Ok(Round::Answered)
     }
 
