@@ -47,6 +47,7 @@ mod http2;
 mod interim;
 mod invalidation;
 mod keys;
+mod large_bodies;
 mod metrics;
 mod origin_failures;
 mod origin_pool;

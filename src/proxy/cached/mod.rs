@@ -4,11 +4,12 @@
 //! or begin one. Each waiter decides for itself what to do with how the fetch ended.
 
 mod outcome;
+mod purpose;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use http::{Method, StatusCode, Version, header};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tokio::sync::{mpsc, oneshot};
@@ -30,7 +31,7 @@ use crate::fields::validators::{
 };
 use crate::fields::vary::Vary;
 use crate::purge::Generation;
-use crate::store::{Begun, Boarding, Flight, FlightKey, Landing, Lead, SLICE, StoredResponse};
+use crate::store::{Begun, Boarding, Flight, FlightKey, Landing, Lead, StoredResponse};
 
 /// How often a request looks again when what it waited for was not for it.
 const MOST_ROUNDS: usize = 8;
@@ -143,37 +144,6 @@ impl Request<'_> {
         }
     }
 
-    /// What to ask for when nothing is stored: a range the client wants is all that is needed.
-    fn purpose(&self) -> Purpose {
-        match (self.in_slices(), self.single_range()) {
-            (Some(slice), _) => slice,
-            (None, Some(range)) => Purpose::Range(range),
-            (None, None) => Purpose::Whole,
-        }
-    }
-
-    /// The slice to begin with, where a rule wants slices: the first that the client needs, as far as
-    /// that can be told without knowing the length.
-    fn in_slices(&self) -> Option<Purpose> {
-        let site = &self.lookup.site;
-        let head = &self.lookup.head;
-        let wanted = site.settings.origin_range_requests.value
-            && head.method == Method::GET
-            && self.lookup.too_rare(&self.gateway.shared.store).is_none();
-        let first = match RangeSpec::of(&head.headers) {
-            Some(RangeSpec::From { first, .. }) => first,
-            _ => 0,
-        };
-        wanted.then_some(Purpose::Slice(first / SLICE))
-    }
-
-    /// The client's Range, if it is one range of bytes.
-    fn single_range(&self) -> Option<HeaderValue> {
-        let head = &self.lookup.head;
-        let single = head.method == Method::GET && RangeSpec::of(&head.headers).is_some();
-        head.headers.get(header::RANGE).filter(|_| single).cloned()
-    }
-
     /// Part of the response is stored: it may be enough, or worth completing.
     async fn serve_parts(
         &self,
@@ -282,7 +252,8 @@ impl Request<'_> {
             return;
         }
         if let (Boarding::Lead(lead), begun) = self.board(&key) {
-            let fetch = self.fetch(exchange, stock, (key, Some(lead), begun), Purpose::Whole);
+            let purpose = self.in_slices().unwrap_or(Purpose::Whole);
+            let fetch = self.fetch(exchange, stock, (key, Some(lead), begun), purpose);
             tokio::spawn(fetch.run());
         }
     }
@@ -430,28 +401,6 @@ impl Request<'_> {
         let begun = self.gateway.shared.store.purges.begin();
         let fetch = self.fetch(exchange, &stock, (key, None, begun), self.own(&stock));
         self.run(session, exchange, &stock, fetch).await.map(drop)
-    }
-
-    /// The client's own request; a validation where something is stored and the client has no
-    /// conditions.
-    fn own(&self, stock: &Stock) -> Purpose {
-        let head = &self.lookup.head;
-        let conditional = [
-            header::RANGE,
-            header::IF_NONE_MATCH,
-            header::IF_MODIFIED_SINCE,
-            header::IF_MATCH,
-            header::IF_UNMODIFIED_SINCE,
-        ];
-        let plain = head.method == Method::GET
-            && !conditional
-                .iter()
-                .any(|name| head.headers.contains_key(name));
-        if plain && matches!(stock, Stock::Selected(..)) {
-            Purpose::Whole
-        } else {
-            Purpose::Own
-        }
     }
 
     /// Runs a fetch and answers with what arrives.
