@@ -22,6 +22,7 @@ mod passing;
 mod record;
 mod requests;
 mod serve;
+mod source;
 mod zone_page;
 
 use std::sync::Arc;

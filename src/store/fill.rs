@@ -71,8 +71,13 @@ impl Budget {
 /// How much of a body is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// All of it, up to this many bytes, to be stored.
-    Stored(u64),
+    /// All of it, to be stored.
+    Stored {
+        /// Up to this many bytes.
+        most: u64,
+        /// Whether slices that are gone can be fetched again.
+        again: bool,
+    },
     /// All of it, up to this many bytes, for those who read along, or to become part of something.
     UpTo(u64),
     /// No more than readers need.
@@ -135,7 +140,8 @@ impl Fill {
     pub fn reader(self: &Arc<Self>) -> Option<FillReader> {
         let mut state = self.lock();
         let begins = state.written == 0 && state.readers.is_empty();
-        if state.end == Some(End::Aborted) || (state.keep == Keep::Window && !begins) {
+        let gone = state.end == Some(End::Aborted) || (state.keep == Keep::Window && !begins);
+        if gone || !self.can_begin(&state) {
             return None;
         }
         let id = state.next_reader;
@@ -145,6 +151,13 @@ impl Fill {
             fill: self.clone(),
             id,
         })
+    }
+
+    /// Whether the beginning is there, or can be had again.
+    fn can_begin(&self, state: &State) -> bool {
+        matches!(state.keep, Keep::Stored { again: true, .. })
+            || state.chunks.front().is_none_or(|(at, _)| *at == 0)
+            || (0..state.slices).all(|number| self.slices.holds(number))
     }
 
     /// Its slices, as far as it is kept in slices.
@@ -196,7 +209,7 @@ impl Fill {
                 let dropped = length_of(&std::mem::take(&mut state.slice));
                 self.release(&mut state, dropped);
             }
-            if matches!(state.keep, Keep::Stored(_)) {
+            if matches!(state.keep, Keep::Stored { .. }) {
                 whole = self.collect(&mut state, at, &chunk);
             }
         }
@@ -209,9 +222,9 @@ impl Fill {
         match state.keep {
             Keep::Window => true,
             Keep::UpTo(largest) => fits(largest),
-            Keep::Stored(largest) => {
+            Keep::Stored { most, .. } => {
                 let inline = state.written <= SLICE;
-                fits(largest) && (inline || self.slices.slices().could_hold(state.written))
+                fits(most) && (inline || self.slices.slices().could_hold(state.written))
             }
         }
     }
@@ -242,19 +255,27 @@ impl Fill {
         whole
     }
 
-    /// Keeps whole slices as such, and lets go of what came as chunks, as far as no reader that is
-    /// close behind needs it.
+    /// Keeps whole slices as such, and lets go of what came as chunks, as far as readers can do
+    /// without.
     fn keep_slices(&self, whole: &[(u64, Bytes)]) {
         if whole.is_empty() {
             return;
         }
-        let bytes = whole.iter().map(|(_, slice)| length(slice)).sum();
         for (number, slice) in whole {
             self.slices.put(*number, slice);
         }
         let mut state = self.lock();
         state.slices += u64::try_from(whole.len()).unwrap_or(0);
-        let dropped = state.drop_sliced();
+        let bytes: u64 = whole.iter().map(|(_, slice)| length(slice)).sum();
+        let dropped = match state.keep {
+            Keep::Stored { again: true, .. } => state.drop_sliced(true),
+            _ if self.slices.slices().has_tier() => state.drop_sliced(false),
+            // Memory may let go of slices that nobody else has: readers keep them.
+            _ => {
+                state.hold_sliced(whole);
+                0
+            }
+        };
         self.release(&mut state, dropped.saturating_add(bytes));
     }
 
@@ -266,7 +287,7 @@ impl Fill {
             let at = state.written;
             let len = at.saturating_add(length(last));
             match state.keep {
-                Keep::Stored(most) if len <= most => {}
+                Keep::Stored { most, .. } if len <= most => {}
                 Keep::UpTo(most) if len <= most => {
                     state.sealed = true;
                     let chunks = state.chunks.iter().map(|(_, chunk)| chunk.clone());

@@ -26,6 +26,10 @@ const OVERHEAD: u64 = 128;
 /// The share of all memory that slices may take.
 const LARGEST_SHARE: u64 = 2;
 
+/// The share of slices for those that were asked for again. The rest is for what is new: a slice must
+/// last until those who read a body one behind the other have passed.
+const HOT: f64 = 0.75;
+
 /// Memory changes hands in so many steps.
 const STEPS: u64 = 32;
 
@@ -109,6 +113,7 @@ impl Slices {
             .shards(shards(capacity))
             .estimated_items_capacity(usize::try_from(capacity / SLICE).unwrap_or(0).max(64))
             .weight_capacity(capacity)
+            .hot_allocation(HOT)
             .build()
             .map_err(|error| error.to_string())?;
         let memory = Cache::with_options(
@@ -138,6 +143,11 @@ impl Slices {
     /// Puts a tier below memory; only the first counts.
     pub fn set_tier(&self, tier: Arc<dyn SliceTier>) {
         let _ = self.tier.set(tier);
+    }
+
+    /// Whether there is a tier below memory.
+    pub(super) fn has_tier(&self) -> bool {
+        self.tier.get().is_some()
     }
 
     /// Bytes in memory.

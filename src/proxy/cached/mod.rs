@@ -20,7 +20,8 @@ use super::exchange::Exchange;
 use super::fetching::{Fetch, Landed, Purpose, Refetch, can_refetch};
 use super::gateway::Gateway;
 use super::lookup::{Lookup, Stock};
-use super::serve::{self, Source};
+use super::serve;
+use super::source::Source;
 use crate::cache::partial;
 use crate::cache::reuse::{ForwardReason, OriginState, ReuseDecision, StaleMode, decide_reuse};
 use crate::cache::status::CacheStatus;
@@ -31,7 +32,7 @@ use crate::fields::validators::{
 };
 use crate::fields::vary::Vary;
 use crate::purge::Generation;
-use crate::store::{Begun, Boarding, Flight, FlightKey, Landing, Lead, StoredResponse};
+use crate::store::{Begun, Boarding, Content, Flight, FlightKey, Landing, Lead, StoredResponse};
 
 /// How often a request looks again when what it waited for was not for it.
 const MOST_ROUNDS: usize = 8;
@@ -228,11 +229,7 @@ impl Request<'_> {
         status: CacheStatus,
     ) -> Result<Round> {
         exchange.served_age(&stored.times);
-        let refetch = stored.content.slices().map(|slices| {
-            let body = (slices, stored.content.len());
-            Refetch::new(self.gateway, &self.lookup, exchange, &stored.fields, body)
-        });
-        let source = Source::stored(stored.content.clone(), refetch);
+        let source = self.source(exchange, stored);
         serve::response(
             session,
             exchange,
@@ -243,6 +240,28 @@ impl Request<'_> {
         )
         .await?;
         Ok(Round::Answered)
+    }
+
+    /// A stored body to read: slices of it may go while it is read, and are fetched again where that is
+    /// possible, and held from the beginning where it is not.
+    fn source(&self, exchange: &Exchange, stored: &StoredResponse) -> Source {
+        let (Content::Complete(body), Some(slices)) = (&stored.content, stored.content.slices())
+        else {
+            return Source::stored(stored.content.clone(), None);
+        };
+        if !can_refetch(&stored.fields)
+            && let Some(held) = body.held()
+        {
+            return Source::stored(Content::Complete(Arc::new(held)), None);
+        }
+        let refetch = Refetch::new(
+            self.gateway,
+            &self.lookup,
+            exchange,
+            &stored.fields,
+            (slices, body.len()),
+        );
+        Source::stored(stored.content.clone(), Some(refetch))
     }
 
     /// A background validation (RFC 5861 §3), unless one is under way.

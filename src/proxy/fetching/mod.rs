@@ -7,7 +7,7 @@ mod answered;
 mod slice;
 mod validated;
 
-pub(super) use slice::{Refetch, can_refetch};
+pub(super) use slice::{Ahead, Refetch, can_refetch};
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};

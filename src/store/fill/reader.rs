@@ -74,7 +74,7 @@ impl FillReader {
     pub fn take(&self, number: u64, slice: &Bytes) -> Bytes {
         let mut state = self.fill.lock();
         let next = state.readers.get(&self.id).copied().unwrap_or(u64::MAX);
-        let bytes = cut(slice, number, next, u64::MAX);
+        let bytes = cut(slice, number, next, state.written);
         self.move_to(&mut state, next.saturating_add(length(&bytes)));
         bytes
     }

@@ -39,23 +39,48 @@ impl State {
         let Some(slowest) = self.readers.values().copied().min() else {
             return 0;
         };
-        let mut bytes = 0;
-        while let Some((at, chunk)) = self.chunks.front()
-            && at.saturating_add(length(chunk)) <= slowest
-        {
-            bytes += length(chunk);
-            self.chunks.pop_front();
-        }
-        bytes
+        self.drop_until(slowest)
     }
 
-    /// Drops the chunks that are kept as slices, but not what a reader close behind is about to read;
-    /// how many bytes.
-    pub(super) fn drop_sliced(&mut self) -> u64 {
-        let kept = self.slices.saturating_mul(SLICE);
-        let close = self.written.saturating_sub(WINDOW);
-        let wanted = self.readers.values().copied().filter(|next| *next >= close);
-        let upto = wanted.min().unwrap_or(u64::MAX).min(kept);
+    /// Drops the chunks that are kept as slices, but not what readers are about to read, or only the
+    /// `close` ones among them; how many bytes.
+    pub(super) fn drop_sliced(&mut self, close: bool) -> u64 {
+        let from = if close {
+            self.written.saturating_sub(WINDOW)
+        } else {
+            0
+        };
+        let wanted = self.readers.values().copied().filter(|next| *next >= from);
+        let upto = wanted.min().unwrap_or(u64::MAX);
+        self.drop_until(upto.min(self.slices.saturating_mul(SLICE)))
+    }
+
+    /// Holds these slices in the place of the chunks that they were made of.
+    pub(super) fn hold_sliced(&mut self, whole: &[(u64, Bytes)]) {
+        for (number, slice) in whole {
+            let first = number.saturating_mul(SLICE);
+            let end = first.saturating_add(length(slice));
+            if end > self.written {
+                // Its last chunk is yet to be written.
+                break;
+            }
+            let before = self.chunks.partition_point(|(at, _)| *at < first);
+            let mut after = self.chunks.split_off(before);
+            while after.front().is_some_and(|(at, _)| *at < end) {
+                let Some((at, chunk)) = after.pop_front() else {
+                    break;
+                };
+                let inside = usize::try_from(end - at).unwrap_or(usize::MAX);
+                if inside < chunk.len() {
+                    after.push_front((end, chunk.slice(inside..)));
+                }
+            }
+            self.chunks.push_back((first, slice.clone()));
+            self.chunks.append(&mut after);
+        }
+    }
+
+    fn drop_until(&mut self, upto: u64) -> u64 {
         let mut bytes = 0;
         while let Some((at, chunk)) = self.chunks.front()
             && at.saturating_add(length(chunk)) <= upto
