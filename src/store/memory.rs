@@ -17,6 +17,9 @@ use super::uses::Uses;
 /// A shard must hold its largest object in its hot part, or `quick_cache` evicts it at once.
 const SHARD: u64 = 64 << 20;
 const MOST_SHARDS: u64 = 64;
+/// Bytes of a usual response. How much is remembered of what was evicted depends on it, and with that
+/// how well the cache tells what comes again from what does not.
+const USUAL: u64 = 4096;
 /// Locks under which resources are changed.
 const WRITERS: usize = 64;
 
@@ -77,7 +80,7 @@ impl MemoryStore {
         let options = OptionsBuilder::new()
             .shards(shards)
             .estimated_items_capacity(
-                usize::try_from(capacity / 16_384)
+                usize::try_from(capacity / USUAL)
                     .unwrap_or(0)
                     .clamp(128, 1 << 20),
             )
@@ -239,6 +242,7 @@ impl MemoryStore {
         } else if known.is_some() {
             self.complete.remove(key);
         }
+        self.slices.balance();
     }
 
     /// Every resource, in no order.
@@ -269,3 +273,7 @@ impl MemoryStore {
 pub(super) fn shards(capacity: u64) -> usize {
     usize::try_from((capacity / SHARD).clamp(1, MOST_SHARDS)).unwrap_or(1)
 }
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;
