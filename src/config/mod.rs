@@ -5,6 +5,7 @@
 
 mod cache_rule;
 pub mod diagnostics;
+mod disk;
 mod file;
 mod interpolate;
 mod key;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use diagnostics::{Diagnostic, Diagnostics};
+pub use disk::Disk;
 pub use interpolate::Env;
 pub use outside::{Files, Outside};
 pub use presets::{PRESETS, Preset};
@@ -179,6 +181,8 @@ pub struct Cache {
     pub max_object_size: u64,
     /// How long a request waits for another one that fetches the same resource.
     pub collapse_timeout: Duration,
+    /// A disk behind the memory; `None` keeps everything in memory alone.
+    pub disk: Option<Disk>,
     /// Shows the key in `Cache-Status` to clients that send it in `Seawall-Debug`.
     pub debug_token: Option<Secret>,
 }
@@ -189,6 +193,7 @@ impl Default for Cache {
             memory: 256 << 20,
             max_object_size: 32 << 20,
             collapse_timeout: Duration::from_secs(30),
+            disk: None,
             debug_token: None,
         }
     }

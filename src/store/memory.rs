@@ -2,11 +2,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
+use super::disk::{Disk, Follow, slot};
 use super::fill::Budget;
 use super::purge::{Begun, Purges};
 use super::resource::Resource;
@@ -35,6 +36,8 @@ pub struct MemoryStore {
     pub slices: Arc<Slices>,
     /// Bytes held by fills, and by readers of finished ones.
     filling: Arc<AtomicU64>,
+    /// What is behind memory.
+    disk: OnceLock<Arc<Disk>>,
     /// Purges in force.
     pub purges: Arc<Purges>,
     /// How often keys were asked for, where a rule counts that.
@@ -104,6 +107,7 @@ impl MemoryStore {
             next_id: purges.ids.clone(),
             slices: Arc::new(slices),
             filling: Arc::default(),
+            disk: OnceLock::new(),
             purges,
             uses: Uses::default(),
         })
@@ -148,7 +152,13 @@ impl MemoryStore {
     pub fn insert(&self, key: &StoreKey, stored: StoredResponse, begun: &Begun) {
         self.put(key, stored, |resource, stored| {
             let mut variants = resource.variants().iter();
+            // It may have left memory already.
+            let on_disk = || {
+                let entry = self.disk()?.log.get(&key.0, slot(&stored.selection))?;
+                Some(StoredId(entry.fill) > begun.id())
+            };
             !variants.any(|known| known.selection == stored.selection && known.id > begun.id())
+                && !on_disk().unwrap_or_default()
         });
     }
 
@@ -192,18 +202,20 @@ impl MemoryStore {
     }
 
     /// A purge whose sweep passed before the response was there has not missed it.
-    fn meet_purges(&self, key: &StoreKey, stored: &Arc<StoredResponse>) {
+    pub(super) fn meet_purges(&self, key: &StoreKey, stored: &Arc<StoredResponse>) {
         match self.purges.apply(key, stored) {
             None => self.remove(key, stored.id),
-            Some(left) if left.times != stored.times => self.change(key, |resource| {
-                resource.change(|known| {
-                    Some(if known.id == left.id {
-                        left.clone()
-                    } else {
-                        known.clone()
-                    })
+            Some(left) if left.times != stored.times => {
+                self.change_as(key, Follow::Purge, |resource| {
+                    resource.change(|known| {
+                        Some(if known.id == left.id {
+                            left.clone()
+                        } else {
+                            known.clone()
+                        })
+                    });
                 });
-            }),
+            }
             Some(_) => {}
         }
     }
@@ -229,11 +241,26 @@ impl MemoryStore {
     }
 
     /// Changes a resource under its lock.
-    pub(super) fn change(&self, key: &StoreKey, change: impl FnOnce(&mut Resource)) {
+    fn change(&self, key: &StoreKey, change: impl FnOnce(&mut Resource)) {
+        self.change_as(key, Follow::Change, change);
+    }
+
+    /// The same, with the disk behind it; false when a restart may find there what is gone.
+    pub(super) fn change_as(
+        &self,
+        key: &StoreKey,
+        how: Follow,
+        change: impl FnOnce(&mut Resource),
+    ) -> bool {
         let _writing = self.writer(key);
         let known = self.complete.peek(key);
         let mut resource = known.as_deref().cloned().unwrap_or_default();
         change(&mut resource);
+        let mut followed = true;
+        if let Some(disk) = self.disk() {
+            let before = known.as_ref().map_or(&[][..], |known| known.variants());
+            followed = disk.follow(key, before, resource.variants(), how);
+        }
         if let Some(known) = &known {
             resource.retire_gone(known);
         }
@@ -243,6 +270,32 @@ impl MemoryStore {
             self.complete.remove(key);
         }
         self.slices.balance();
+        followed
+    }
+
+    /// What is in memory under `key`, which does not count as use.
+    pub(super) fn peek(&self, key: &StoreKey) -> Option<Arc<Resource>> {
+        self.complete.peek(key)
+    }
+
+    /// Whether something is in memory under `key`, which does not count as use.
+    pub(super) fn holds(&self, key: &StoreKey) -> bool {
+        self.complete.contains_key(key)
+    }
+
+    /// Puts what the disk has into memory; under the key's lock.
+    pub(super) fn show(&self, key: &StoreKey, resource: Resource) {
+        self.complete.insert(key.clone(), Arc::new(resource));
+    }
+
+    /// The disk behind memory.
+    pub(super) fn disk(&self) -> Option<&Disk> {
+        self.disk.get().map(|disk| &**disk)
+    }
+
+    /// Only the first counts.
+    pub(super) fn set_disk(&self, disk: Arc<Disk>) {
+        let _ = self.disk.set(disk);
     }
 
     /// Every resource, in no order.
@@ -251,11 +304,11 @@ impl MemoryStore {
     }
 
     /// The most that one resource may weigh.
-    fn largest(&self) -> u64 {
+    pub(super) fn largest(&self) -> u64 {
         self.complete.capacity() / self.shards / 10 * 9
     }
 
-    fn writer(&self, key: &StoreKey) -> MutexGuard<'_, ()> {
+    pub(super) fn writer(&self, key: &StoreKey) -> MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         let count = u64::try_from(self.writers.len()).unwrap_or(1).max(1);

@@ -4,6 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use super::super::stored::Prepared;
 use super::*;
 use crate::cache::reuse::StoredTimes;
 use crate::fields::vary::Vary;
@@ -43,6 +44,8 @@ fn response(id: StoredId, body: Body) -> StoredResponse {
             path: String::new(),
         }),
         content: Content::Complete(Arc::new(body)),
+        disk: true,
+        prepared: Prepared::default(),
     }
 }
 
@@ -312,7 +315,8 @@ async fn a_tier_below_has_what_memory_lost_and_forgets_what_is_removed() {
         zone: None,
         target: Target::Everything,
     };
-    let outcome = memory.purge(&[scope], Mode::Hard, crate::clock::now());
+    let purged = memory.purge(&[scope], Mode::Hard, crate::clock::now());
+    let outcome = purged.unwrap();
     assert_eq!(forgotten(), [two.id], "purged");
     assert!(outcome.bytes > 3 * SLICE);
     let late = sliced(&memory);

@@ -7,21 +7,28 @@
 //! which they read along.
 
 mod body;
+mod disk;
 mod fill;
 mod flight;
+mod load;
+pub mod log;
 mod memory;
 mod purge;
+mod purge_log;
+pub mod record;
 mod resource;
 mod slices;
 mod stored;
+mod sweep;
 mod uses;
 
 pub use body::Body;
+pub use disk::DiskStatistics;
 pub use fill::{Budget, Fill, FillError, FillReader, Keep};
 pub use flight::{Boarding, Flight, FlightKey, Flights, Landing, Lead};
 pub use memory::{MemoryStore, StoreStatistics};
 pub use purge::{Begun, Purges};
 pub use resource::Resource;
 pub use slices::{MissingSlice, SLICE, SliceFailure, SliceTier, Sliced, Slices, cut, positions};
-pub use stored::{Content, Part, Selection, StoreKey, StoredId, StoredResponse, Subject};
+pub use stored::{Content, Part, Prepared, Selection, StoreKey, StoredId, StoredResponse, Subject};
 pub use uses::Uses;

@@ -39,6 +39,22 @@ impl Resource {
         });
     }
 
+    /// Adds what was read from disk, in its place by age, if nothing answers the same requests and all
+    /// that is there can stay; whether it did.
+    pub(super) fn add(&mut self, stored: Arc<StoredResponse>, largest: u64) -> bool {
+        let mut known = self.variants.iter();
+        let superseded =
+            known.any(|known| known.id == stored.id || known.selection == stored.selection);
+        let fits = self.weight().saturating_add(stored.weight()) <= largest;
+        if superseded || !fits || self.variants.len() >= MOST_VARIANTS {
+            return false;
+        }
+        let received = |known: &Arc<StoredResponse>| known.times.received > stored.times.received;
+        let place = self.variants.partition_point(received);
+        self.variants.insert(place, stored);
+        true
+    }
+
     /// Whether the response is still there.
     pub fn holds(&self, id: StoredId) -> bool {
         self.variants.iter().any(|known| known.id == id)
