@@ -262,6 +262,12 @@ impl Sliced {
         Some(read)
     }
 
+    /// As if memory had evicted the slice.
+    #[cfg(test)]
+    pub(super) fn lose(&self, number: u64) {
+        self.slices.memory.remove(&(self.id, number));
+    }
+
     /// Whether the slice is in memory or below.
     pub fn holds(&self, number: u64) -> bool {
         let tier = || self.slices.tier.get();
