@@ -25,6 +25,7 @@ mod record;
 mod reply;
 mod requests;
 mod serve;
+mod source;
 mod zone_page;
 
 use std::sync::Arc;

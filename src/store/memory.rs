@@ -270,6 +270,7 @@ impl MemoryStore {
         } else if known.is_some() {
             self.complete.remove(key);
         }
+        self.slices.balance();
         followed
     }
 
@@ -326,3 +327,7 @@ impl MemoryStore {
 pub(super) fn shards(capacity: u64) -> usize {
     usize::try_from((capacity / SHARD).clamp(1, MOST_SHARDS)).unwrap_or(1)
 }
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;

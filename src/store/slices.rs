@@ -26,6 +26,10 @@ const OVERHEAD: u64 = 128;
 /// The share of all memory that slices may take.
 const LARGEST_SHARE: u64 = 2;
 
+/// The share of slices for those that were asked for again. The rest is for what is new: a slice must
+/// last until those who read a body one behind the other have passed.
+const HOT: f64 = 0.75;
+
 /// Memory changes hands in so many steps.
 const STEPS: u64 = 32;
 
@@ -109,6 +113,7 @@ impl Slices {
             .shards(shards(capacity))
             .estimated_items_capacity(usize::try_from(capacity / SLICE).unwrap_or(0).max(64))
             .weight_capacity(capacity)
+            .hot_allocation(HOT)
             .build()
             .map_err(|error| error.to_string())?;
         let memory = Cache::with_options(
@@ -138,6 +143,11 @@ impl Slices {
     /// Puts a tier below memory; only the first counts.
     pub fn set_tier(&self, tier: Arc<dyn SliceTier>) {
         let _ = self.tier.set(tier);
+    }
+
+    /// Whether there is a tier below memory.
+    pub(super) fn has_tier(&self) -> bool {
+        self.tier.get().is_some()
     }
 
     /// Bytes in memory.
@@ -175,9 +185,12 @@ impl Slices {
         Some(bytes)
     }
 
-    /// Takes memory from the responses, or gives it back.
-    fn balance(&self) {
-        let mut shared = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Takes memory from the responses, or gives it back. Who finds another one at it leaves it to that
+    /// one, and to the next slice or response.
+    pub(super) fn balance(&self) {
+        let Ok(mut shared) = self.budget.try_lock() else {
+            return;
+        };
         let share = self.share(shared.all);
         if share != shared.taken {
             shared.taken = share;
@@ -249,6 +262,12 @@ impl Sliced {
         Some(read)
     }
 
+    /// As if memory had evicted the slice.
+    #[cfg(test)]
+    pub(super) fn lose(&self, number: u64) {
+        self.slices.memory.remove(&(self.id, number));
+    }
+
     /// Whether the slice is in memory or below.
     pub fn holds(&self, number: u64) -> bool {
         let tier = || self.slices.tier.get();
@@ -269,9 +288,10 @@ impl Sliced {
 impl Drop for Sliced {
     fn drop(&mut self) {
         for number in 0..*self.end.get_mut() {
+            // Responses may be evicted to make room for slices, and take theirs with them: nothing is
+            // balanced here, within that.
             self.slices.memory.remove(&(self.id, number));
         }
-        self.slices.balance();
     }
 }
 

@@ -51,6 +51,7 @@ mod interim;
 mod invalidation;
 mod keys;
 mod lanes;
+mod large_bodies;
 mod metrics;
 mod origin_failures;
 mod origin_pool;
