@@ -8,8 +8,9 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::disk_metrics::DiskMetrics;
 use crate::origin::OriginPool;
-use crate::store::StoreStatistics;
+use crate::store::{DiskStatistics, StoreStatistics};
 
 /// From a memory hit to a slow report.
 const SECONDS: &[f64] = &[
@@ -24,6 +25,7 @@ pub struct Metrics {
     traffic: Traffic,
     origin: Origin,
     process: Process,
+    disk: DiskMetrics,
 }
 
 /// Requests as clients see them.
@@ -195,6 +197,7 @@ impl Metrics {
             traffic: Traffic::new(&registry)?,
             origin: Origin::new(&registry)?,
             process: Process::new(&registry)?,
+            disk: DiskMetrics::new()?,
             registry,
         })
     }
@@ -295,6 +298,7 @@ impl Metrics {
     pub fn render<'p>(
         &self,
         store: StoreStatistics,
+        disk: Option<&DiskStatistics>,
         pools: impl Iterator<Item = &'p OriginPool>,
     ) -> Result<Vec<u8>, prometheus::Error> {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -318,7 +322,9 @@ impl Metrics {
         set_ratios(&self.traffic.requests, &self.traffic.hit_ratio);
         set_ratios(&self.traffic.bytes, &self.traffic.hit_ratio_bytes);
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        let mut families = self.registry.gather();
+        families.extend(disk.into_iter().flat_map(|disk| self.disk.gather(disk)));
+        TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
     }
 }
@@ -359,7 +365,7 @@ fn status_class(status: u16) -> &'static str {
     }
 }
 
-fn register<C: prometheus::core::Collector + Clone + 'static>(
+pub(super) fn register<C: prometheus::core::Collector + Clone + 'static>(
     registry: &Registry,
     collector: C,
 ) -> Result<C, prometheus::Error> {
@@ -367,11 +373,11 @@ fn register<C: prometheus::core::Collector + Clone + 'static>(
     Ok(collector)
 }
 
-fn name(short: &str) -> String {
+pub(super) fn name(short: &str) -> String {
     format!("seawall_{short}")
 }
 
-fn counters(
+pub(super) fn counters(
     registry: &Registry,
     short: &str,
     help: &str,
@@ -395,7 +401,7 @@ fn gauges(
     )
 }
 
-fn gauge(registry: &Registry, short: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+pub(super) fn gauge(registry: &Registry, short: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
     register(registry, IntGauge::new(name(short), help)?)
 }
 
@@ -436,7 +442,7 @@ mod tests {
             bytes: 2,
             capacity: 3,
         };
-        let text = String::from_utf8(metrics.render(store, std::iter::empty()).unwrap()).unwrap();
+        let text = String::from_utf8(metrics.render(store, None, std::iter::empty()).unwrap()).unwrap();
         assert!(
             text.contains("seawall_cache_hit_ratio{zone=\"shop\"} 0.5\n"),
             "{text}"

@@ -1,6 +1,7 @@
 //! What is told about the work done: metrics and the access log. Renders decisions, makes none.
 
 mod access_log;
+mod disk_metrics;
 mod logging;
 mod metrics;
 

@@ -274,6 +274,11 @@ impl MemoryStore {
         self.complete.peek(key)
     }
 
+    /// Whether something is in memory under `key`, which does not count as use.
+    pub(super) fn holds(&self, key: &StoreKey) -> bool {
+        self.complete.contains_key(key)
+    }
+
     /// Puts what the disk has into memory; under the key's lock.
     pub(super) fn show(&self, key: &StoreKey, resource: Resource) {
         self.complete.insert(key.clone(), Arc::new(resource));

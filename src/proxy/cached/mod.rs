@@ -92,7 +92,7 @@ struct Request<'g> {
 
 impl Request<'_> {
     async fn round(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Round> {
-        let stock = self.lookup.find(&self.gateway.shared.store);
+        let stock = self.stock().await;
         let now = clock::now();
         if let Stock::Selected(stored, _) = &stock
             && !stored.content.is_complete()
@@ -141,6 +141,16 @@ impl Request<'_> {
             // Nothing found cannot be reused; the types do not say so.
             _ => Ok(Round::Alone),
         }
+    }
+
+    /// What the store has for the request, on disk if not in memory.
+    async fn stock(&self) -> Stock {
+        let store = &self.gateway.shared.store;
+        let stock = self.lookup.find(store);
+        if stock.selected().is_none() && store.load(&self.lookup.key).await {
+            return self.lookup.find(store);
+        }
+        stock
     }
 
     /// What to ask for when nothing is stored: a range the client wants is all that is needed.
