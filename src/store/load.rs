@@ -9,7 +9,6 @@ use super::disk::{Disk, slot};
 use super::log::Entry;
 use super::memory::MemoryStore;
 use super::record::{self, Place};
-use super::resource::Resource;
 use super::slices::Sliced;
 use super::stored::{Content, StoreKey, StoredId, StoredResponse};
 use crate::purge::Generation;
@@ -109,7 +108,7 @@ impl MemoryStore {
                 return;
             };
             let known = self.peek(key);
-            let mut resource = known.as_deref().map(Resource::clone).unwrap_or_default();
+            let mut resource = known.as_deref().cloned().unwrap_or_default();
             if !resource.add(stored.clone(), self.largest()) {
                 return;
             }

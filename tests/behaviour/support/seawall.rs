@@ -114,6 +114,16 @@ impl Setup {
         ))
     }
 
+    /// With a disk behind the memory, in `DIR/store` unless `settings` say otherwise.
+    pub fn disk(self, settings: &str) -> Self {
+        let directory = if settings.contains("directory") {
+            ""
+        } else {
+            "directory = \"DIR/store\"\n"
+        };
+        self.section(&format!("[cache.disk]\n{directory}{settings}"))
+    }
+
     /// A file in the directory of the configuration.
     pub fn file(mut self, name: &str, content: &str) -> Self {
         self.files.push((name.to_owned(), content.to_owned()));
@@ -216,6 +226,29 @@ impl Seawall {
             directory,
             true,
         )
+    }
+
+    /// Kills it, whatever it is doing, and starts it again.
+    pub async fn killed_and_restarted(mut self) -> Self {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.restarted().await
+    }
+
+    /// Ends it in order and starts it again.
+    pub async fn ended_and_restarted(mut self) -> Self {
+        self.signal("TERM");
+        assert!(self.ended().await.success());
+        self.restarted().await
+    }
+
+    async fn restarted(self) -> Self {
+        let directory = self.directory.clone();
+        let (setup, address, admin) = (self.setup.clone(), self.address, self.admin);
+        drop(self);
+        let mut restarted = Self::spawn(setup, address, admin, directory, false);
+        assert!(restarted.listens().await, "{}", restarted.stderr());
+        restarted
     }
 
     /// Whether it came to listen, rather than ended.
