@@ -1,21 +1,28 @@
 //! An HTTP/1 connection between its requests: waits, reads a whole head under one deadline, checks
-//! it, and hands the request on. A head that never completes or means two things ends here.
+//! it, and has it evaluated. A hit in memory is written here; every other request goes to Pingora with
+//! its evaluation. A head that never completes or means two things ends here.
 
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::BytesMut;
-use http::StatusCode;
-use pingora_core::apps::{HttpServerApp, ServerApp};
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use pingora_core::apps::ServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::stream::Stream as TcpStream;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout_at};
 
-use super::head::{BodyFraming, Head, HeadError, HeadLimits, check};
+use super::head::{BodyFraming, Head, HeadError, HeadLimits, Parsed, complete, no_fields, parse};
+use super::lane::{Arriving, Evaluation, Hit, Lane, Sent};
+use super::timer::Timer;
 use super::turnstile::{Allowance, Turnstile};
 use crate::clock;
 use crate::config::Client;
@@ -29,18 +36,45 @@ pub const LINGER: Duration = Duration::from_secs(2);
 /// RFC 9113 §3.4.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Accepts connections for `requests`, which handles one request at a time.
+/// Bodies up to this size are copied behind their head, so that both go out in one write.
+const COPIED: usize = 32 << 10;
+
+/// Accepts connections for `requests`, which evaluates requests and handles them one at a time.
 pub struct Front<R> {
     requests: Arc<R>,
     shared: Arc<Shared>,
 }
 
+/// A connection and what it keeps from one request to the next.
+struct Connection {
+    stream: Stream,
+    client: IpAddr,
+    tls: bool,
+    /// What has come and was not read yet.
+    buffer: BytesMut,
+    /// Where answers are put together.
+    out: Vec<u8>,
+    /// Memory for the fields of a request.
+    fields: HeaderMap,
+    served: u32,
+    timer: Timer,
+}
+
 /// What came of waiting for the next request.
 enum Next {
-    Request(Head),
+    Request(Request),
     Http2,
     Refused(HeadError),
     Closed,
+}
+
+/// A request whose head is complete and acceptable.
+struct Request {
+    raw: Bytes,
+    head: Head,
+    parts: Parts,
+    /// Whether the client lets the connection be used again.
+    persists: bool,
 }
 
 impl<R> Front<R> {
@@ -56,7 +90,7 @@ impl<R> Front<R> {
 #[async_trait]
 impl<R> ServerApp for Front<R>
 where
-    R: HttpServerApp + Send + Sync + 'static,
+    R: Lane + Send + Sync + 'static,
 {
     async fn process_new(
         self: &Arc<Self>,
@@ -78,44 +112,279 @@ where
 
 impl<R> Front<R>
 where
-    R: HttpServerApp + Send + Sync + 'static,
+    R: Lane + Send + Sync + 'static,
 {
-    async fn serve_http1(&self, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let mut buffer = BytesMut::new();
-        let mut served = 0;
+    async fn serve_http1(&self, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let mut connection = Connection::new(stream);
+        let mut ending = shutdown.clone();
+        let mut lingered = std::pin::pin!(lingered(&mut ending));
         loop {
-            let client = self.shared.runtime().config.client.clone();
-            let head =
-                match next_request(&mut stream, &mut buffer, &client, served, shutdown.clone())
-                    .await
-                {
-                    Next::Request(head) => head,
-                    Next::Http2 => {
-                        return self
-                            .requests
-                            .process_new(rewind(stream, &buffer)?, shutdown)
-                            .await;
-                    }
-                    Next::Refused(error) => {
-                        refuse(&mut stream, error, &client, &self.shared.metrics).await;
+            let runtime = self.shared.runtime();
+            let client = &runtime.config.client;
+            let request = match connection.next(client, lingered.as_mut()).await {
+                Next::Request(request) => request,
+                Next::Http2 => {
+                    let Connection { stream, buffer, .. } = connection;
+                    let stream = rewind(stream, &buffer)?;
+                    return self.requests.process_new(stream, shutdown).await;
+                }
+                Next::Refused(error) => {
+                    refuse(&mut connection.stream, error, client, &self.shared.metrics).await;
+                    return None;
+                }
+                Next::Closed => return None,
+            };
+            connection.served += 1;
+            let last =
+                connection.served >= client.max_requests_per_connection || *shutdown.borrow();
+            let simple = request.head.body == BodyFraming::Length(0) && !request.head.upgrade;
+            let evaluation = self.requests.evaluate(Arriving {
+                runtime: runtime.clone(),
+                head: request.parts,
+                client: connection.client,
+                tls: connection.tls,
+                simple,
+            });
+            match evaluation {
+                Evaluation::Hit(hit) => {
+                    let _in_flight = self.shared.in_flight.enter();
+                    let keep = request.persists && !last;
+                    if !connection.answer(*hit, keep, client).await {
                         return None;
                     }
-                    Next::Closed => return None,
-                };
-            // The head and what has come of its body is Pingora's; what follows is the next request.
-            let (own, allowance) = share(&head, buffer.len());
-            let prefix = buffer.split_to(own);
-            served += 1;
-            let last = served >= client.max_requests_per_connection || *shutdown.borrow();
-            let turnstile = Turnstile::new(stream, allowance);
-            let session = session(Box::new(turnstile), prefix, &client, last);
-            let reused = self.requests.process_new_http(session, shutdown).await?;
-            let turnstile = reused.consume().0.into_any().downcast::<Turnstile>().ok()?;
-            let (connection, kept) = turnstile.into_parts();
-            stream = connection;
-            buffer.unsplit(kept);
+                }
+                Evaluation::Forward(evaluated) => {
+                    // The head and what has come of its body is Pingora's; what follows is the next
+                    // request.
+                    let mut prefix = BytesMut::from(&*request.raw);
+                    let arrived = prefix.len() + connection.buffer.len();
+                    let (own, allowance) = share(&request.head, arrived);
+                    prefix.unsplit(connection.buffer.split_to(own - prefix.len()));
+                    let turnstile = Turnstile::new(connection.stream, allowance);
+                    let mut session = session(Box::new(turnstile), prefix, client, last);
+                    session.set_connection_user_context(Some(evaluated));
+                    let reused = self.requests.process_new_http(session, shutdown).await?;
+                    let turnstile = reused.consume().0.into_any().downcast::<Turnstile>().ok()?;
+                    let (stream, kept) = turnstile.into_parts();
+                    connection.stream = stream;
+                    connection.buffer.unsplit(kept);
+                }
+            }
         }
     }
+}
+
+impl Connection {
+    fn new(stream: Stream) -> Self {
+        let digest = stream.get_socket_digest();
+        let address = digest
+            .as_ref()
+            .and_then(|digest| digest.peer_addr())
+            .and_then(|address| address.as_inet());
+        Self {
+            client: address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| {
+                address.ip().to_canonical()
+            }),
+            tls: stream.get_ssl_digest().is_some(),
+            stream,
+            buffer: BytesMut::new(),
+            out: Vec::new(),
+            fields: HeaderMap::new(),
+            served: 0,
+            timer: Timer::default(),
+        }
+    }
+
+    /// Waits for the next request; not after `lingered`, if nothing of it has come until then.
+    async fn next(
+        &mut self,
+        client: &Client,
+        mut lingered: Pin<&mut impl Future<Output = ()>>,
+    ) -> Next {
+        let limits = HeadLimits {
+            size: client.max_header_size,
+            fields: client.max_headers,
+            target: client.max_uri_length,
+        };
+        let mut first_byte = None;
+        loop {
+            skip_empty_line(&mut self.buffer);
+            if !self.buffer.is_empty() {
+                if self.served == 0 && begins_http2(&self.buffer) {
+                    if self.buffer.len() >= HTTP2_PREFACE.len() {
+                        return Next::Http2;
+                    }
+                } else {
+                    match complete(&self.buffer, limits) {
+                        Ok(Some(len)) => {
+                            return self
+                                .take(len, limits)
+                                .map_or_else(Next::Refused, Next::Request);
+                        }
+                        Ok(None) => {}
+                        Err(error) => return Next::Refused(error),
+                    }
+                }
+                first_byte.get_or_insert_with(clock::instant);
+            }
+            let deadline = match first_byte {
+                Some(first_byte) => first_byte + client.header_timeout,
+                // A new connection owes its first request as soon as a kept one may idle.
+                None if self.served == 0 => clock::instant() + client.header_timeout,
+                None => clock::instant() + client.idle_timeout,
+            };
+            self.buffer.reserve(4096);
+            let read = tokio::select! {
+                biased;
+                read = self.stream.read_buf(&mut self.buffer) => Some(read),
+                () = self.timer.until(deadline) => None,
+                () = &mut lingered, if first_byte.is_none() => return Next::Closed,
+            };
+            match read {
+                Some(Ok(1..)) => {}
+                None if first_byte.is_some() => {
+                    let status = StatusCode::REQUEST_TIMEOUT;
+                    return Next::Refused(HeadError {
+                        status,
+                        reason: "the head took too long",
+                    });
+                }
+                Some(_) | None => return Next::Closed,
+            }
+        }
+    }
+
+    /// Takes the complete head of `len` bytes out of the buffer.
+    fn take(&mut self, len: usize, limits: HeadLimits) -> Result<Request, HeadError> {
+        let raw = self.buffer.split_to(len).freeze();
+        let mut fields = no_fields();
+        let parsed = parse(&raw, limits, &mut fields)?;
+        let mut into = std::mem::take(&mut self.fields);
+        into.clear();
+        let parts = parts(&raw, &parsed, into).ok_or(HeadError {
+            status: StatusCode::BAD_REQUEST,
+            reason: "malformed request line or field",
+        })?;
+        let (head, persists) = (parsed.head, persists(&parsed));
+        Ok(Request {
+            raw,
+            head,
+            parts,
+            persists,
+        })
+    }
+
+    /// Writes the answer; whether the connection may be used again.
+    async fn answer(&mut self, hit: impl Hit, keep: bool, client: &Client) -> bool {
+        self.out.clear();
+        hit.write_head(&mut self.out);
+        let persistence: &[u8] = if keep {
+            b"Connection: keep-alive\r\n\r\n"
+        } else {
+            b"Connection: close\r\n\r\n"
+        };
+        self.out.extend_from_slice(persistence);
+        let head = self.out.len();
+        let body = hit.body();
+        let length: usize = body.iter().map(Bytes::len).sum();
+        let mut written = 0;
+        let result = if length <= COPIED {
+            for chunk in body {
+                self.out.extend_from_slice(chunk);
+            }
+            let pieces = std::iter::once(self.out.as_slice());
+            write(&mut self.stream, pieces, client, &mut written).await
+        } else {
+            let pieces = std::iter::once(self.out.as_slice()).chain(body.iter().map(Bytes::as_ref));
+            write(&mut self.stream, pieces, client, &mut written).await
+        };
+        let complete = result.is_ok();
+        let parts = hit.finish(Sent {
+            head: written >= head,
+            body: u64::try_from(written.saturating_sub(head)).unwrap_or(u64::MAX),
+            error: result.err(),
+        });
+        self.fields = parts.headers;
+        self.out.shrink_to(COPIED);
+        if complete && !keep {
+            close(&mut self.stream, client).await;
+        }
+        complete && keep
+    }
+}
+
+/// Writes all of it, counting.
+async fn write(
+    stream: &mut Stream,
+    pieces: impl Iterator<Item = &[u8]>,
+    client: &Client,
+    written: &mut usize,
+) -> io::Result<()> {
+    for mut piece in pieces {
+        while !piece.is_empty() {
+            let count = in_time(client.write_timeout, stream.write(piece)).await?;
+            *written += count;
+            piece = piece.get(count..).unwrap_or_default();
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+    }
+    in_time(client.write_timeout, stream.flush()).await
+}
+
+/// What `io` comes to within `time`. Most is done at once, and needs no timer.
+async fn in_time<T>(time: Duration, io: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let mut io = std::pin::pin!(io);
+    let at_once = std::future::poll_fn(|context| Poll::Ready(io.as_mut().poll(context))).await;
+    match at_once {
+        Poll::Ready(result) => result,
+        Poll::Pending => match tokio::time::timeout(time, io).await {
+            Ok(result) => result,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        },
+    }
+}
+
+/// The head as plain values that share the memory of `raw`.
+fn parts(raw: &Bytes, parsed: &Parsed<'_, '_>, mut fields: HeaderMap) -> Option<Parts> {
+    for field in parsed.fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        let value = HeaderValue::from_maybe_shared(raw.slice_ref(field.value)).ok()?;
+        fields.try_append(name, value).ok()?;
+    }
+    let mut parts = http::Request::new(()).into_parts().0;
+    parts.method = Method::from_bytes(parsed.method.as_bytes()).ok()?;
+    parts.uri = Uri::from_maybe_shared(raw.slice_ref(parsed.target.as_bytes())).ok()?;
+    parts.version = if parsed.http_11 {
+        Version::HTTP_11
+    } else {
+        Version::HTTP_10
+    };
+    parts.headers = fields;
+    Some(parts)
+}
+
+/// Whether the client lets the connection be used for another request (RFC 9112 §9.3).
+fn persists(parsed: &Parsed<'_, '_>) -> bool {
+    let mut persists = parsed.http_11;
+    for field in parsed.fields {
+        if field.name.eq_ignore_ascii_case("connection") {
+            for option in field.value.split(|byte| *byte == b',') {
+                let option = option.trim_ascii();
+                if option.eq_ignore_ascii_case(b"close") {
+                    return false;
+                }
+                persists |= option.eq_ignore_ascii_case(b"keep-alive");
+            }
+        }
+    }
+    persists
+}
+
+fn begins_http2(buffer: &[u8]) -> bool {
+    let length = buffer.len().min(HTTP2_PREFACE.len());
+    buffer.get(..length) == HTTP2_PREFACE.get(..length)
 }
 
 /// How many of the bytes that have come are this request's, and how many more may be.
@@ -146,67 +415,6 @@ fn session(stream: Stream, prefix: BytesMut, client: &Client, last: bool) -> Ser
     // A slow first reader must not slow down the fill that others wait for.
     session.set_proxy_tasks_enabled(true);
     session
-}
-
-async fn next_request(
-    stream: &mut Stream,
-    buffer: &mut BytesMut,
-    client: &Client,
-    served: u32,
-    mut shutdown: ShutdownWatch,
-) -> Next {
-    let limits = HeadLimits {
-        size: client.max_header_size,
-        fields: client.max_headers,
-        target: client.max_uri_length,
-    };
-    let mut first_byte = None;
-    loop {
-        skip_empty_line(buffer);
-        if !buffer.is_empty() {
-            first_byte.get_or_insert_with(clock::instant);
-            if served == 0
-                && HTTP2_PREFACE.starts_with(
-                    buffer
-                        .get(..buffer.len().min(HTTP2_PREFACE.len()))
-                        .unwrap_or(buffer),
-                )
-            {
-                if buffer.len() >= HTTP2_PREFACE.len() {
-                    return Next::Http2;
-                }
-            } else {
-                match check(buffer, limits) {
-                    Ok(Some(head)) => return Next::Request(head),
-                    Ok(None) => {}
-                    Err(error) => return Next::Refused(error),
-                }
-            }
-        }
-        let deadline = match first_byte {
-            Some(first_byte) => first_byte + client.header_timeout,
-            // A new connection owes its first request as soon as a kept one may idle.
-            None if served == 0 => clock::instant() + client.header_timeout,
-            None => clock::instant() + client.idle_timeout,
-        };
-        buffer.reserve(4096);
-        let read = tokio::select! {
-            biased;
-            read = timeout_at(Instant::from_std(deadline), stream.read_buf(buffer)) => read,
-            () = lingered(&mut shutdown), if first_byte.is_none() => return Next::Closed,
-        };
-        match read {
-            Ok(Ok(1..)) => {}
-            Err(_) if first_byte.is_some() => {
-                let status = StatusCode::REQUEST_TIMEOUT;
-                return Next::Refused(HeadError {
-                    status,
-                    reason: "the head took too long",
-                });
-            }
-            Ok(_) | Err(_) => return Next::Closed,
-        }
-    }
 }
 
 /// RFC 9112 §2.2: an empty line before a request line is ignored.
@@ -248,15 +456,22 @@ async fn refuse(stream: &mut Stream, error: HeadError, client: &Client, metrics:
         error.status.canonical_reason().unwrap_or_default(),
         body.len(),
     );
-    let send = async {
-        stream.write_all(response.as_bytes()).await?;
+    let bound = client.write_timeout.min(LINGER);
+    let sent = tokio::time::timeout(bound, stream.write_all(response.as_bytes())).await;
+    if matches!(sent, Ok(Ok(()))) {
+        close(stream, client).await;
+    }
+}
+
+/// Closes a connection so that what was written last is read: closing with unread bytes would reset it
+/// (RFC 9112 §9.6).
+async fn close(stream: &mut Stream, client: &Client) {
+    let close = async {
         stream.flush().await?;
         stream.shutdown().await?;
-        // Closing with unread bytes would reset the connection before the answer is read.
         let mut rest = BytesMut::new();
         while stream.read_buf(&mut rest).await? > 0 && rest.len() < 65_536 {}
-        Ok::<(), std::io::Error>(())
+        Ok::<(), io::Error>(())
     };
-    let bound = client.write_timeout.min(Duration::from_secs(2));
-    let _ = tokio::time::timeout(bound, send).await;
+    let _ = tokio::time::timeout(client.write_timeout.min(LINGER), close).await;
 }

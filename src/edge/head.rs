@@ -4,6 +4,8 @@
 //! ambiguous framing is how requests are smuggled. What passes is framed by exactly one of no body,
 //! one Content-Length, or `chunked`.
 
+use std::mem::MaybeUninit;
+
 use http::StatusCode;
 
 /// Bounds on a head.
@@ -57,26 +59,67 @@ const fn bad(reason: &'static str) -> HeadError {
 /// More fields than any limit allows; a constant because they are parsed on the stack.
 const MOST_FIELDS: usize = 256;
 
+/// Room for the fields of a head while it is read.
+pub type Fields<'b> = [MaybeUninit<httparse::Header<'b>>; MOST_FIELDS];
+
+/// Room for fields, empty.
+pub const fn no_fields<'b>() -> Fields<'b> {
+    [const { MaybeUninit::uninit() }; MOST_FIELDS]
+}
+
+/// A head, read and found acceptable.
+#[derive(Debug)]
+pub struct Parsed<'h, 'b> {
+    /// Its framing.
+    pub head: Head,
+    /// Its method.
+    pub method: &'b str,
+    /// Its target as it was sent.
+    pub target: &'b str,
+    /// Whether it is of HTTP/1.1; else it is of HTTP/1.0.
+    pub http_11: bool,
+    /// Its fields.
+    pub fields: &'h [httparse::Header<'b>],
+}
+
 /// Looks at what has arrived of a head; `None` while it is incomplete.
 ///
 /// # Errors
 /// The first thing that makes the head unacceptable.
 pub fn check(bytes: &[u8], limits: HeadLimits) -> Result<Option<Head>, HeadError> {
-    let Some(len) = find_end(bytes)? else {
-        // A request line alone can tell that its target is too long, before the whole head is.
-        return if bytes.len() > limits.size {
-            Err(too_large(bytes, limits))
-        } else {
-            Ok(None)
-        };
+    let Some(len) = complete(bytes, limits)? else {
+        return Ok(None);
     };
-    if len > limits.size {
-        return Err(too_large(bytes, limits));
+    let mut fields = no_fields();
+    parse(bytes.get(..len).unwrap_or(bytes), limits, &mut fields).map(|parsed| Some(parsed.head))
+}
+
+/// The length of the head that `bytes` begin with, its empty line included; `None` while it is
+/// incomplete.
+///
+/// # Errors
+/// When it is too large, or has a line feed alone.
+pub fn complete(bytes: &[u8], limits: HeadLimits) -> Result<Option<usize>, HeadError> {
+    match find_end(bytes)? {
+        Some(len) if len <= limits.size => Ok(Some(len)),
+        // A request line alone can tell that its target is too long, before the whole head is.
+        None if bytes.len() <= limits.size => Ok(None),
+        _ => Err(too_large(bytes, limits)),
     }
-    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(bytes.get(..len).unwrap_or(bytes)) {
-        Ok(httparse::Status::Complete(parsed)) if parsed == len => {}
+}
+
+/// Reads a complete head.
+///
+/// # Errors
+/// The first thing that makes it unacceptable.
+pub fn parse<'h, 'b>(
+    bytes: &'b [u8],
+    limits: HeadLimits,
+    fields: &'h mut Fields<'b>,
+) -> Result<Parsed<'h, 'b>, HeadError> {
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(bytes, fields) {
+        Ok(httparse::Status::Complete(parsed)) if parsed == bytes.len() => {}
         Ok(_) => return Err(bad("the head ends before its empty line")),
         Err(httparse::Error::TooManyHeaders) => return Err(too_many_fields()),
         Err(httparse::Error::Version) => {
@@ -88,11 +131,14 @@ pub fn check(bytes: &[u8], limits: HeadLimits) -> Result<Option<Head>, HeadError
         }
         Err(_) => return Err(bad("malformed request line or field")),
     }
-    if request.headers.len() > limits.fields {
+    let method = request.method.unwrap_or_default();
+    let target = request.path.unwrap_or_default();
+    let http_11 = request.version == Some(1);
+    let fields: &'h [httparse::Header<'b>] = request.headers;
+    if fields.len() > limits.fields {
         return Err(too_many_fields());
     }
-    check_method(request.method.unwrap_or_default())?;
-    let target = request.path.unwrap_or_default();
+    check_method(method)?;
     if target.len() > limits.target {
         return Err(HeadError {
             status: StatusCode::URI_TOO_LONG,
@@ -100,11 +146,20 @@ pub fn check(bytes: &[u8], limits: HeadLimits) -> Result<Option<Head>, HeadError
         });
     }
     check_target(target)?;
-    check_host(target, request.version == Some(1), request.headers)?;
-    check_expect(request.headers)?;
-    let body = check_framing(request.version == Some(1), request.headers)?;
-    let upgrade = named(request.headers, "upgrade").next().is_some();
-    Ok(Some(Head { len, body, upgrade }))
+    check_host(target, http_11, fields)?;
+    check_expect(fields)?;
+    let head = Head {
+        len: bytes.len(),
+        body: check_framing(http_11, fields)?,
+        upgrade: named(fields, "upgrade").next().is_some(),
+    };
+    Ok(Parsed {
+        head,
+        method,
+        target,
+        http_11,
+        fields,
+    })
 }
 
 fn too_large(bytes: &[u8], limits: HeadLimits) -> HeadError {
@@ -137,10 +192,7 @@ fn too_many_fields() -> HeadError {
 /// 9112 §2.2 would allow to take it for a line's end: parsers disagree on it.
 fn find_end(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
     let mut line_start = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        if *byte != b'\n' {
-            continue;
-        }
+    for at in memchr::memchr_iter(b'\n', bytes) {
         if at == 0 || bytes.get(at - 1) != Some(&b'\r') {
             return Err(bad("a line feed without its carriage return"));
         }

@@ -1,10 +1,13 @@
 //! Where clients arrive: listeners, TLS, and the strict reading of HTTP/1 request heads.
 //!
-//! [`front`] owns a connection between requests and gives each request, once its head is complete
-//! and unambiguous, to Pingora. HTTP/2 connections go to Pingora as they are.
+//! [`front`] owns a connection between requests and has each request, once its head is complete and
+//! unambiguous, evaluated ([`lane`]): a hit in memory is written at once, every other request goes to
+//! Pingora. HTTP/2 connections go to Pingora as they are.
 
 mod front;
 pub mod head;
+pub mod lane;
+mod timer;
 mod tls;
 mod turnstile;
 

@@ -1,24 +1,41 @@
 //! The access log: one JSON line a request on standard output, written by a thread of its own.
 //!
-//! A full queue drops lines and counts them: a slow log reader must not slow down clients.
+//! Lines are gathered in buffers, one for some threads each, and written together a moment later: a
+//! wake-up for each line would cost more than a hit. Lines of different threads may change places
+//! within that moment. A full buffer drops lines and counts them: a slow log reader must not slow down
+//! clients.
 
-use std::io::{BufWriter, Write};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::fmt::Display;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
+use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-const QUEUE: usize = 16_384;
+use crate::cache::status::CacheStatus;
+
+/// Buffers; more than most machines have worker threads.
+const BUFFERS: usize = 32;
+/// Bytes that may wait in one of them.
+const MOST_WAITING: usize = 1 << 20;
+/// How long lines are gathered.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// One request, as logged.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[allow(
     missing_docs,
     reason = "the names are the log's documentation; README lists them"
 )]
 pub struct AccessRecord<'a> {
-    pub time: String,
+    pub time: Time,
     pub request_id: &'a str,
-    pub client: String,
+    #[serde(serialize_with = "or_empty")]
+    pub client: Option<IpAddr>,
     pub zone: &'a str,
     pub method: &'a str,
     pub scheme: &'a str,
@@ -35,15 +52,16 @@ pub struct AccessRecord<'a> {
     /// The `X-Cache` word.
     pub cache: &'static str,
     /// The `Cache-Status` value, which holds the reason.
-    pub cache_status: &'a str,
+    #[serde(serialize_with = "or_empty")]
+    pub cache_status: Option<&'a CacheStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule_at: Option<String>,
+    pub rule_at: Option<Shown<&'a dyn Display>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
+    pub key: Option<KeyHash>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub upstream: Option<String>,
+    pub upstream: Option<SocketAddr>,
     pub attempts: u32,
     pub duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,17 +73,64 @@ pub struct AccessRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    pub error: Option<Shown<&'a dyn Display>>,
+}
+
+/// Written as it is shown to people.
+pub struct Shown<T>(pub T);
+
+impl<T: Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// Written in RFC 3339, in UTC with milliseconds.
+pub struct Time(pub SystemTime);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_rfc3339_millis(self.0))
+    }
+}
+
+/// The short hash of a key, written in 16 hexadecimal digits.
+pub struct KeyHash(pub u64);
+
+impl Serialize for KeyHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:016x}", self.0))
+    }
+}
+
+fn or_empty<S: Serializer>(value: &Option<impl Display>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_str(""),
+    }
 }
 
 /// Where access records go.
 pub struct AccessLog {
-    lines: SyncSender<Message>,
+    waiting: Arc<Waiting>,
+    writer: Thread,
 }
 
-enum Message {
-    Line(Vec<u8>),
-    Flush(SyncSender<()>),
+/// Lines on their way to the writer.
+struct Waiting {
+    buffers: [Mutex<Vec<u8>>; BUFFERS],
+    /// Whether the writer was told that there is something.
+    told: AtomicBool,
+    /// Who wants to know when everything is written.
+    flushes: Mutex<Vec<SyncSender<()>>>,
+}
+
+thread_local! {
+    /// Which buffer this thread uses.
+    static BUFFER: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed) % BUFFERS
+    };
 }
 
 impl AccessLog {
@@ -74,46 +139,79 @@ impl AccessLog {
     /// # Errors
     /// When no thread can be started.
     pub fn to_stdout() -> std::io::Result<Self> {
-        let (lines, queue) = sync_channel(QUEUE);
-        std::thread::Builder::new()
+        let waiting = Arc::new(Waiting {
+            buffers: std::array::from_fn(|_| Mutex::default()),
+            told: AtomicBool::new(false),
+            flushes: Mutex::default(),
+        });
+        let lines = waiting.clone();
+        let thread = std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_lines(&queue, std::io::stdout()))?;
-        Ok(Self { lines })
+            .spawn(move || lines.write(std::io::stdout()))?;
+        Ok(Self {
+            waiting,
+            writer: thread.thread().clone(),
+        })
     }
 
     /// Queues a record; `false` when it had to be dropped.
     pub fn write(&self, record: &AccessRecord<'_>) -> bool {
-        let Ok(mut line) = serde_json::to_vec(record) else {
+        let buffer = self.waiting.buffers.get(BUFFER.with(|index| *index));
+        let Some(mut buffer) = buffer.map(lock) else {
             return false;
         };
-        line.push(b'\n');
-        self.lines.try_send(Message::Line(line)).is_ok()
+        let before = buffer.len();
+        if before > MOST_WAITING || serde_json::to_writer(&mut *buffer, record).is_err() {
+            buffer.truncate(before);
+            return false;
+        }
+        buffer.push(b'\n');
+        drop(buffer);
+        if !self.waiting.told.load(Ordering::Acquire)
+            && !self.waiting.told.swap(true, Ordering::AcqRel)
+        {
+            self.writer.unpark();
+        }
+        true
     }
 
     /// Waits until everything queued is written.
     pub fn flush(&self) {
         let (done, wait) = sync_channel(1);
-        if self.lines.send(Message::Flush(done)).is_ok() {
-            let _ = wait.recv();
-        }
+        lock(&self.waiting.flushes).push(done);
+        self.writer.unpark();
+        let _ = wait.recv();
     }
 }
 
-fn write_lines(queue: &Receiver<Message>, out: impl Write) {
-    let mut out = BufWriter::with_capacity(64 << 10, out);
-    while let Ok(message) = queue.recv() {
-        let mut next = Some(message);
-        while let Some(message) = next {
-            match message {
-                // Nothing is left to report a closed standard output to.
-                Message::Line(line) => drop(out.write_all(&line)),
-                Message::Flush(done) => {
-                    let _ = out.flush();
-                    let _ = done.try_send(());
-                }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Waiting {
+    fn write(&self, mut out: impl Write) {
+        let mut lines = Vec::new();
+        loop {
+            let told = self.told.load(Ordering::Acquire);
+            let flushes = std::mem::take(&mut *lock(&self.flushes));
+            if !told && flushes.is_empty() {
+                std::thread::park();
+                continue;
             }
-            next = queue.try_recv().ok();
+            if flushes.is_empty() {
+                std::thread::park_timeout(GATHER);
+            }
+            self.told.store(false, Ordering::Release);
+            for buffer in &self.buffers {
+                std::mem::swap(&mut lines, &mut *lock(buffer));
+                // Nothing is left to report a closed standard output to.
+                let _ = out.write_all(&lines);
+                lines.clear();
+            }
+            let _ = out.flush();
+            for done in flushes {
+                let _ = done.try_send(());
+            }
         }
-        let _ = out.flush();
     }
 }

@@ -9,6 +9,7 @@ use prometheus::{
 };
 
 use super::disk_metrics::DiskMetrics;
+use super::series::RecentSeries;
 use crate::origin::OriginPool;
 use crate::store::{DiskStatistics, StoreStatistics};
 
@@ -29,15 +30,16 @@ pub struct Metrics {
 }
 
 /// Requests as clients see them.
-struct Traffic {
-    requests: IntCounterVec,
-    bytes: IntCounterVec,
-    responses: IntCounterVec,
-    seconds: HistogramVec,
+pub(super) struct Traffic {
+    pub(super) requests: IntCounterVec,
+    pub(super) bytes: IntCounterVec,
+    pub(super) responses: IntCounterVec,
+    pub(super) seconds: HistogramVec,
     hit_ratio: GaugeVec,
     hit_ratio_bytes: GaugeVec,
     refused: IntCounterVec,
     connections: IntGauge,
+    series: RecentSeries,
 }
 
 /// Requests as the origin sees them.
@@ -119,6 +121,7 @@ impl Traffic {
                 &["reason"],
             )?,
             connections: gauge(to, "connections", "Open client connections")?,
+            series: RecentSeries::default(),
         })
     }
 }
@@ -204,20 +207,12 @@ impl Metrics {
 
     /// Counts a finished request.
     pub fn request(&self, figures: RequestFigures<'_>) {
-        let labels = [figures.zone, figures.cache, figures.rule];
-        self.traffic.requests.with_label_values(&labels).inc();
-        self.traffic
-            .bytes
-            .with_label_values(&labels)
-            .inc_by(figures.bytes);
-        self.traffic
-            .responses
-            .with_label_values(&[figures.zone, status_class(figures.status)])
-            .inc();
-        self.traffic
-            .seconds
-            .with_label_values(&[figures.zone, figures.cache])
-            .observe(figures.duration.as_secs_f64());
+        self.traffic.series.with(&self.traffic, &figures, |series| {
+            series.requests.inc();
+            series.bytes.inc_by(figures.bytes);
+            series.responses.inc();
+            series.seconds.observe(figures.duration.as_secs_f64());
+        });
     }
 
     /// Counts a request sent to the origin.
@@ -354,7 +349,7 @@ fn set_ratios(counters: &IntCounterVec, ratios: &GaugeVec) {
     }
 }
 
-fn status_class(status: u16) -> &'static str {
+pub(super) fn status_class(status: u16) -> &'static str {
     match status {
         100..200 => "1xx",
         200..300 => "2xx",

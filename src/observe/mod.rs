@@ -4,7 +4,8 @@ mod access_log;
 mod disk_metrics;
 mod logging;
 mod metrics;
+mod series;
 
-pub use access_log::{AccessLog, AccessRecord};
+pub use access_log::{AccessLog, AccessRecord, KeyHash, Shown, Time};
 pub use logging::init as init_logging;
 pub use metrics::{Connection, Metrics, RequestFigures};

@@ -4,12 +4,12 @@
 use std::time::{Duration, SystemTime};
 
 use http::header::{
-    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, DATE,
-    SET_COOKIE, TRANSFER_ENCODING, UPGRADE, VARY,
+    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE,
+    SET_COOKIE, TRANSFER_ENCODING, UPGRADE, VARY, VIA,
 };
-use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
-use pingora_error::Result;
-use pingora_http::{RequestHeader, ResponseHeader};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use pingora_http::ResponseHeader;
 
 use super::exchange::{Exchange, SiteRequest};
 use super::forward::via;
@@ -27,11 +27,11 @@ use crate::rules::phase::{HeaderEdit, ResponseEdits, apply};
 
 const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 /// The field with the one-word summary.
-pub(super) const X_CACHE: &str = "X-Cache";
+pub(super) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// RFC 9211.
-pub(super) const CACHE_STATUS: &str = "Cache-Status";
+pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// The id by which a request is found in the logs.
-pub(super) const X_REQUEST_ID: &str = "X-Request-Id";
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Cleans what Pingora received from the origin and passes on.
 pub(super) fn receive(head: &mut ResponseHeader) {
@@ -79,7 +79,7 @@ pub(super) fn receive_for_store(head: &mut ResponseHeader, lookup: &Lookup, rece
 /// a stored 200, so what is for that is for it as well.
 pub(super) fn response_edits(
     request: &SiteRequest,
-    asked: &RequestHeader,
+    asked: &Parts,
     status: StatusCode,
     headers: &HeaderMap,
 ) -> Option<ResponseEdits> {
@@ -161,90 +161,103 @@ pub(super) fn not_modified(fields: &HeaderMap) -> HeaderMap {
 }
 
 /// Dresses the head for the client.
-///
-/// # Errors
-/// When a value is not a valid field value.
 pub(super) fn send(
     head: &mut ResponseHeader,
-    asked: &RequestHeader,
+    asked: &Parts,
     exchange: &Exchange,
-    status: &CacheStatus,
+    told: &CacheStatus,
     now: SystemTime,
-) -> Result<()> {
-    if head.status.is_informational() {
-        return Ok(());
+) {
+    let (status, version) = (head.status, head.version);
+    if !status.is_informational() {
+        edit(head, |fields| {
+            dress(fields, status, version, asked, exchange, told, now)
+        });
     }
-    let browser_ttl = exchange
-        .request
-        .as_ref()
-        .map(|request| request.settings.browser_ttl.value);
-    let lookup = exchange
-        .request
-        .as_ref()
-        .is_some_and(|request| request.decision == RequestDecision::Lookup);
-    // What may not be kept here for everybody is not for a rule to keep in browsers either.
-    let refused = exchange.storing_refused;
+}
+
+/// Makes the fields of a response what the client gets.
+pub(super) fn dress(
+    fields: &mut HeaderMap,
+    status: StatusCode,
+    version: Version,
+    asked: &Parts,
+    exchange: &Exchange,
+    told: &CacheStatus,
+    now: SystemTime,
+) {
+    let request = exchange.request.as_deref();
+    let lookup = request.is_some_and(|request| request.decision == RequestDecision::Lookup);
     let mut age = ClientAge::Continue;
-    // Without a rule nothing changes, and most hits need not copy their fields to find that out.
-    let changes = |ttl: &BrowserTtl| lookup && !refused && *ttl != BrowserTtl::RespectOrigin;
-    if let Some(ttl) = browser_ttl.filter(changes) {
-        let code = head.status;
-        edit(head, |fields| age = apply_browser_ttl(fields, ttl, code));
+    if let Some(ttl) = request.and_then(|request| browser_ttl(request, exchange)) {
+        age = apply_browser_ttl(fields, ttl, status);
     }
     match age {
         ClientAge::Restart => {
             // The lifetime for browsers begins here: the policy removed Age, and Date is now.
-            head.insert_header(DATE, httpdate::fmt_http_date(now))?;
+            if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(now)) {
+                fields.insert(DATE, date);
+            }
         }
         ClientAge::Continue => {
             // Pingora puts Age on hits alone and renews every Date, so that a response which was
             // not new when it came would lose its age (RFC 9111 §5.1).
-            let age = current_age(head, exchange, now).as_secs();
+            let age = current_age(fields, exchange, now).as_secs();
             // RFC 9111 §5.1: Age says that the origin was not asked for this request.
             let asked =
-                matches!(status.outcome, Outcome::Forwarded(forwarded) if !forwarded.collapsed);
-            let told = exchange.times.is_some() && !asked;
-            if lookup && (told || age > 0 || head.headers.contains_key(AGE)) {
-                head.insert_header(AGE, age.to_string())?;
+                matches!(told.outcome, Outcome::Forwarded(forwarded) if !forwarded.collapsed);
+            let tells = exchange.times.is_some() && !asked;
+            if lookup && (tells || age > 0 || fields.contains_key(AGE)) {
+                fields.insert(AGE, age.into());
             }
         }
     }
-    let passes_tags = exchange
-        .request
-        .as_ref()
-        .is_some_and(|request| request.settings.pass_cache_tags.value);
-    if !passes_tags {
-        head.remove_header(&CACHE_TAG);
-        head.remove_header(&SURROGATE_KEY);
+    if !request.is_some_and(|request| request.settings.pass_cache_tags.value) {
+        fields.remove(&CACHE_TAG);
+        fields.remove(&SURROGATE_KEY);
     }
     // RFC 9213 §2.1: meant for this cache alone.
-    head.remove_header(&SEAWALL_CDN_CACHE_CONTROL);
-    head.append_header("Via", via(head.version))?;
-    head.append_header(CACHE_STATUS, exchange.cache_status(status))?;
-    head.insert_header(X_CACHE, status.x_cache().as_str())?;
-    head.insert_header(X_REQUEST_ID, &exchange.request_id)?;
-    match exchange.request.as_deref() {
-        Some(request) => dress(head, asked, request),
-        None => Ok(()),
+    fields.remove(&SEAWALL_CDN_CACHE_CONTROL);
+    fields.append(VIA, HeaderValue::from_static(via(version)));
+    fields.append(CACHE_STATUS, exchange.cache_status(told));
+    fields.insert(X_CACHE, HeaderValue::from_static(told.x_cache().as_str()));
+    if let Ok(id) = HeaderValue::from_str(exchange.request_id.as_str()) {
+        fields.insert(X_REQUEST_ID, id);
+    }
+    if let Some(request) = request {
+        apply_rules(fields, status, asked, request);
     }
 }
 
+/// Whether the field is meant for caches, and not passed on unless a rule says so.
+pub(super) fn is_for_caches(name: &HeaderName) -> bool {
+    [CACHE_TAG, SURROGATE_KEY, SEAWALL_CDN_CACHE_CONTROL].contains(name)
+}
+
+/// The lifetime that rules give the response in browsers, where they give one.
+pub(super) fn browser_ttl(request: &SiteRequest, exchange: &Exchange) -> Option<BrowserTtl> {
+    let ttl = request.settings.browser_ttl.value;
+    // What may not be kept here for everybody is not for a rule to keep in browsers either.
+    let lookup = request.decision == RequestDecision::Lookup && !exchange.storing_refused;
+    (lookup && ttl != BrowserTtl::RespectOrigin).then_some(ttl)
+}
+
 /// What rules add to the answer for this client: the cookies of splits, and changes of fields.
-fn dress(head: &mut ResponseHeader, asked: &RequestHeader, request: &SiteRequest) -> Result<()> {
+fn apply_rules(fields: &mut HeaderMap, status: StatusCode, asked: &Parts, request: &SiteRequest) {
     for cookie in &request.applied.cookies {
-        head.append_header(SET_COOKIE, cookie.clone())?;
+        fields.append(SET_COOKIE, cookie.clone());
     }
     if request.applied.by_cookie {
         // For caches behind this one: another visitor may get another variant.
-        head.append_header(VARY, COOKIE.as_str())?;
+        fields.append(VARY, HeaderValue::from_static("cookie"));
     }
     let rules = &request.site.zone.rules.response_header_rules;
     if rules.is_empty() {
-        return Ok(());
+        return;
     }
     let response = ResponseView {
-        status: head.status,
-        headers: &head.headers,
+        status,
+        headers: fields,
     };
     let view = request.view(asked);
     let edits: Vec<HeaderEdit> = rules
@@ -252,12 +265,11 @@ fn dress(head: &mut ResponseHeader, asked: &RequestHeader, request: &SiteRequest
         .flat_map(|(_, rule)| rule.action.edits(&view, Some(&response)))
         .collect();
     if !edits.is_empty() {
-        edit(head, |fields| apply(&edits, fields));
+        apply(&edits, fields);
     }
-    Ok(())
 }
 
-fn current_age(head: &ResponseHeader, exchange: &Exchange, now: SystemTime) -> Duration {
+fn current_age(fields: &HeaderMap, exchange: &Exchange, now: SystemTime) -> Duration {
     if let Some(times) = exchange.times {
         return times.age(now);
     }
@@ -268,7 +280,7 @@ fn current_age(head: &ResponseHeader, exchange: &Exchange, now: SystemTime) -> D
         requested: requested.unwrap_or(now),
         received: now,
     };
-    initial_age(&head.headers, &times)
+    initial_age(fields, &times)
 }
 
 /// Changes the fields through plain `http` types; Pingora's record of their case follows.

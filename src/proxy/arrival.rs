@@ -1,13 +1,11 @@
 //! A request arrives: one canonical form, its zone, its settings, and whether it may use the cache.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, COOKIE, HOST, UPGRADE};
-use http::{HeaderMap, Version};
-use pingora_error::{Error, ErrorType, Result};
-use pingora_http::RequestHeader;
-use pingora_proxy::Session;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Version};
 
 use super::edge_reply::EdgeReply;
 use super::exchange::{Applied, Exchange, SiteRequest};
@@ -17,7 +15,7 @@ use crate::cache::settings::KeySettings;
 use crate::clock;
 use crate::config::Config;
 use crate::request::Scheme;
-use crate::request::arrival::{self, Refusal};
+use crate::request::arrival::{self, Arrival, Refusal};
 use crate::rules::{Circumstances, Plan, Planned, plan, target_text};
 use crate::server::Shared;
 use crate::zone::{Authority, Slashes};
@@ -25,29 +23,30 @@ use crate::zone::{Authority, Slashes};
 /// Holds the token that lets a client see keys in Cache-Status.
 const SEAWALL_DEBUG: &str = "seawall-debug";
 
-/// Fills `exchange` from the head in `session`.
+/// The connection that a request came on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Downstream {
+    pub(super) client: IpAddr,
+    pub(super) scheme: Scheme,
+    /// Whether it has a body that no field announces, as only HTTP/2 allows (RFC 9113 §8.1).
+    pub(super) unannounced_body: bool,
+}
+
+/// Fills `exchange` from `head`, and brings that into its one form.
 ///
 /// # Errors
 /// An HTTP status when no zone may answer: 400, 413, 421.
 pub(super) fn receive(
     shared: &Shared,
-    session: &mut Session,
+    head: &mut Parts,
+    downstream: Downstream,
     exchange: &mut Exchange,
-) -> Result<()> {
-    let scheme = scheme(session);
-    let client = client_address(session);
-    if session.req_header().version <= Version::HTTP_10 {
-        // RFC 9110 §15.2: such a client knows no interim responses.
-        session.as_downstream_mut().set_ignore_info_resp(true);
-    }
-    // Only HTTP/2 can have a body that no field announces (RFC 9113 §8.1).
-    let unannounced_body = session.req_header().version == Version::HTTP_2
-        && !session.as_downstream_mut().is_body_empty();
-    let head = session.req_header_mut();
-    arrival::check_form(&head.method, &head.headers).or_else(refused)?;
-    tidy(head)?;
+) -> Arrival<()> {
+    let Downstream { client, scheme, .. } = downstream;
+    arrival::check_form(&head.method, &head.headers)?;
+    tidy(&mut head.headers);
     let in_target = head.uri.authority().map(http::uri::Authority::as_str);
-    let authority = arrival::authority(&head.headers, in_target, scheme).or_else(refused)?;
+    let authority = arrival::authority(&head.headers, in_target, scheme)?;
     let site = exchange.runtime.site(authority.host());
     let merges = site.is_some_and(|site| site.zone.merge_slashes);
     let slashes = if merges {
@@ -56,13 +55,12 @@ pub(super) fn receive(
         Slashes::Keep
     };
     normalise(head, &authority, slashes)?;
-    let head = session.req_header();
     let target = head
         .uri
         .path_and_query()
         .map_or("", |target| target.as_str());
     let most = &exchange.runtime.config.client;
-    arrival::check_size(target, &head.headers, most).or_else(refused)?;
+    arrival::check_size(target, &head.headers, most)?;
     let Some(site) = site else {
         // RFC 9110 §15.5.20.
         return refuse(421, "no zone answers for this host");
@@ -70,7 +68,7 @@ pub(super) fn receive(
     let mut request = SiteRequest {
         session_cookie: arrival::session_cookie(&head.headers, &site.zone.session_cookies)
             .is_some(),
-        has_body: unannounced_body || arrival::has_body(&head.headers),
+        has_body: downstream.unannounced_body || arrival::has_body(&head.headers),
         body_size: arrival::announced_length(&head.headers),
         upgrade: head.version == Version::HTTP_11 && head.headers.contains_key(UPGRADE),
         settings: site.zone.rules.cache_rules.no_settings(),
@@ -105,31 +103,30 @@ pub(super) fn receive(
     let zone = site.zone.clone();
     match plan(&zone.rules, &request.view(head), &circumstances, &mut ()) {
         Planned::Answer(answer) => {
-            let reply = EdgeReply::of(answer, &zone.rules, &exchange.request_id);
+            let reply = EdgeReply::of(answer, &zone.rules, exchange.request_id.as_str());
             exchange.edge = Some(reply);
             exchange.request = Some(Arc::new(request));
             return Ok(());
         }
-        Planned::Forward(plan) => follow(session.req_header_mut(), &mut request, *plan, exchange)?,
+        Planned::Forward(plan) => follow(head, &mut request, *plan, exchange)?,
     }
-    let head = session.req_header();
     if request.decision == RequestDecision::Lookup
         || post_may_fill(&request.view(head), &request.settings)
     {
-        key_query(session.req_header_mut(), &request.settings.key.value)?;
+        key_query(head, &request.settings.key.value)?;
     }
-    exchange.debug = may_see_keys(&session.req_header().headers, &exchange.runtime.config);
+    exchange.debug = may_see_keys(&head.headers, &exchange.runtime.config);
     exchange.request = Some(Arc::new(request));
     Ok(())
 }
 
 /// Makes the request what the plan says.
 fn follow(
-    head: &mut RequestHeader,
+    head: &mut Parts,
     request: &mut SiteRequest,
     plan: Plan,
     exchange: &Exchange,
-) -> Result<()> {
+) -> Arrival<()> {
     if let Some(target) = plan.target {
         request.applied.raw_target = Some(target_text(head.uri.path(), head.uri.query()));
         if target.len() > exchange.runtime.config.client.max_uri_length {
@@ -155,7 +152,7 @@ fn follow(
 
 /// What does not count in the key does not reach the origin either: it could change a response that
 /// others get.
-fn key_query(head: &mut RequestHeader, settings: &KeySettings) -> Result<()> {
+fn key_query(head: &mut Parts, settings: &KeySettings) -> Arrival<()> {
     let keyed = keyed_query(head.uri.query(), settings);
     if keyed.as_deref() == head.uri.query() {
         return Ok(());
@@ -172,65 +169,49 @@ fn may_see_keys(headers: &HeaderMap, config: &Config) -> bool {
         .is_some_and(|(sent, wanted)| wanted.matches(sent))
 }
 
-fn refuse<T>(status: u16, why: &'static str) -> Result<T> {
-    refused(Refusal {
-        status,
-        why: why.into(),
-    })
-}
-
-fn refused<T>(refusal: Refusal) -> Result<T> {
-    Error::e_explain(
-        ErrorType::HTTPStatus(refusal.status),
-        refusal.why.into_owned(),
-    )
-    .map_err(|error: Box<Error>| error.into_down())
+fn refuse<T>(status: u16, why: &'static str) -> Arrival<T> {
+    let why = why.into();
+    Err(Refusal { status, why })
 }
 
 /// Takes out what neither rules, key nor Vary would see, and makes Cookie one line.
-fn tidy(head: &mut RequestHeader) -> Result<()> {
-    for name in arrival::unkeyed(&head.headers) {
-        head.remove_header(&name);
+fn tidy(fields: &mut HeaderMap) {
+    for name in arrival::unkeyed(fields) {
+        fields.remove(&name);
     }
-    match arrival::connection(&head.headers) {
-        Some(options) => head.insert_header(CONNECTION, options)?,
-        None => drop(head.remove_header(&CONNECTION)),
+    if fields.contains_key(CONNECTION) {
+        match arrival::connection(fields) {
+            Some(options) => drop(fields.insert(CONNECTION, options)),
+            None => drop(fields.remove(CONNECTION)),
+        }
     }
-    match arrival::joined_cookies(&head.headers) {
-        Some(cookies) => head.insert_header(COOKIE, cookies),
-        None => Ok(()),
+    if let Some(cookies) = arrival::joined_cookies(fields) {
+        fields.insert(COOKIE, cookies);
     }
 }
 
 /// Rewrites target and Host to their canonical form: what is matched, keyed and forwarded is one.
-fn normalise(head: &mut RequestHeader, authority: &Authority, slashes: Slashes) -> Result<()> {
-    let target = arrival::canonical_target(head.uri.path(), head.uri.query(), slashes);
-    let target = target.or_else(refused)?;
-    let current = head.uri.path_and_query();
-    if current.is_none_or(|current| current.as_str() != target) || head.uri.authority().is_some() {
+fn normalise(head: &mut Parts, authority: &Authority, slashes: Slashes) -> Arrival<()> {
+    let uri = &head.uri;
+    let target = arrival::canonical_target(uri.path(), uri.query(), slashes)?;
+    // An absolute target loses what Host says.
+    let shortened = || {
+        uri.authority()
+            .map(|_| target_text(uri.path(), uri.query()))
+    };
+    if let Some(target) = target.or_else(shortened) {
         set_target(head, &target)?;
     }
-    head.insert_header(HOST, authority.as_str())
-}
-
-fn set_target(head: &mut RequestHeader, target: &str) -> Result<()> {
-    head.set_uri(arrival::parse_target(target).or_else(refused)?);
+    let host = head.headers.get(HOST);
+    if host.is_none_or(|host| host.as_bytes() != authority.as_str().as_bytes()) {
+        let host = HeaderValue::from_str(authority.as_str());
+        head.headers
+            .insert(HOST, host.or_else(|_| refuse(400, "a malformed Host"))?);
+    }
     Ok(())
 }
 
-fn scheme(session: &Session) -> Scheme {
-    let tls = session
-        .digest()
-        .is_some_and(|digest| digest.ssl_digest.is_some());
-    if tls { Scheme::Https } else { Scheme::Http }
-}
-
-/// Background validations have no client of their own.
-fn client_address(session: &Session) -> IpAddr {
-    session
-        .client_addr()
-        .and_then(|address| address.as_inet())
-        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| {
-            address.ip().to_canonical()
-        })
+fn set_target(head: &mut Parts, target: &str) -> Arrival<()> {
+    head.uri = arrival::parse_target(target)?;
+    Ok(())
 }

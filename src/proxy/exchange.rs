@@ -1,21 +1,27 @@
 //! One request and its answer: what is known of them at each point, for the hooks to share.
 
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
-use pingora_http::RequestHeader;
+
+use uuid::Uuid;
+use uuid::fmt::Simple;
 
 use super::edge_reply::EdgeReply;
+use super::lookup::Lookup;
 use super::passing::Posted;
 use crate::cache::eligibility::{RequestDecision, post_may_fill};
 use crate::cache::key::{keyed_host, short_hash};
 use crate::cache::reuse::{ForwardReason, StoredTimes};
 use crate::cache::settings::{CacheSettings, RuleId};
-use crate::cache::status::CacheStatus;
+use crate::cache::status::{CACHE_NAME, CacheStatus};
 use crate::geo::Place;
 use crate::origin::{FetchFailure, FetchReport, OriginPool, Permit, Replica};
+use crate::request::arrival::Refusal;
 use crate::request::{Facts, RequestView, Scheme, SplitChoice};
 use crate::rules::phase::{HeaderEdit, OriginPatch};
 use crate::server::{Runtime, Site};
@@ -29,15 +35,19 @@ pub(super) struct Exchange {
     /// When its head was complete.
     pub(super) started: Instant,
     pub(super) arrived: SystemTime,
-    pub(super) request_id: String,
+    pub(super) request_id: RequestId,
     /// Whether the client may see keys.
     pub(super) debug: bool,
     /// `None` until its zone is found.
     pub(super) request: Option<Arc<SiteRequest>>,
+    /// Why no zone may answer.
+    pub(super) refusal: Option<Refusal>,
     /// What the edge answers itself.
     pub(super) edge: Option<EdgeReply>,
     /// The fields of an origin's error that a page of the zone takes the place of.
     pub(super) replaced: Option<HeaderMap>,
+    /// What it asked the store already.
+    pub(super) lookup: Option<Arc<Lookup>>,
     /// Under which key it was looked up.
     pub(super) key: Option<StoreKey>,
     /// Times of the stored response that answers it, or of the one on its way into the store.
@@ -60,6 +70,30 @@ pub(super) struct Exchange {
     /// What was told to the client.
     pub(super) status: Option<CacheStatus>,
     pub(super) body_received: u64,
+}
+
+/// A request that was evaluated before Pingora saw it: what came of that, and its head in the form in
+/// which it was brought.
+pub(super) struct Evaluated {
+    pub(super) exchange: Box<Exchange>,
+    pub(super) head: Arc<Parts>,
+}
+
+/// A name for one request, by which it is found in the logs of everybody who saw it: a UUID of
+/// version 7 in 32 hexadecimal digits.
+#[derive(Clone, Copy)]
+pub(super) struct RequestId([u8; Simple::LENGTH]);
+
+impl RequestId {
+    fn new() -> Self {
+        let mut text = [0; Simple::LENGTH];
+        Uuid::now_v7().simple().encode_lower(&mut text);
+        Self(text)
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
 }
 
 /// A request that has a zone.
@@ -123,11 +157,13 @@ impl Exchange {
             runtime,
             started,
             arrived,
-            request_id: uuid::Uuid::now_v7().simple().to_string(),
+            request_id: RequestId::new(),
             debug: false,
             request: None,
+            refusal: None,
             edge: None,
             replaced: None,
+            lookup: None,
             key: None,
             times: None,
             forward: ForwardReason::Miss,
@@ -150,12 +186,18 @@ impl Exchange {
 
     /// The Cache-Status field; with the key for a client that proved to be an operator.
     pub(super) fn cache_status(&self, status: &CacheStatus) -> HeaderValue {
-        let value = status.to_value();
-        let Some(key) = self.key.as_ref().filter(|_| self.debug) else {
-            return value;
-        };
-        let text = format!("{status}; key=\"{:016x}\"", short_hash(&key.0));
-        HeaderValue::try_from(text).unwrap_or(value)
+        let mut text = Vec::new();
+        self.write_cache_status(status, &mut text);
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(CACHE_NAME))
+    }
+
+    /// Appends the value of [`Self::cache_status`].
+    pub(super) fn write_cache_status(&self, status: &CacheStatus, out: &mut Vec<u8>) {
+        // Writing into memory does not fail.
+        let _ = write!(out, "{status}");
+        if let Some(key) = self.key.as_ref().filter(|_| self.debug) {
+            let _ = write!(out, "; key=\"{:016x}\"", short_hash(&key.0));
+        }
     }
 
     pub(super) fn pool(&self) -> Option<&Arc<OriginPool>> {
@@ -165,7 +207,7 @@ impl Exchange {
 
 impl SiteRequest {
     /// The view that decisions read. `head` is the client's request as it was normalised on arrival.
-    pub(super) fn view<'a>(&'a self, head: &'a RequestHeader) -> RequestView<'a> {
+    pub(super) fn view<'a>(&'a self, head: &'a Parts) -> RequestView<'a> {
         RequestView {
             method: &head.method,
             scheme: self.scheme,
@@ -202,7 +244,7 @@ impl SiteRequest {
     }
 
     /// Whether the answer to this request, whose fields `head` has, may become others' as well.
-    pub(super) fn is_shared(&self, head: &RequestHeader) -> bool {
+    pub(super) fn is_shared(&self, head: &Parts) -> bool {
         self.decision == RequestDecision::Lookup || post_may_fill(&self.view(head), &self.settings)
     }
 

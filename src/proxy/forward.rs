@@ -2,6 +2,7 @@
 //! added.
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
@@ -73,7 +74,7 @@ pub(super) fn prepare(
 ///
 /// # Errors
 /// When a value is not a valid field value.
-pub(super) fn reduce(head: &mut RequestHeader, request: &SiteRequest) -> Result<()> {
+fn reduce(head: &mut RequestHeader, request: &SiteRequest) -> Result<()> {
     for (name, value) in reductions(&head.headers, &request.settings.key.value) {
         match value {
             Some(value) => head.insert_header(name, value)?,
@@ -110,6 +111,22 @@ pub(super) fn replace_request_fields(head: &mut RequestHeader, fields: &HeaderMa
     for name in [EXPECT, CONTENT_LENGTH] {
         fields.remove(name);
     }
+    replace_fields(head, &fields)
+}
+
+/// Makes Pingora's head of a request what became of it on arrival.
+///
+/// # Errors
+/// When a value is not a valid field value.
+pub(super) fn adopt(head: &mut RequestHeader, arrived: &Parts) -> Result<()> {
+    replace_fields(head, &arrived.headers)?;
+    if head.uri != arrived.uri {
+        head.set_uri(arrived.uri.clone());
+    }
+    Ok(())
+}
+
+fn replace_fields(head: &mut RequestHeader, fields: &HeaderMap) -> Result<()> {
     let names: Vec<_> = head.headers.keys().cloned().collect();
     for name in names {
         if head.headers.get_all(&name) != fields.get_all(&name) {

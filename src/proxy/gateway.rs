@@ -1,13 +1,16 @@
 //! Pingora's hooks, in the order in which a request meets them. Each borrows, asks, applies.
 
+use std::any::Any;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::DATE;
+use http::request::Parts;
+use http::{StatusCode, Version};
 use pingora_core::protocols::Digest;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -15,7 +18,8 @@ use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use super::exchange::Exchange;
+use super::arrival::Downstream;
+use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
     answer, arrival, cached, deadline, edge_reply, error_page, forward, passing, record, zone_page,
@@ -24,6 +28,7 @@ use crate::cache::eligibility::RequestDecision;
 use crate::clock;
 use crate::edge;
 use crate::origin::Fetcher;
+use crate::request::Scheme;
 use crate::rules::phase::OriginPatch;
 use crate::server::Shared;
 use crate::store::Flights;
@@ -47,10 +52,11 @@ impl Gateway {
 
 #[async_trait]
 impl ProxyHttp for Gateway {
-    type CTX = Exchange;
+    type CTX = Box<Exchange>;
 
-    fn new_ctx(&self) -> Exchange {
-        Exchange::new(self.shared.runtime(), clock::instant(), clock::now())
+    fn new_ctx(&self) -> Box<Exchange> {
+        let runtime = self.shared.runtime();
+        Box::new(Exchange::new(runtime, clock::instant(), clock::now()))
     }
 
     fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {
@@ -60,12 +66,52 @@ impl ProxyHttp for Gateway {
     async fn early_request_filter(
         &self,
         session: &mut Session,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
-        arrival::receive(&self.shared, session, exchange)
+        if session.req_header().version <= Version::HTTP_10 {
+            // RFC 9110 §15.2: such a client knows no interim responses.
+            session.as_downstream_mut().set_ignore_info_resp(true);
+        }
+        if exchange.request.is_none() && exchange.refusal.is_none() {
+            self.receive(session, exchange);
+        }
+        match exchange.refusal.take() {
+            None => Ok(()),
+            Some(refusal) => Error::e_explain(
+                ErrorType::HTTPStatus(refusal.status),
+                refusal.why.into_owned(),
+            )
+            .map_err(|error: Box<Error>| error.into_down()),
+        }
     }
 
-    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+    /// An HTTP/1 request was evaluated before Pingora saw it.
+    fn on_connection_reuse(
+        &self,
+        session: &mut Session,
+        exchange: &mut Box<Exchange>,
+        carried: Box<dyn Any + Send + Sync>,
+    ) {
+        let Ok(carried) = carried.downcast::<Evaluated>() else {
+            return;
+        };
+        let Evaluated {
+            exchange: evaluated,
+            head,
+        } = *carried;
+        *exchange = evaluated;
+        if let Err(error) = forward::adopt(session.req_header_mut(), &head) {
+            // It came out of a head, so it fits into one.
+            tracing::warn!(%error, "a request was not taken over");
+            *exchange = self.new_ctx();
+        }
+    }
+
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        exchange: &mut Box<Exchange>,
+    ) -> Result<bool> {
         if let Some(reply) = exchange.edge.take() {
             edge_reply::send(session, exchange, reply).await?;
             return Ok(true);
@@ -84,7 +130,7 @@ impl ProxyHttp for Gateway {
     async fn upstream_peer(
         &self,
         _: &mut Session,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<Box<HttpPeer>> {
         let upgrade = exchange
             .request
@@ -117,7 +163,7 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         _: &HttpPeer,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
         mut error: Box<Error>,
     ) -> Box<Error> {
         if let (Some(pool), Some(replica)) = (exchange.pool(), &exchange.origin.replica) {
@@ -136,7 +182,7 @@ impl ProxyHttp for Gateway {
         _: &HttpPeer,
         socket: RawFd,
         _: Option<&Digest>,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         let now = clock::instant();
         exchange.origin.connected(now);
@@ -154,7 +200,7 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         head: &mut RequestHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         exchange.origin.requested = Some((clock::now(), clock::instant()));
         if let Some(replica) = &exchange.origin.replica {
@@ -166,7 +212,7 @@ impl ProxyHttp for Gateway {
         self.shared
             .metrics
             .origin_request(&request.site.pool.config.name);
-        forward::prepare(head, request, &exchange.request_id)
+        forward::prepare(head, request, exchange.request_id.as_str())
     }
 
     async fn request_body_filter(
@@ -174,7 +220,7 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         let arrived = body.as_ref().map_or(0, Bytes::len);
         exchange.body_received = exchange
@@ -195,7 +241,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
@@ -235,7 +281,7 @@ impl ProxyHttp for Gateway {
         _: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<Option<Duration>> {
         passing::body(&self.shared.store, exchange, body.as_ref(), end);
         if end {
@@ -248,11 +294,11 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         let status = passing::status(exchange);
         exchange.status = Some(status);
-        answer::send(head, session.req_header(), exchange, &status, clock::now())?;
+        answer::send(head, session.req_header(), exchange, &status, clock::now());
         if !head.status.is_informational()
             && let (Some(connection), Some(date)) = (session.stream(), head.headers.get(DATE))
         {
@@ -266,7 +312,7 @@ impl ProxyHttp for Gateway {
         _: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
         _reused: bool,
     ) -> Box<Error> {
         let timed_out = deadline::passed()
@@ -298,7 +344,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         error: &Error,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> FailToProxy {
         let status = error_page::status(error, deadline::passed());
         deadline::disarm();
@@ -314,10 +360,15 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+    async fn logging(
+        &self,
+        session: &mut Session,
+        error: Option<&Error>,
+        exchange: &mut Box<Exchange>,
+    ) {
         deadline::disarm();
         let duration = clock::instant().saturating_duration_since(exchange.started);
-        record::write(&self.shared, session, error, exchange, duration);
+        record::session(&self.shared, session, error, exchange, duration);
     }
 }
 
@@ -329,6 +380,29 @@ fn nothing_final_written(session: &Session) -> bool {
 }
 
 impl Gateway {
+    /// Evaluates a request that comes from Pingora: one of HTTP/2.
+    fn receive(&self, session: &mut Session, exchange: &mut Exchange) {
+        let digest = session.digest();
+        let tls = digest.is_some_and(|digest| digest.ssl_digest.is_some());
+        let address = session.client_addr().and_then(|address| address.as_inet());
+        let downstream = Downstream {
+            client: address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| {
+                address.ip().to_canonical()
+            }),
+            scheme: if tls { Scheme::Https } else { Scheme::Http },
+            unannounced_body: session.req_header().version == Version::HTTP_2
+                && !session.as_downstream_mut().is_body_empty(),
+        };
+        let head = session.req_header_mut();
+        let taken = std::mem::replace(
+            head,
+            RequestHeader::from(http::Request::new(()).into_parts().0),
+        );
+        let mut parts = Parts::from(taken);
+        exchange.refusal = arrival::receive(&self.shared, &mut parts, downstream, exchange).err();
+        *head = parts.into();
+    }
+
     fn may_retry(&self, exchange: &Exchange) -> bool {
         let Some(pool) = exchange.pool() else {
             return false;
@@ -358,7 +432,7 @@ impl Gateway {
         let told = exchange.status.unwrap_or_else(|| passing::status(exchange));
         exchange.status = exchange.request.is_some().then_some(told);
         head.insert_header(DATE, httpdate::fmt_http_date(now))?;
-        answer::send(&mut head, session.req_header(), exchange, &told, now)?;
+        answer::send(&mut head, session.req_header(), exchange, &told, now);
         let no_body = session.req_header().method == http::Method::HEAD;
         session.set_keepalive(None);
         session

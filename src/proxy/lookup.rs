@@ -1,16 +1,14 @@
 //! What a request asks the store: its key, which of the stored responses it selects, and what was
 //! found.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, header};
-use pingora_error::Result;
-use pingora_http::RequestHeader;
 
 use super::exchange::SiteRequest;
-use super::forward;
-use crate::cache::extras::write_extras;
+use crate::cache::extras::{reductions, write_extras};
 use crate::cache::key::CacheKey;
 use crate::cache::reuse::{Found, StoredTimes};
 use crate::cache::settings::{RequestCacheControl, VarySettings};
@@ -28,11 +26,12 @@ use crate::store::{
 /// A request as the store sees it.
 pub(super) struct Lookup {
     pub(super) site: Arc<SiteRequest>,
-    /// The client's request as it was normalised on arrival.
-    pub(super) head: RequestHeader,
+    /// The client's request as it was brought into form on arrival; of fields that count by what they
+    /// contain, what was found.
+    pub(super) head: Arc<Parts>,
     pub(super) key: StoreKey,
-    /// For purges.
-    pub(super) subject: Arc<Subject>,
+    /// What purges may name it by, once somebody asks.
+    subject: OnceLock<Arc<Subject>>,
     /// What rules add to the key, in front of every selecting key.
     extras: Vec<u8>,
     /// The client's directives, as far as the zone follows them.
@@ -49,10 +48,9 @@ pub(super) enum Stock {
 }
 
 impl Lookup {
-    /// # Errors
-    /// When a value is not a valid field value.
-    pub(super) fn of(site: Arc<SiteRequest>, mut head: RequestHeader) -> Result<Self> {
-        forward::reduce(&mut head, &site)?;
+    /// The request with this head, as it was brought into form on arrival.
+    pub(super) fn of(site: Arc<SiteRequest>, mut head: Arc<Parts>) -> Self {
+        reduce(&mut head, &site);
         let view = site.view(&head);
         // The port counts: it is forwarded, and pages hold absolute links. The query was brought
         // into the form that counts when the request arrived.
@@ -67,18 +65,24 @@ impl Lookup {
             RequestCacheControl::Respect => RequestControl::of(&head.headers),
             RequestCacheControl::Ignore => RequestControl::default(),
         };
-        let subject = Subject {
-            zone: site.site.zone.name.clone(),
-            host: without_port(host).to_owned(),
-            path: head.uri.path().to_owned(),
-        };
-        Ok(Self {
+        Self {
             key,
-            subject: Arc::new(subject),
+            subject: OnceLock::new(),
             extras,
             control,
             head,
             site,
+        }
+    }
+
+    /// What purges may name its response by.
+    pub(super) fn subject(&self) -> &Arc<Subject> {
+        self.subject.get_or_init(|| {
+            Arc::new(Subject {
+                zone: self.site.site.zone.name.clone(),
+                host: without_port(self.site.keyed_host()).to_owned(),
+                path: self.head.uri.path().to_owned(),
+            })
         })
     }
 
@@ -198,6 +202,17 @@ impl Lookup {
         FlightKey {
             key: self.key.clone(),
             selecting: selecting.into(),
+        }
+    }
+}
+
+/// Of a field that counts by what it contains, leaves the texts that were found.
+fn reduce(head: &mut Arc<Parts>, site: &SiteRequest) {
+    for (name, value) in reductions(&head.headers, &site.settings.key.value) {
+        let headers = &mut Arc::make_mut(head).headers;
+        match value {
+            Some(value) => drop(headers.insert(name, value)),
+            None => drop(headers.remove(&name)),
         }
     }
 }

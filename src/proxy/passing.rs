@@ -26,7 +26,7 @@ use crate::fields::validators::Validators;
 use crate::purge::{Scope, Target, UrlTarget, purge_method, url_keys};
 use crate::rules::split_target;
 use crate::store::{
-    Begun, Body, Content, MemoryStore, Selection, StoreKey, StoredResponse, Subject,
+    Begun, Body, Content, MemoryStore, Prepared, Selection, StoreKey, StoredResponse, Subject,
 };
 use crate::zone::Authority;
 
@@ -109,10 +109,10 @@ pub(super) fn answered(
     let may_fill = asked.method == Method::POST
         && post_may_fill(&request.view(asked), &request.settings)
         && answer::is_framed(head, &asked.method);
-    let fill = may_fill.then(|| Lookup::of(request.clone(), asked.clone()).ok());
-    let fill = posting.zip(fill.flatten()).and_then(|(begun, lookup)| {
+    let fill = may_fill.then(|| Lookup::of(request.clone(), Arc::new(asked.as_owned_parts())));
+    let fill = posting.zip(fill).and_then(|(begun, lookup)| {
         let purges = &store.purges;
-        let unpurged = purges.spare(&lookup.key, &lookup.subject, begun.generation());
+        let unpurged = purges.spare(&lookup.key, lookup.subject(), begun.generation());
         unpurged.then_some(lookup)
     });
     let now = clock::now();
@@ -180,7 +180,7 @@ pub(super) fn answered(
                 status: head.status,
                 times: StoredTimes::new(&lifetimes, now, Validators::of(&fields).any()),
                 selection: lookup.selection(&fields),
-                subject: lookup.subject.clone(),
+                subject: lookup.subject().clone(),
                 tags: lookup.tags(&fields),
                 largest: request.settings.max_object_size.value,
                 disk: request.settings.disk.value,
@@ -231,6 +231,7 @@ impl Posted {
                 tags: self.tags,
                 subject: self.subject,
                 content: Content::Complete(Arc::new(Body::copy_of(&self.chunks))),
+                prepared: Prepared::default(),
                 disk: self.disk,
             },
             &self.begun,

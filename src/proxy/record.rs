@@ -2,15 +2,17 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::time::{Duration, SystemTime};
+use std::net::IpAddr;
+use std::time::Duration;
 
-use http::Version;
+use http::request::Parts;
+use http::{StatusCode, Version};
 use pingora_error::Error;
 use pingora_proxy::Session;
 
 use super::exchange::{Exchange, SiteRequest};
 use crate::cache::key::short_hash;
-use crate::observe::{AccessRecord, RequestFigures};
+use crate::observe::{AccessRecord, KeyHash, RequestFigures, Shown, Time};
 use crate::server::Shared;
 
 /// Words for a request that no zone answered, which no cache decision is made about.
@@ -19,8 +21,23 @@ const NO_WORD: &str = "NONE";
 /// Logged when the client went away before an answer, as nginx does.
 const CLIENT_GONE: u16 = 499;
 
-/// Writes the request down. Background validations are no client's request and leave no line.
-pub(super) fn write(
+/// How a request ended.
+pub(super) struct Finished<'a> {
+    /// Its head, as it was brought into form on arrival.
+    pub(super) head: &'a Parts,
+    /// Where it came from, for one that has no zone.
+    pub(super) client: Option<IpAddr>,
+    /// The status that went out; `None` when the client left before.
+    pub(super) status: Option<StatusCode>,
+    /// Bytes of the body that went out.
+    pub(super) sent: u64,
+    pub(super) error: Option<Cow<'a, str>>,
+    /// From its head's arrival to the end.
+    pub(super) duration: Duration,
+}
+
+/// Writes a request of Pingora's down.
+pub(super) fn session(
     shared: &Shared,
     session: &Session,
     error: Option<&Error>,
@@ -30,37 +47,54 @@ pub(super) fn write(
     if session.as_downstream().is_subrequest() {
         return;
     }
+    let address = session.client_addr().and_then(|address| address.as_inet());
+    let finished = Finished {
+        head: session.req_header(),
+        client: address.map(|address| address.ip()),
+        status: session.response_written().map(|head| head.status),
+        sent: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
+        error: error.map(error_text),
+        duration,
+    };
+    write(shared, exchange, &finished);
+}
+
+/// Writes the request down.
+pub(super) fn write(shared: &Shared, exchange: &Exchange, finished: &Finished<'_>) {
     let request = exchange.request.as_deref();
     let rule = deciding_rule(request, exchange);
-    let status = session
-        .response_written()
-        .map_or(CLIENT_GONE, |head| head.status.as_u16());
+    let status = finished
+        .status
+        .map_or(CLIENT_GONE, |status| status.as_u16());
     let cache = exchange
         .status
         .as_ref()
         .map_or(NO_WORD, |status| status.x_cache().as_str());
-    let response_bytes = u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX);
     let zone = request.map_or(NO_ZONE, |request| request.site.zone.name.as_str());
     shared.metrics.request(RequestFigures {
         zone,
         cache,
         rule: rule.as_ref().map_or("default", |(name, _)| name),
         status,
-        bytes: response_bytes,
-        duration,
+        bytes: finished.sent,
+        duration: finished.duration,
     });
     if !exchange.runtime.config.log.access {
         return;
     }
-    let head = session.req_header();
-    let cache_status = exchange.status.as_ref().map(ToString::to_string);
+    let head = finished.head;
     let target = head.uri.path_and_query();
     let target = target.map_or("", |target| target.as_str());
     let raw_target = request.and_then(|request| request.applied.raw_target.as_deref());
+    let failure = exchange
+        .failure
+        .as_ref()
+        .map(|failure| failure as &dyn Display);
+    let error = finished.error.as_ref().map(|error| error as &dyn Display);
     let record = AccessRecord {
-        time: timestamp(exchange.arrived),
-        request_id: &exchange.request_id,
-        client: client(session, request),
+        time: Time(exchange.arrived),
+        request_id: exchange.request_id.as_str(),
+        client: request.map(|request| request.client).or(finished.client),
         zone,
         method: head.method.as_str(),
         scheme: request.map_or("", |request| request.scheme.as_str()),
@@ -69,19 +103,16 @@ pub(super) fn write(
         rewritten: raw_target.map(|_| target),
         protocol: protocol(request.map_or(head.version, |request| request.version)),
         status,
-        response_bytes,
+        response_bytes: finished.sent,
         request_bytes: exchange.body_received,
         cache,
-        cache_status: cache_status.as_deref().unwrap_or_default(),
+        cache_status: exchange.status.as_ref(),
         rule: rule.as_ref().map(|(name, _)| *name),
-        rule_at: rule.as_ref().map(|(_, place)| place.to_string()),
-        key: exchange
-            .key
-            .as_ref()
-            .map(|key| format!("{:016x}", short_hash(&key.0))),
-        upstream: exchange.origin.address().map(|address| address.to_string()),
+        rule_at: rule.as_ref().map(|(_, place)| Shown(*place)),
+        key: exchange.key.as_ref().map(|key| KeyHash(short_hash(&key.0))),
+        upstream: exchange.origin.address(),
         attempts: exchange.origin.attempts,
-        duration_ms: millis(duration),
+        duration_ms: millis(finished.duration),
         connect_ms: exchange.origin.connected_after.map(millis),
         first_byte_ms: exchange.origin.first_byte_after.map(millis),
         collapsed_wait_ms: exchange.waited.map(millis),
@@ -89,9 +120,7 @@ pub(super) fn write(
             .headers
             .get(http::header::USER_AGENT)
             .and_then(|agent| agent.to_str().ok()),
-        error: error
-            .map(|error| error_text(error).into_owned())
-            .or_else(|| exchange.failure.map(|failure| failure.to_string())),
+        error: error.or(failure).map(Shown),
     };
     if !shared.access_log.write(&record) {
         shared.metrics.log_dropped();
@@ -112,16 +141,6 @@ fn deciding_rule<'r>(
     Some((&rule.name, &rule.source))
 }
 
-fn client(session: &Session, request: Option<&SiteRequest>) -> String {
-    match request {
-        Some(request) => request.client.to_string(),
-        None => session
-            .client_addr()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-    }
-}
-
 fn error_text(error: &Error) -> Cow<'_, str> {
     match &error.context {
         Some(context) => Cow::Owned(format!("{}: {}", error.etype().as_str(), context.as_str())),
@@ -139,9 +158,4 @@ const fn protocol(version: Version) -> &'static str {
 
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
-}
-
-/// RFC 3339 in UTC with milliseconds.
-fn timestamp(time: SystemTime) -> String {
-    humantime::format_rfc3339_millis(time).to_string()
 }

@@ -19,7 +19,7 @@ use crate::server::Shared;
 pub struct Requests {
     proxy: Arc<HttpProxy<Gateway>>,
     options: HttpServerOptions,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Requests {

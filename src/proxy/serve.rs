@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -13,12 +13,10 @@ use super::answer;
 use super::exchange::Exchange;
 use super::fetching::Refetch;
 use super::gateway::Gateway;
-use super::zone_page;
+use super::reply::{Reply, ReplyBody};
 use crate::cache::status::CacheStatus;
 use crate::clock;
 use crate::edge;
-use crate::fields::range::{RangeOutcome, select};
-use crate::fields::validators::{Condition, Validators, evaluate};
 use crate::store::{
     Content, FillError, FillReader, MissingSlice, SLICE, SliceFailure, StoredResponse, cut,
 };
@@ -183,60 +181,13 @@ pub(super) async fn response(
     exchange: &mut Exchange,
     status: StatusCode,
     fields: &HeaderMap,
-    mut source: Source,
+    source: Source,
     told: CacheStatus,
 ) -> Result<()> {
-    let head = session.req_header();
-    if let Some((status, fields, page)) = zone_page::in_place_of(head, exchange, status, fields) {
-        let body = Body::Page(Bytes::from(page));
-        return write(session, exchange, status, &fields, told, body).await;
-    }
-    let validators = Validators::of(fields);
-    if evaluate(&head.method, &head.headers, status, &validators) == Condition::NotModified {
-        let fields = answer::not_modified(fields);
-        return write(
-            session,
-            exchange,
-            StatusCode::NOT_MODIFIED,
-            &fields,
-            told,
-            Body::None,
-        )
-        .await;
-    }
-    let outcome = match source.length() {
-        Some(length) if status == StatusCode::OK => {
-            select(&head.method, &head.headers, &validators, length)
-        }
-        _ => RangeOutcome::Full,
-    };
-    let total = source.length().unwrap_or_default();
-    match outcome {
-        RangeOutcome::Full => {
-            let body = Body::Range(&mut source, 0..u64::MAX);
-            write(session, exchange, status, fields, told, body).await
-        }
-        RangeOutcome::Unsatisfiable => {
-            let mut fields = fields.clone();
-            insert(
-                &mut fields,
-                header::CONTENT_RANGE,
-                format!("bytes */{total}"),
-            );
-            insert(&mut fields, header::CONTENT_LENGTH, "0");
-            let status = StatusCode::RANGE_NOT_SATISFIABLE;
-            write(session, exchange, status, &fields, told, Body::None).await
-        }
-        RangeOutcome::Partial(ranges) => {
-            let fields = fields.clone();
-            match ranges.as_slice() {
-                [range] => {
-                    one_range(session, exchange, fields, &mut source, range.clone(), told).await
-                }
-                _ => several_ranges(session, exchange, fields, &mut source, ranges, told).await,
-            }
-        }
-    }
+    let once = matches!(source, Source::Filling { .. });
+    let asked = session.req_header();
+    let reply = Reply::of(asked, exchange, status, fields, source.length(), once);
+    write(session, exchange, reply, source, told).await
 }
 
 /// Answers with a range of a response that is stored in part.
@@ -250,129 +201,41 @@ pub(super) async fn part(
     range: Range<u64>,
     told: CacheStatus,
 ) -> Result<()> {
-    let mut source = Source::stored(stored.content.clone(), None);
-    let fields = HeaderMap::clone(&stored.fields);
-    one_range(session, exchange, fields, &mut source, range, told).await
-}
-
-async fn one_range(
-    session: &mut Session,
-    exchange: &mut Exchange,
-    mut fields: HeaderMap,
-    source: &mut Source,
-    range: Range<u64>,
-    told: CacheStatus,
-) -> Result<()> {
-    insert(
-        &mut fields,
-        header::CONTENT_RANGE,
-        content_range(&range, source.length()),
-    );
-    insert(
-        &mut fields,
-        header::CONTENT_LENGTH,
-        (range.end - range.start).to_string(),
-    );
-    let body = Body::Range(source, range);
-    let status = StatusCode::PARTIAL_CONTENT;
-    write(session, exchange, status, &fields, told, body).await
-}
-
-/// RFC 9110 §14.4.
-fn content_range(range: &Range<u64>, total: Option<u64>) -> String {
-    let last = range.end.saturating_sub(1);
-    match total {
-        Some(total) => format!("bytes {}-{last}/{total}", range.start),
-        None => format!("bytes {}-{last}/*", range.start),
-    }
-}
-
-/// RFC 9110 §14.6, `multipart/byteranges`. A response under way is read once, so its parts come in
-/// ascending order.
-async fn several_ranges(
-    session: &mut Session,
-    exchange: &mut Exchange,
-    mut fields: HeaderMap,
-    source: &mut Source,
-    mut ranges: Vec<Range<u64>>,
-    told: CacheStatus,
-) -> Result<()> {
-    if matches!(source, Source::Filling { .. }) {
-        ranges.sort_unstable_by_key(|range| range.start);
-    }
-    let boundary = format!("seawall-{}", exchange.request_id);
-    let content_type = fields
-        .get(header::CONTENT_TYPE)
-        .map(|value| [b"Content-Type: ", value.as_bytes(), b"\r\n"].concat())
-        .unwrap_or_default();
-    let total = source.length();
-    let parts: Vec<(Bytes, Range<u64>)> = ranges
-        .into_iter()
-        .map(|range| {
-            let mut head = format!("\r\n--{boundary}\r\n").into_bytes();
-            head.extend_from_slice(&content_type);
-            let described = content_range(&range, total);
-            head.extend_from_slice(format!("Content-Range: {described}\r\n\r\n").as_bytes());
-            (Bytes::from(head), range)
-        })
-        .collect();
-    let end = Bytes::from(format!("\r\n--{boundary}--\r\n"));
-    let in_all: u64 = parts
-        .iter()
-        .map(|(head, range)| length(head.len()) + range.end - range.start)
-        .sum();
-    insert(
-        &mut fields,
-        header::CONTENT_LENGTH,
-        (in_all + length(end.len())).to_string(),
-    );
-    insert(
-        &mut fields,
-        header::CONTENT_TYPE,
-        format!("multipart/byteranges; boundary={boundary}"),
-    );
-    let body = Body::Parts(source, parts, end);
-    let status = StatusCode::PARTIAL_CONTENT;
-    write(session, exchange, status, &fields, told, body).await
-}
-
-fn insert(fields: &mut HeaderMap, name: header::HeaderName, value: impl TryInto<HeaderValue>) {
-    if let Ok(value) = value.try_into() {
-        fields.insert(name, value);
-    }
-}
-
-enum Body<'s> {
-    None,
-    Page(Bytes),
-    Range(&'s mut Source, Range<u64>),
-    Parts(&'s mut Source, Vec<(Bytes, Range<u64>)>, Bytes),
+    let source = Source::stored(stored.content.clone(), None);
+    let reply = Reply::range(&stored.fields, range, source.length());
+    write(session, exchange, reply, source, told).await
 }
 
 async fn write(
     session: &mut Session,
     exchange: &mut Exchange,
-    status: StatusCode,
-    fields: &HeaderMap,
+    reply: Reply<'_>,
+    mut source: Source,
     told: CacheStatus,
-    body: Body<'_>,
 ) -> Result<()> {
-    let mut head = ResponseHeader::build(status, Some(fields.len() + 6))?;
-    for (name, value) in fields {
-        head.append_header(name.clone(), value.clone())?;
-    }
-    answer::send(
-        &mut head,
-        session.req_header(),
+    let Reply {
+        status,
+        fields,
+        body,
+    } = reply;
+    let mut fields = fields.into_owned();
+    let asked = session.req_header();
+    let version = Version::HTTP_11;
+    answer::dress(
+        &mut fields,
+        status,
+        version,
+        asked,
         exchange,
         &told,
         clock::now(),
-    )?;
+    );
     exchange.status = Some(told);
-    let bodiless = session.req_header().method == Method::HEAD
-        || matches!(status.as_u16(), 204 | 304)
-        || matches!(body, Body::None);
-    frame(&mut head, session.req_header().version, bodiless)?;
+    let mut parts = http::Response::new(()).into_parts().0;
+    (parts.status, parts.headers) = (status, fields);
+    let mut head = ResponseHeader::from(parts);
+    let bodiless = matches!(body, ReplyBody::None);
+    frame(&mut head, asked.version, bodiless)?;
     if let (Some(connection), Some(date)) = (session.stream(), head.headers.get(header::DATE)) {
         edge::keep_date(connection, date.as_bytes());
     }
@@ -380,20 +243,16 @@ async fn write(
         .write_response_header(Box::new(head), bodiless)
         .await
         .map_err(Error::into_down)?;
-    if !bodiless {
-        match body {
-            Body::None => {}
-            Body::Page(page) => chunk(session, page).await?,
-            Body::Range(source, range) => {
-                write_range(session, source, range).await?;
+    match body {
+        ReplyBody::None => {}
+        ReplyBody::Page(page) => chunk(session, page).await?,
+        ReplyBody::Range(range) => write_range(session, &mut source, range).await?,
+        ReplyBody::Parts(parts, end) => {
+            for (head, range) in parts {
+                chunk(session, head).await?;
+                write_range(session, &mut source, range).await?;
             }
-            Body::Parts(source, parts, end) => {
-                for (head, range) in parts {
-                    chunk(session, head).await?;
-                    write_range(session, source, range).await?;
-                }
-                chunk(session, end).await?;
-            }
+            chunk(session, end).await?;
         }
     }
     session
@@ -449,7 +308,7 @@ pub(super) async fn whole(
         exchange,
         &told,
         clock::now(),
-    )?;
+    );
     exchange.status = Some(told);
     let bodiless = session.req_header().method == Method::HEAD || body.is_empty();
     session

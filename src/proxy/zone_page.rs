@@ -1,8 +1,9 @@
 //! The zone's own pages in place of errors, its application's and ours.
 
+use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use pingora_error::Result;
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::ResponseHeader;
 
 use super::error_page;
 use super::exchange::{Exchange, SiteRequest};
@@ -12,7 +13,7 @@ use crate::rules::phase::PageRule;
 /// The page for an error, if a rule has one.
 fn find<'r>(
     request: &'r SiteRequest,
-    asked: &RequestHeader,
+    asked: &Parts,
     status: StatusCode,
     headers: &HeaderMap,
 ) -> Option<&'r PageRule> {
@@ -29,7 +30,7 @@ fn find<'r>(
 
 /// What the client gets in place of an answer of the application: status, fields, page.
 pub(super) fn in_place_of(
-    asked: &RequestHeader,
+    asked: &Parts,
     exchange: &Exchange,
     status: StatusCode,
     fields: &HeaderMap,
@@ -40,17 +41,13 @@ pub(super) fn in_place_of(
     }
     let rule = find(request, asked, status, fields)?;
     let status = rule.status.unwrap_or(status);
-    let page = rule.page.render(status, &exchange.request_id);
+    let page = rule.page.render(status, exchange.request_id.as_str());
     Some((status, with_page(fields.clone(), rule, &page), page))
 }
 
 /// Whether a page takes the place of an answer that goes past the cache. The answer's fields are kept
 /// for it.
-pub(super) fn takes_over(
-    asked: &RequestHeader,
-    exchange: &mut Exchange,
-    head: &ResponseHeader,
-) -> bool {
+pub(super) fn takes_over(asked: &Parts, exchange: &mut Exchange, head: &ResponseHeader) -> bool {
     let replaced = in_place_of(asked, exchange, head.status, &head.headers).is_some();
     if replaced {
         exchange.replaced = Some(head.headers.clone());
@@ -63,11 +60,11 @@ pub(super) fn takes_over(
 /// # Errors
 /// When a value is not a valid field value.
 pub(super) fn page(
-    asked: &RequestHeader,
+    asked: &Parts,
     exchange: &mut Exchange,
     status: StatusCode,
 ) -> Result<(ResponseHeader, String)> {
-    let (own, text) = error_page::page(status, &asked.headers, &exchange.request_id)?;
+    let (own, text) = error_page::page(status, &asked.headers, exchange.request_id.as_str())?;
     let fields = exchange
         .replaced
         .take()
@@ -77,7 +74,7 @@ pub(super) fn page(
         return Ok((own, text));
     };
     let status = rule.status.unwrap_or(status);
-    let text = rule.page.render(status, &exchange.request_id);
+    let text = rule.page.render(status, exchange.request_id.as_str());
     let mut head = ResponseHeader::build(status, Some(fields.len() + 6))?;
     for (name, value) in &with_page(fields, rule, &text) {
         head.append_header(name.clone(), value.clone())?;

@@ -97,7 +97,10 @@ impl MemoryStore {
         let directory = &config.directory;
         let unusable = |error: io::Error| format!("cannot use {}: {error}", directory.display());
         std::fs::create_dir_all(directory).map_err(unusable)?;
-        let used = std::fs::read_dir(directory).map_err(unusable)?.next().is_some();
+        let used = std::fs::read_dir(directory)
+            .map_err(unusable)?
+            .next()
+            .is_some();
         let now = clock::now();
         self.purges.write_to(directory, now).map_err(unusable)?;
         let store = Arc::downgrade(self);
@@ -106,10 +109,8 @@ impl MemoryStore {
             store.is_some_and(|store| store.holds(&StoreKey(Arc::from(primary))))
         };
         let since_epoch = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut options = Options::new(
-            config.capacity,
-            Arc::new(move || since_epoch(clock::now())),
-        );
+        let mut options =
+            Options::new(config.capacity, Arc::new(move || since_epoch(clock::now())));
         options.queue = QUEUE.min(config.capacity);
         options.write_rate = config.write_rate;
         let log = Log::open(directory, options, hot).map_err(|error| error.to_string())?;
@@ -203,7 +204,10 @@ impl Disk {
         match purges.take_disk() {
             Ok(untrusted) => {
                 if let Some(why) = untrusted.filter(|_| used) {
-                    tracing::warn!(why, "nothing that is on disk is served: it may have been purged");
+                    tracing::warn!(
+                        why,
+                        "nothing that is on disk is served: it may have been purged"
+                    );
                 }
                 self.ready.store(true, Ordering::Release);
             }

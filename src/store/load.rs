@@ -57,7 +57,9 @@ impl MemoryStore {
             if known.is_some_and(|known| known.holds(StoredId(entry.fill))) {
                 return false;
             }
-            let weight = entry.body_len.saturating_add(entry.head_len.saturating_mul(2));
+            let weight = entry
+                .body_len
+                .saturating_add(entry.head_len.saturating_mul(2));
             total = total.saturating_add(weight);
             total <= largest
         });

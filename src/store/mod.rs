@@ -30,5 +30,5 @@ pub use memory::{MemoryStore, StoreStatistics};
 pub use purge::{Begun, Purges};
 pub use resource::Resource;
 pub use slices::{MissingSlice, SLICE, SliceFailure, SliceTier, Sliced, Slices, cut, positions};
-pub use stored::{Content, Part, Selection, StoreKey, StoredId, StoredResponse, Subject};
+pub use stored::{Content, Part, Prepared, Selection, StoreKey, StoredId, StoredResponse, Subject};
 pub use uses::Uses;

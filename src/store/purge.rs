@@ -6,9 +6,9 @@
 //! and it is written down, so that it holds after a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -199,7 +199,9 @@ impl Purges {
         let progress = self.progress();
         Known {
             records: self.journal.load().records(),
-            floor: progress.disk.map_or(Generation::default(), |disk| disk.floor),
+            floor: progress
+                .disk
+                .map_or(Generation::default(), |disk| disk.floor),
             highest: self.current(),
             whole: progress.disk.is_some_and(|disk| disk.taken.is_some()),
         }
@@ -278,7 +280,10 @@ impl Purges {
     /// Its tags are not known yet, so every later purge by tag counts against it.
     pub fn spare(&self, key: &StoreKey, subject: &Subject, generation: Generation) -> bool {
         generation >= self.current()
-            || self.journal.load().spares(&subject.of(key, &[]), generation)
+            || self
+                .journal
+                .load()
+                .spares(&subject.of(key, &[]), generation)
     }
 
     /// Puts purges in force.
@@ -334,7 +339,9 @@ impl Purges {
             && let Some(disk) = &mut progress.disk
         {
             let records = self.journal.load().records();
-            let middle = records.get(records.len() / 2).map(|record| record.generation);
+            let middle = records
+                .get(records.len() / 2)
+                .map(|record| record.generation);
             disk.floor = disk.floor.max(middle.unwrap_or_default());
         }
         let disk = progress.disk;
@@ -368,7 +375,11 @@ impl Purges {
 
 impl Subject {
     /// For the journal.
-    pub(super) fn of<'a>(&'a self, key: &'a StoreKey, tags: &'a [Box<str>]) -> journal::Subject<'a> {
+    pub(super) fn of<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        tags: &'a [Box<str>],
+    ) -> journal::Subject<'a> {
         journal::Subject {
             zone: &self.zone,
             host: &self.host,

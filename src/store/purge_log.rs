@@ -150,7 +150,11 @@ impl PurgeLog {
     ///
     /// # Errors
     /// When a later process may miss them.
-    pub(super) fn append(&self, records: &[Record], known: impl FnOnce() -> Known) -> io::Result<()> {
+    pub(super) fn append(
+        &self,
+        records: &[Record],
+        known: impl FnOnce() -> Known,
+    ) -> io::Result<()> {
         let number = {
             let mut waiting = self.waiting();
             waiting.records.extend_from_slice(records);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::stored::{Content, Selection, StoredId, StoredResponse, Subject};
+use super::stored::{Content, Prepared, Selection, StoredId, StoredResponse, Subject};
 use crate::cache::reuse::StoredTimes;
 use crate::fields::vary::Vary;
 use crate::purge::Generation;
@@ -183,6 +183,7 @@ pub fn decode(bytes: &[u8]) -> Option<Head> {
         }),
         content: Content::Complete(Arc::default()),
         disk: true,
+        prepared: Prepared::default(),
     };
     Some(Head {
         response,
@@ -308,6 +309,7 @@ mod tests {
                 subject: Arc::new(Subject { zone, host, path }),
                 content: Content::Complete(Arc::new(Body::copy_of(&[body.into()]))),
                 disk: true,
+                prepared: Prepared::default(),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! One stored response: head, times, body, and which requests it is for.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -51,6 +51,25 @@ pub struct StoredResponse {
     pub content: Content,
     /// Whether it may be kept on disk.
     pub disk: bool,
+    /// Status line and fields as they go out on HTTP/1, once they were needed.
+    pub prepared: Prepared,
+}
+
+/// What is made of a response when it is first served. A copy begins without: its fields may change.
+#[derive(Debug, Default)]
+pub struct Prepared(OnceLock<Bytes>);
+
+impl Clone for Prepared {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Prepared {
+    /// What `prepare` makes, the first time.
+    pub fn get(&self, prepare: impl FnOnce() -> Bytes) -> &Bytes {
+        self.0.get_or_init(prepare)
+    }
 }
 
 /// What a purge may name a response by, beside its tags.

@@ -61,7 +61,10 @@ pub(super) async fn answer(
     let Some(site) = exchange.request.clone() else {
         return Error::e_explain(ErrorType::InternalError, "no zone");
     };
-    let lookup = Arc::new(Lookup::of(site, session.req_header().clone())?);
+    let lookup = exchange.lookup.take().unwrap_or_else(|| {
+        let head = session.req_header().as_owned_parts();
+        Arc::new(Lookup::of(site, Arc::new(head)))
+    });
     lookup.count_use(&gateway.shared.store);
     exchange.key = Some(lookup.key.clone());
     let mut request = Request {
@@ -396,7 +399,7 @@ impl Request<'_> {
     /// Whether a fetch that began at `generation` is as good as one that begins now.
     fn is_current(&self, generation: Generation) -> bool {
         let purges = &self.gateway.shared.store.purges;
-        purges.spare(&self.lookup.key, &self.lookup.subject, generation)
+        purges.spare(&self.lookup.key, self.lookup.subject(), generation)
     }
 
     fn fetch(
@@ -427,7 +430,7 @@ impl Request<'_> {
             candidates,
             selected: stock.times().copied(),
             started: clock::instant(),
-            request_id: exchange.request_id.clone(),
+            request_id: exchange.request_id,
             arrived: None,
             interim: None,
         }

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::fields::content_range::ContentRange;
 use crate::fields::vary::Vary;
 use crate::origin::{AnswerBody, FetchFailure, FetchReport};
-use crate::store::{Body, Content, Fill, Keep, Part, SLICE, Sliced, StoredResponse};
+use crate::store::{Body, Content, Fill, Keep, Part, Prepared, SLICE, Sliced, StoredResponse};
 
 /// Most parts kept of one response; with more, what was there makes room for what is new.
 const MOST_PARTS: usize = 16;
@@ -250,8 +250,9 @@ impl Fetch {
             times,
             selection: fill.selection.clone(),
             tags,
-            subject: self.lookup.subject.clone(),
+            subject: self.lookup.subject().clone(),
             content,
+            prepared: Prepared::default(),
             disk: self.lookup.site.settings.disk.value,
         };
         if same {

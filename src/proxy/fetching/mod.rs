@@ -12,11 +12,13 @@ pub(super) use slice::{Refetch, can_refetch};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::sync::{mpsc, oneshot};
 
 use super::answer;
+use super::exchange::RequestId;
 use super::forward;
 use super::lookup::Lookup;
 use crate::cache::freshness::Lifetimes;
@@ -97,7 +99,7 @@ pub(super) struct Fetch {
     /// Times of the first candidate, when it is the selected one.
     pub(super) selected: Option<StoredTimes>,
     pub(super) started: Instant,
-    pub(super) request_id: String,
+    pub(super) request_id: RequestId,
     /// Who is told; nobody for a background validation.
     pub(super) arrived: Option<oneshot::Sender<Arrived>>,
     pub(super) interim: Option<mpsc::UnboundedSender<ResponseHeader>>,
@@ -246,7 +248,7 @@ impl Fetch {
 
     /// The request that the origin gets.
     fn request(&self) -> pingora_error::Result<RequestHeader> {
-        let mut head = self.lookup.head.clone();
+        let mut head = RequestHeader::from(Parts::clone(&self.lookup.head));
         head.set_version(Version::HTTP_11);
         let mut fields = head.headers.clone();
         match &self.purpose {
@@ -281,7 +283,7 @@ impl Fetch {
             }
         }
         forward::replace_request_fields(&mut head, &fields)?;
-        forward::prepare(&mut head, &self.lookup.site, &self.request_id)?;
+        forward::prepare(&mut head, &self.lookup.site, self.request_id.as_str())?;
         Ok(head)
     }
 

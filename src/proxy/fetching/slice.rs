@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::RequestHeader;
 
 use super::super::answer;
-use super::super::exchange::Exchange;
+use super::super::exchange::{Exchange, RequestId};
 use super::super::forward;
 use super::super::gateway::Gateway;
 use super::super::lookup::Lookup;
@@ -23,8 +24,8 @@ use crate::origin::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Term
 use crate::purge::Generation;
 use crate::server::Shared;
 use crate::store::{
-    Boarding, Body, Content, FlightKey, Landing, SLICE, SliceFailure, Sliced, StoredResponse,
-    positions,
+    Boarding, Body, Content, FlightKey, Landing, Prepared, SLICE, SliceFailure, Sliced,
+    StoredResponse, positions,
 };
 
 /// How one who reads a body gets the slices of it that are gone.
@@ -33,7 +34,7 @@ pub(in super::super) struct Refetch {
     shared: Arc<Shared>,
     fetcher: Arc<Fetcher>,
     lookup: Arc<Lookup>,
-    request_id: String,
+    request_id: RequestId,
     /// The fields of the response whose body it is.
     fields: Arc<HeaderMap>,
     slices: Arc<Sliced>,
@@ -52,7 +53,7 @@ impl Refetch {
             shared: gateway.shared.clone(),
             fetcher: gateway.fetcher.clone(),
             lookup: lookup.clone(),
-            request_id: exchange.request_id.clone(),
+            request_id: exchange.request_id,
             fields: fields.clone(),
             slices: slices.clone(),
             len,
@@ -128,7 +129,7 @@ impl Refetch {
             first: wanted.start,
             last: wanted.end.checked_sub(1),
         };
-        let request = slice_request(&self.lookup, missing, Some(condition), &self.request_id);
+        let request = slice_request(&self.lookup, missing, Some(condition), self.request_id);
         let request = request.map_err(|_| SliceFailure::Failed)?;
         let pool = &self.lookup.site.site.pool;
         let terms = Terms {
@@ -200,9 +201,9 @@ fn slice_request(
     lookup: &Lookup,
     wanted: Missing,
     condition: Option<&HeaderValue>,
-    request_id: &str,
+    request_id: RequestId,
 ) -> pingora_error::Result<RequestHeader> {
-    let mut head = lookup.head.clone();
+    let mut head = RequestHeader::from(Parts::clone(&lookup.head));
     head.set_version(Version::HTTP_11);
     let mut fields = head.headers.clone();
     make_validating(&mut fields, &[]);
@@ -211,7 +212,7 @@ fn slice_request(
         fields.insert(header::IF_RANGE, condition.clone());
     }
     forward::replace_request_fields(&mut head, &fields)?;
-    forward::prepare(&mut head, &lookup.site, request_id)?;
+    forward::prepare(&mut head, &lookup.site, request_id.as_str())?;
     Ok(head)
 }
 
@@ -297,10 +298,11 @@ impl Fetch {
             times: stored_times(&lifetimes, &fields, &times),
             selection: self.lookup.selection(&fields),
             tags: self.lookup.tags(&fields),
-            subject: self.lookup.subject.clone(),
+            subject: self.lookup.subject().clone(),
             fields: Arc::new(fields),
             content: Content::Complete(Arc::new(body)),
             disk: self.lookup.site.settings.disk.value,
+            prepared: Prepared::default(),
         };
         let store = &self.shared.store;
         store.insert(&self.lookup.key, stored.clone(), &self.begun);

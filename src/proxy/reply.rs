@@ -1,0 +1,195 @@
+//! Which answer a request gets from a response: the whole, a range of it, a 304, or the zone's page in
+//! its place (RFC 9110 §13 and §14). Whoever writes it, on either lane, writes the same.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use super::answer;
+use super::exchange::Exchange;
+use super::zone_page;
+use crate::fields::range::{RangeOutcome, select};
+use crate::fields::validators::{Condition, Validators, evaluate};
+
+/// An answer, before it is dressed for the client.
+pub(super) struct Reply<'f> {
+    pub(super) status: StatusCode,
+    /// The response's own fields, where the answer has the same.
+    pub(super) fields: Cow<'f, HeaderMap>,
+    pub(super) body: ReplyBody,
+}
+
+/// What follows the head.
+pub(super) enum ReplyBody {
+    None,
+    Page(Bytes),
+    /// These bytes of the response.
+    Range(Range<u64>),
+    /// Several ranges, each after a head of its own, and what ends them (RFC 9110 §14.6).
+    Parts(Vec<(Bytes, Range<u64>)>, Bytes),
+}
+
+impl<'f> Reply<'f> {
+    /// The answer from a response with these fields, whose content is of `length` bytes, if that is
+    /// known. `once` tells that its body comes by only once, so that ranges are sent in its order.
+    pub(super) fn of(
+        asked: &Parts,
+        exchange: &Exchange,
+        status: StatusCode,
+        fields: &'f HeaderMap,
+        length: Option<u64>,
+        once: bool,
+    ) -> Self {
+        if let Some(page) = zone_page::in_place_of(asked, exchange, status, fields) {
+            let (status, fields, page) = page;
+            return Self {
+                status,
+                fields: Cow::Owned(fields),
+                body: ReplyBody::Page(Bytes::from(page)),
+            };
+        }
+        let mut reply = if is_plain(&asked.headers) {
+            Self::whole(status, fields)
+        } else {
+            Self::conditional(asked, exchange, status, fields, length, once)
+        };
+        let bodiless = asked.method == Method::HEAD || matches!(reply.status.as_u16(), 204 | 304);
+        if bodiless {
+            reply.body = ReplyBody::None;
+        }
+        reply
+    }
+
+    fn whole(status: StatusCode, fields: &'f HeaderMap) -> Self {
+        Self {
+            status,
+            fields: Cow::Borrowed(fields),
+            body: ReplyBody::Range(0..u64::MAX),
+        }
+    }
+
+    fn conditional(
+        asked: &Parts,
+        exchange: &Exchange,
+        status: StatusCode,
+        fields: &'f HeaderMap,
+        length: Option<u64>,
+        once: bool,
+    ) -> Self {
+        let validators = Validators::of(fields);
+        if evaluate(&asked.method, &asked.headers, status, &validators) == Condition::NotModified {
+            return Self {
+                status: StatusCode::NOT_MODIFIED,
+                fields: Cow::Owned(answer::not_modified(fields)),
+                body: ReplyBody::None,
+            };
+        }
+        let total = length.unwrap_or_default();
+        let outcome = match length.filter(|_| status == StatusCode::OK) {
+            Some(length) => select(&asked.method, &asked.headers, &validators, length),
+            None => RangeOutcome::Full,
+        };
+        match outcome {
+            RangeOutcome::Full => Self::whole(status, fields),
+            RangeOutcome::Unsatisfiable => {
+                let mut fields = fields.clone();
+                insert(&mut fields, CONTENT_RANGE, format!("bytes */{total}"));
+                fields.insert(CONTENT_LENGTH, 0.into());
+                Self {
+                    status: StatusCode::RANGE_NOT_SATISFIABLE,
+                    fields: Cow::Owned(fields),
+                    body: ReplyBody::None,
+                }
+            }
+            RangeOutcome::Partial(ranges) => match ranges.as_slice() {
+                [range] => Self::range(fields, range.clone(), length),
+                _ => {
+                    let boundary = format!("seawall-{}", exchange.request_id.as_str());
+                    Self::ranges(fields, ranges, length, once, &boundary)
+                }
+            },
+        }
+    }
+
+    /// One range of a response.
+    pub(super) fn range(fields: &HeaderMap, range: Range<u64>, total: Option<u64>) -> Self {
+        let mut fields = fields.clone();
+        insert(&mut fields, CONTENT_RANGE, content_range(&range, total));
+        fields.insert(CONTENT_LENGTH, (range.end - range.start).into());
+        Self {
+            status: StatusCode::PARTIAL_CONTENT,
+            fields: Cow::Owned(fields),
+            body: ReplyBody::Range(range),
+        }
+    }
+
+    /// RFC 9110 §14.6, `multipart/byteranges`.
+    fn ranges(
+        fields: &HeaderMap,
+        mut ranges: Vec<Range<u64>>,
+        total: Option<u64>,
+        once: bool,
+        boundary: &str,
+    ) -> Self {
+        if once {
+            ranges.sort_unstable_by_key(|range| range.start);
+        }
+        let content_type = fields
+            .get(CONTENT_TYPE)
+            .map(|value| [b"Content-Type: ", value.as_bytes(), b"\r\n"].concat())
+            .unwrap_or_default();
+        let part = |range: Range<u64>| {
+            let mut head = format!("\r\n--{boundary}\r\n").into_bytes();
+            head.extend_from_slice(&content_type);
+            let described = content_range(&range, total);
+            head.extend_from_slice(format!("Content-Range: {described}\r\n\r\n").as_bytes());
+            (Bytes::from(head), range)
+        };
+        let parts: Vec<(Bytes, Range<u64>)> = ranges.into_iter().map(part).collect();
+        let end = Bytes::from(format!("\r\n--{boundary}--\r\n"));
+        let in_all: u64 = parts
+            .iter()
+            .map(|(head, range)| size(head) + range.end - range.start)
+            .sum();
+        let mut fields = fields.clone();
+        fields.insert(CONTENT_LENGTH, (in_all + size(&end)).into());
+        let described = format!("multipart/byteranges; boundary={boundary}");
+        insert(&mut fields, CONTENT_TYPE, described);
+        Self {
+            status: StatusCode::PARTIAL_CONTENT,
+            fields: Cow::Owned(fields),
+            body: ReplyBody::Parts(parts, end),
+        }
+    }
+}
+
+/// Whether the request asks for the response as it is.
+fn is_plain(fields: &HeaderMap) -> bool {
+    let conditions = [IF_NONE_MATCH, IF_MODIFIED_SINCE, RANGE];
+    !conditions.iter().any(|name| fields.contains_key(name))
+}
+
+/// RFC 9110 §14.4.
+fn content_range(range: &Range<u64>, total: Option<u64>) -> String {
+    let last = range.end.saturating_sub(1);
+    match total {
+        Some(total) => format!("bytes {}-{last}/{total}", range.start),
+        None => format!("bytes {}-{last}/*", range.start),
+    }
+}
+
+fn size(bytes: &Bytes) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+fn insert(fields: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        fields.insert(name, value);
+    }
+}
