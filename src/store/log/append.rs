@@ -15,6 +15,7 @@ use super::index::Id;
 use super::queue::Queued;
 use super::segment::{self, Segment};
 use super::state::{State, Why, count};
+use super::types::largest_record;
 
 /// What is taken from the queue and published at a time.
 const BATCH: u64 = 1024 * 1024;
@@ -302,7 +303,7 @@ impl Appender {
         if self.open.as_ref().is_some_and(|open| open.fits(length)) {
             return Ok(true);
         }
-        if length > super::largest_record(self.core.segment_size()) {
+        if length > largest_record(self.core.segment_size()) {
             return Ok(false);
         }
         self.publish();

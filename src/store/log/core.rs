@@ -22,7 +22,7 @@ use super::journal::{Journal, Retraction};
 use super::queue::{Queue, Receipt};
 use super::segment::Segment;
 use super::state::{Counters, Health, Why, count};
-use super::{Hot, Put, Record, Recovery};
+use super::types::{Hot, Put, Record, Recovery, largest_record, segment_size};
 
 /// Changes of the ids that share a lock.
 #[derive(Default)]
@@ -147,7 +147,7 @@ impl Core {
 
     /// How large a new segment is.
     pub(super) fn segment_size(&self) -> u64 {
-        super::segment_size(self.capacity(), self.segment)
+        segment_size(self.capacity(), self.segment)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -185,7 +185,7 @@ impl Core {
             });
         }
         let length = record.length().ok_or(Why::TooLarge)?;
-        if length > super::largest_record(self.segment_size()) {
+        if length > largest_record(self.segment_size()) {
             return Err(Why::TooLarge);
         }
         self.newest_generation

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use super::directory::random;
 use super::format::{checksum, u64_at};
 use super::index::Id;
 
@@ -62,7 +63,7 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn new(directory: &Path, seed: u64) -> Self {
-        let name = format!("{:016x}.retracted", super::random());
+        let name = format!("{:016x}.retracted", random());
         Self {
             path: directory.join(name),
             seed,

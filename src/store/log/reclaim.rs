@@ -15,7 +15,7 @@ use super::state::count;
 
 /// How long the writing waits for recovery when there is no room: what is not read yet cannot be
 /// judged.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3600);
+const PATIENCE: std::time::Duration = std::time::Duration::from_hours(1);
 
 impl Appender {
     /// Removes segments until those there are take no more than `limit` bytes.

@@ -10,7 +10,7 @@ use super::core::Core;
 use super::device::{Blob, read_at};
 use super::format::{
     self, ALIVE, BadHeader, FIRST, INDEX_ENTRY, IndexEntry, Location, Preamble, RECORD_HEADER,
-    RecordHeader, SEAL, SEGMENT_HEADER, Seal, Sealed, SegmentHeader,
+    RecordHeader, SEAL, SEGMENT_HEADER, Seal, SealState, SegmentHeader,
 };
 use super::index::Known;
 use super::journal;
@@ -43,9 +43,9 @@ pub(super) fn examine(blob: &dyn Blob) -> io::Result<Opened> {
     };
     let seal = bytes.get(SEGMENT_HEADER..SEGMENT_HEADER + SEAL);
     Ok(match Seal::decode(seal.unwrap_or_default(), header.seed) {
-        Sealed::Open => Opened::Segment(header, None),
-        Sealed::Sealed(seal) => Opened::Segment(header, Some(seal)),
-        Sealed::Damaged => Opened::Damaged,
+        SealState::Open => Opened::Segment(header, None),
+        SealState::Complete(seal) => Opened::Segment(header, Some(seal)),
+        SealState::Damaged => Opened::Damaged,
     })
 }
 
@@ -192,7 +192,7 @@ impl Core {
                     let segment = Arc::new(segment);
                     found.push(Found { segment, seal });
                 }
-                Opened::Foreign(version) => self.set_aside(&path, version),
+                Opened::Foreign(version) => set_aside(&path, version),
                 Opened::Segment(..) | Opened::Damaged => {
                     tracing::warn!(path = %path.display(), "removed a segment of the disk store that is damaged");
                     self.skipped(length);
@@ -211,16 +211,6 @@ impl Core {
         self.first_own
             .store(self.next_segment.load(Ordering::SeqCst), Ordering::SeqCst);
         Ok(found)
-    }
-
-    /// Renames a file that another version of Seawall may want back.
-    fn set_aside(&self, path: &std::path::Path, version: u32) {
-        let aside = path.with_extension("aside");
-        let renamed = std::fs::rename(path, &aside);
-        tracing::warn!(
-            path = %aside.display(), version, ours = format::VERSION, renamed = renamed.is_ok(),
-            "set a segment of the disk store aside that is of another version"
-        );
     }
 
     fn skipped(&self, bytes: u64) {
@@ -342,4 +332,14 @@ impl Core {
 fn numbered<T>(entries: &[T]) -> impl Iterator<Item = (u32, &T)> {
     let numbered = entries.iter().enumerate().rev();
     numbered.map(|(number, entry)| (u32::try_from(number).unwrap_or(u32::MAX), entry))
+}
+
+/// Renames a file that another version of Seawall may want back.
+fn set_aside(path: &std::path::Path, version: u32) {
+    let aside = path.with_extension("aside");
+    let renamed = std::fs::rename(path, &aside);
+    tracing::warn!(
+        path = %aside.display(), version, ours = format::VERSION, renamed = renamed.is_ok(),
+        "set a segment of the disk store aside that is of another version"
+    );
 }
