@@ -37,6 +37,8 @@ mod conditional;
 mod credentials;
 mod dates;
 mod directives;
+mod disk;
+mod disk_killed;
 mod error_pages;
 mod explain;
 mod followers;

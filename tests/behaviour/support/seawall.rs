@@ -86,6 +86,12 @@ impl Setup {
         self
     }
 
+    /// With none of the sections so far.
+    pub fn without_sections(mut self) -> Self {
+        self.sections.clear();
+        self
+    }
+
     /// Keys of the pool; `DIR` is the directory of [`Self::file`].
     pub fn pool(mut self, toml: &str) -> Self {
         self.pool += toml;
@@ -228,10 +234,15 @@ impl Seawall {
         )
     }
 
-    /// Kills it, whatever it is doing, and starts it again.
-    pub async fn killed_and_restarted(mut self) -> Self {
+    /// Kills it, whatever it is doing.
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Kills it, whatever it is doing, and starts it again.
+    pub async fn killed_and_restarted(mut self) -> Self {
+        self.kill();
         self.restarted().await
     }
 
@@ -242,7 +253,8 @@ impl Seawall {
         self.restarted().await
     }
 
-    async fn restarted(self) -> Self {
+    /// Starts it again, with the same configuration and files.
+    pub async fn restarted(self) -> Self {
         let directory = self.directory.clone();
         let (setup, address, admin) = (self.setup.clone(), self.address, self.admin);
         drop(self);
