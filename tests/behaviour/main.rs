@@ -68,6 +68,7 @@ mod smuggling;
 mod splits;
 mod stale;
 mod stitching;
+mod store_command;
 mod storing;
 mod streaming;
 mod tls;

@@ -102,6 +102,9 @@ impl Open {
         for piece in content.body {
             if piece.len() < LARGE {
                 self.buffer.extend_from_slice(piece);
+                if self.buffer.len() as u64 >= BATCH {
+                    self.flush()?;
+                }
             } else {
                 self.flush()?;
                 self.segment.blob.write_all_at(piece, self.buffer_at)?;
@@ -205,6 +208,10 @@ impl Appender {
             let origin = Origin::Put { ticket, receipt };
             if !self.core.health.is_healthy() {
                 self.core.abandon(id, &origin, Why::Unwritable);
+                continue;
+            }
+            if !self.core.is_wanted(id, ticket) {
+                self.core.abandon(id, &origin, Why::Superseded);
                 continue;
             }
             match self.segment_for(length) {
@@ -382,19 +389,20 @@ impl Appender {
         if !self.core.is_recovered() {
             return;
         }
+        // First, as it may be room that is missing.
+        if let Err(error) = self.shrink() {
+            self.failed("could not make room", &error);
+            return;
+        }
         if !self.core.health.is_healthy() {
             match self.probe() {
                 Ok(()) => self.core.health.set(&self.core.directory, State::Healthy),
                 Err(error) => {
-                    self.core
-                        .health
-                        .failed(&self.core.directory, "still not writable", &error);
-                    return;
+                    let directory = &self.core.directory;
+                    let health = &self.core.health;
+                    health.failed(directory, "still not writable", &error);
                 }
             }
-        }
-        if let Err(error) = self.shrink() {
-            self.failed("could not make room", &error);
         }
     }
 

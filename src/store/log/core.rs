@@ -353,6 +353,28 @@ impl Core {
         }
     }
 
+    /// Whether a queued record is still the newest of its id.
+    pub(super) fn is_wanted(&self, id: Id, ticket: u64) -> bool {
+        self.stripe(id.digest).pending.get(&id) == Some(&ticket)
+    }
+
+    /// Takes back all that waits: nobody is going to write it.
+    pub(super) fn abandon_queue(&self) {
+        loop {
+            let work = self.queue.take(u64::MAX, Duration::ZERO);
+            if work.records.is_empty() {
+                return;
+            }
+            for queued in work.records {
+                let origin = Origin::Put {
+                    ticket: queued.ticket,
+                    receipt: queued.receipt,
+                };
+                self.abandon(queued.id, &origin, Why::Closed);
+            }
+        }
+    }
+
     /// Removes a record that turned out not to be what it should.
     pub(super) fn discard(&self, id: Id, location: Location) {
         let _stripe = self.stripe(id.digest);

@@ -47,17 +47,9 @@ pub(super) fn seed(directory: &Path) -> Result<u64, OpenError> {
         path: path.clone(),
         error,
     };
-    match std::fs::read(&path) {
-        Ok(bytes) => {
-            let parts = (format::u64_at(&bytes, 0), format::u64_at(&bytes, 8));
-            if let (Some(seed), Some(sum)) = parts
-                && sum == format::checksum(0, &seed.to_le_bytes())
-            {
-                return Ok(seed);
-            }
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(fail(error)),
+    let there = read_seed(&path).map_err(fail)?;
+    if let Some(Some(seed)) = there {
+        return Ok(seed);
     }
     let seed = random();
     let mut bytes = seed.to_le_bytes().to_vec();
@@ -65,8 +57,37 @@ pub(super) fn seed(directory: &Path) -> Result<u64, OpenError> {
     bytes.extend_from_slice(&sum.to_le_bytes());
     let new = directory.join(format!("seed.{:016x}", random()));
     std::fs::write(&new, &bytes).map_err(fail)?;
+    // Another process may be at it, too: a link, unlike a rename, leaves the first there.
+    let linked = there.is_none() && std::fs::hard_link(&new, &path).is_ok();
+    if linked {
+        let _ = std::fs::remove_file(&new);
+        return Ok(seed);
+    }
+    if there.is_none()
+        && let Some(Some(seed)) = read_seed(&path).map_err(fail)?
+    {
+        let _ = std::fs::remove_file(&new);
+        return Ok(seed);
+    }
     std::fs::rename(&new, &path).map_err(fail)?;
     Ok(seed)
+}
+
+/// The seed in a file: nothing if there is no file, and none if it is damaged.
+#[allow(
+    clippy::option_option,
+    reason = "no file and a damaged one are two cases"
+)]
+fn read_seed(path: &Path) -> io::Result<Option<Option<u64>>> {
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        bytes => bytes?,
+    };
+    let seed = format::u64_at(&bytes, 0);
+    let sum = format::u64_at(&bytes, 8);
+    Ok(Some(seed.filter(|seed| {
+        sum == Some(format::checksum(0, &seed.to_le_bytes()))
+    })))
 }
 
 /// A number that is hard to guess, from the system's randomness.

@@ -50,6 +50,7 @@ use self::directory::Lock;
 use self::index::Index;
 use self::journal::Journal;
 use self::queue::Queue;
+use self::recovery::Found;
 use self::state::{Counters, Health};
 use self::types::Hot;
 
@@ -95,10 +96,11 @@ impl Log {
         options: Options,
         hot: Box<Hot>,
     ) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(directory).map_err(|error| OpenError::Directory {
+        let fail = |error| OpenError::Directory {
             path: directory.to_owned(),
             error,
-        })?;
+        };
+        std::fs::create_dir_all(directory).map_err(fail)?;
         let seed = directory::seed(directory)?;
         let lock = Lock::new(directory)?;
         let state = if lock.held {
@@ -132,6 +134,10 @@ impl Log {
             newest_fill: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         });
+        if lock.held {
+            // What is put before the segments are opened is newer than they are.
+            core.number_segments().map_err(fail)?;
+        }
         let background = Arc::clone(&core);
         let thread = std::thread::Builder::new()
             .name("seawall-log".to_owned())
@@ -274,20 +280,38 @@ fn run(core: &Arc<Core>, mut lock: Lock) {
             return;
         }
     }
-    let began = (core.now)();
-    let found = loop {
+    if let Some(found) = register(core) {
+        work(core, found);
+    }
+    core.closed.store(true, Ordering::SeqCst);
+    for stripe in &core.stripes {
+        // Whoever is in the middle of a change ends it before the directory is another's.
+        drop(stripe.lock());
+    }
+    drop(lock);
+}
+
+/// Opens what is there, however often that takes; nothing if the log is closed before.
+fn register(core: &Core) -> Option<Vec<Found>> {
+    loop {
         match core.register() {
-            Ok(found) => break found,
+            Ok(found) => return Some(found),
             Err(error) => {
                 core.health
                     .failed(&core.directory, "could not open a segment", &error);
                 core.queue.pause(core.retry);
                 if core.queue.is_closing() {
-                    break Vec::new();
+                    core.abandon_queue();
+                    return None;
                 }
             }
         }
-    };
+    }
+}
+
+/// Recovers and writes until the log is closed.
+fn work(core: &Arc<Core>, found: Vec<Found>) {
+    let began = (core.now)();
     core.health.set(&core.directory, State::Healthy);
     let recovering = Arc::clone(core);
     let recovery = std::thread::Builder::new()
@@ -297,10 +321,4 @@ fn run(core: &Arc<Core>, mut lock: Lock) {
     if let Ok(recovery) = recovery {
         let _ = recovery.join();
     }
-    core.closed.store(true, Ordering::SeqCst);
-    for stripe in &core.stripes {
-        // Whoever is in the middle of a change ends it before the directory is another's.
-        drop(stripe.lock());
-    }
-    drop(lock);
 }

@@ -174,11 +174,19 @@ fn begins_record(blob: &dyn Blob, segment: u32, offset: u64) -> bool {
 }
 
 impl Core {
+    /// Lists the segments that are there, and gives new ones greater numbers.
+    pub(super) fn number_segments(&self) -> io::Result<Vec<(u32, PathBuf)>> {
+        let segments = segment::list(&self.directory)?;
+        let first = segments.last().map_or(1, |(number, _)| number + 1);
+        let before = self.next_segment.fetch_max(first, Ordering::SeqCst);
+        self.first_own.store(first.max(before), Ordering::SeqCst);
+        Ok(segments)
+    }
+
     /// Opens the segments that are there, so that their room counts and new ones have new numbers.
     pub(super) fn register(&self) -> io::Result<Vec<Found>> {
         let mut found = Vec::new();
-        for (number, path) in segment::list(&self.directory)? {
-            self.next_segment.fetch_max(number + 1, Ordering::SeqCst);
+        for (number, path) in self.number_segments()? {
             let blob = self.device.open(&path)?;
             let length = blob.length()?;
             match examine(&*blob)? {
@@ -207,9 +215,6 @@ impl Core {
         for found in &found {
             segments.insert(found.segment.number, Arc::clone(&found.segment));
         }
-        drop(segments);
-        self.first_own
-            .store(self.next_segment.load(Ordering::SeqCst), Ordering::SeqCst);
         Ok(found)
     }
 

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::super::inspect;
 use super::super::{SegmentState, salvage, verify};
-use super::support::{body, killed, now, only_segment, open, record, stored, write};
+use super::support::{
+    body, killed, now, only_segment, open, open_with, options, record, stored, write,
+};
 
 /// Three records, sealed or as a kill leaves them; the file and where the second record is.
 fn three(directory: &Path, sealed: bool) -> (tempfile::TempDir, Vec<u8>, usize) {
@@ -193,4 +195,78 @@ fn verify_reads_a_directory_in_use() {
     assert_eq!(report.segments[0].state, SegmentState::Open);
     assert_eq!(report.damaged, []);
     assert_eq!(stored(&log, "key"), Some(1));
+}
+
+/// A small segment file, and whether a process sealed it.
+fn small(sealed: bool) -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    let options = super::super::Options {
+        capacity: 64 << 10,
+        segment: Some(4096),
+        ..options()
+    };
+    let log = open_with(directory.path(), options);
+    for version in 0..5 {
+        write(
+            &log,
+            record(["a", "b", "c"][version % 3], version as u64, 90 + version),
+        );
+    }
+    if sealed {
+        log.close();
+    }
+    let copy = killed(directory.path());
+    let bytes = std::fs::read(only_segment(copy.path())).unwrap();
+    bytes[..bytes.len().min(1800)].to_vec()
+}
+
+#[test]
+fn whatever_is_made_of_a_segment_yields_its_own_records_or_none() {
+    let mut random = 1_u64;
+    let mut next = |below: usize| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(random >> 33).unwrap() % below.max(1)
+    };
+    let originals = [small(true), small(false)];
+    let mut yielded = 0;
+    for _ in 0..20_000 {
+        let mut bytes = originals[next(2)].clone();
+        for _ in 0..=next(4) {
+            let at = next(bytes.len());
+            match next(5) {
+                0 => bytes.truncate(at),
+                1 => bytes.insert(at, next(256).try_into().unwrap()),
+                2 => drop(bytes.drain(at..(at + next(40)).min(bytes.len()))),
+                3 => {
+                    let part = originals[next(2)][next(800)..].to_vec();
+                    let end = bytes.len().min(at + next(part.len()));
+                    let part = part[..end - at].to_vec();
+                    bytes[at..end].copy_from_slice(&part);
+                }
+                _ => bytes[at] ^= 1 << next(8),
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        for found in salvage(&bytes) {
+            yielded += 1;
+            let key = std::str::from_utf8(&found.primary).unwrap();
+            assert_eq!(found.head, super::support::head(key, found.fill));
+            assert_eq!(found.body, body(key, found.fill, found.body.len()));
+            assert_eq!(found.body.len() as u64, 90 + found.fill);
+        }
+    }
+    assert!(yielded > 5_000, "{yielded}");
+}
+
+#[test]
+#[ignore = "writes the seeds of a fuzz target anew, after a change of the format"]
+fn write_the_seeds_of_the_fuzz_target() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/segment");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("sealed"), small(true)).unwrap();
+    std::fs::write(folder.join("open"), small(false)).unwrap();
 }

@@ -190,6 +190,7 @@ fn a_small_disk_that_is_really_full_stops_nothing_else() {
     };
     let options = Options {
         capacity: 64 << 20,
+        retry: LONG,
         ..options()
     };
     let log = open_with(&mount.0, options.clone());
