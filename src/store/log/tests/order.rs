@@ -63,6 +63,7 @@ fn a_record_retracted_while_it_waits_is_never_found() {
     let Put::Queued(receipt) = log.put(record("key", 1, 100)) else {
         panic!("not queued");
     };
+    assert!(log.wait_recovered(LONG));
     assert_eq!(log.oldest_generation(), 1);
     assert!(log.retract_all(b"key"));
     device.faults.stall.store(false, Ordering::SeqCst);

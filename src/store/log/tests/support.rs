@@ -147,8 +147,10 @@ fn fail(fault: &AtomicI32) -> io::Result<()> {
     }
 }
 
+/// Not for ever: a test that fails closes its log.
 fn wait_while(stalled: &AtomicBool) {
-    while stalled.load(Ordering::SeqCst) {
+    let end = now() + LONG;
+    while stalled.load(Ordering::SeqCst) && now() < end {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
