@@ -38,6 +38,13 @@ impl MemoryStore {
         loading.await.is_ok()
     }
 
+    /// The same where waiting for the disk is nobody's trouble.
+    pub fn load_blocking(&self, key: &StoreKey) {
+        if let Some(disk) = self.disk() {
+            self.load_now(disk, key, &self.missing(disk, key));
+        }
+    }
+
     /// What is on disk under `key` and could be in memory, newest first. What would not fit beside
     /// what is there is left where it is.
     fn missing(&self, disk: &Disk, key: &StoreKey) -> Vec<Entry> {

@@ -54,6 +54,7 @@ async fn a_restart_serves_what_was_stored_at_once_and_asks_the_origin_nothing() 
             assert_eq!(response.text(), format!("{} 0", page(number)));
         }
         assert_eq!(origin.requests().len(), PAGES, "killed: {killed}");
+        assert_eq!(seawall.logged("/page/1").await["tier"], "disk");
         let loads = seawall.metric("seawall_store_disk_loads_total").await;
         assert_eq!(loads, PAGES as f64);
     }
