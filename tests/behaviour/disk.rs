@@ -21,16 +21,24 @@ fn counting() -> Origin {
     })
 }
 
+fn number(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap())
+}
+
 async fn records(seawall: &Seawall, count: usize) {
     eventually(&format!("{count} records on disk"), async || {
-        seawall.metric("seawall_store_disk_records").await == count as f64
+        seawall.metric("seawall_store_disk_records").await == number(count)
     })
     .await;
 }
 
 /// With all pages stored, and on disk.
 async fn filled(origin: &Origin) -> Seawall {
-    let seawall = Setup::before([origin]).purging().disk(CAPACITY).start().await;
+    let seawall = Setup::before([origin])
+        .purging()
+        .disk(CAPACITY)
+        .start()
+        .await;
     for number in 0..PAGES {
         seawall.get(&page(number), &[]).await;
     }
@@ -56,7 +64,7 @@ async fn a_restart_serves_what_was_stored_at_once_and_asks_the_origin_nothing() 
         assert_eq!(origin.requests().len(), PAGES, "killed: {killed}");
         assert_eq!(seawall.logged("/page/1").await["tier"], "disk");
         let loads = seawall.metric("seawall_store_disk_loads_total").await;
-        assert_eq!(loads, PAGES as f64);
+        assert_eq!(loads, number(PAGES));
     }
 }
 
@@ -114,13 +122,39 @@ async fn variants_and_conditions_work_on_what_comes_from_disk() {
 }
 
 #[tokio::test]
+async fn a_large_body_outlives_a_restart_and_its_ranges_are_read_alone() {
+    let body: String = (0..400_000).map(|line| format!("{line:07}\n")).collect();
+    let whole = body.clone();
+    let origin = Origin::start(move |request| Reply::file(request, &whole, "\"v1\""));
+    let seawall = Setup::before([&origin]).disk(CAPACITY).start().await;
+    assert_eq!(seawall.get("/large", &[]).await.text(), body);
+    // The head and four slices.
+    records(&seawall, 5).await;
+    let seawall = seawall.killed_and_restarted().await;
+    let part = seawall
+        .get("/large", &["Range: bytes=2000000-2000007"])
+        .await;
+    assert_eq!(
+        (part.status, part.text()),
+        (206, &body[2_000_000..2_000_008])
+    );
+    let response = seawall.get("/large", &[]).await;
+    assert_eq!((response.text(), response.cache()), (&*body, "HIT"));
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn a_rule_keeps_responses_off_the_disk() {
-    let origin = counting();
+    let origin = Origin::start(|request| match &*request.target {
+        "/memory/large" => Reply::fresh("x".repeat(3 << 20)),
+        _ => Reply::fresh("x"),
+    });
     let seawall = Setup::before([&origin])
         .disk(CAPACITY)
         .rule("private", "/memory/*", "disk = false")
         .start()
         .await;
+    seawall.get("/memory/large", &[]).await;
     seawall.get("/memory/1", &[]).await;
     seawall.get("/page/1", &[]).await;
     records(&seawall, 1).await;
@@ -177,14 +211,9 @@ async fn damaged_records_are_misses_and_never_wrong_bytes() {
     let mut misses = 0;
     for number in 0..PAGES {
         let response = seawall.get(&page(number), &[]).await;
-        let expected = match response.cache() {
-            "HIT" => format!("{} 0", page(number)),
-            _ => {
-                misses += 1;
-                format!("{} 1", page(number))
-            }
-        };
-        assert_eq!(response.text(), expected);
+        let missed = usize::from(response.cache() != "HIT");
+        assert_eq!(response.text(), format!("{} {missed}", page(number)));
+        misses += missed;
     }
     assert!(misses > 0);
 }
@@ -228,7 +257,11 @@ async fn a_directory_that_cannot_be_used_keeps_seawall_from_starting_and_is_name
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();
-    for unusable in [file.clone(), file.join("below"), PathBuf::from("/proc/seawall")] {
+    for unusable in [
+        file.clone(),
+        file.join("below"),
+        PathBuf::from("/proc/seawall"),
+    ] {
         let unusable = unusable.display();
         let config = directory.path().join("seawall.toml");
         let toml = format!(
@@ -284,7 +317,9 @@ async fn capacity_follows_the_configuration_and_the_directory_does_not() {
     let elsewhere = "directory = \"DIR/elsewhere\"\ncapacity = \"16 MiB\"";
     seawall.reconfigure(|setup| setup.without_sections().disk(elsewhere));
     eventually("a word about the restart", async || {
-        seawall.stderr().contains("takes effect only with a restart")
+        seawall
+            .stderr()
+            .contains("takes effect only with a restart")
     })
     .await;
     assert!(!seawall.path("elsewhere").exists());
@@ -323,7 +358,10 @@ async fn a_full_disk_is_served_over_told_of_once_and_heals() {
     let body = "x".repeat(64 << 10);
     let origin = Origin::start(move |_| Reply::fresh(&body));
     let directory = small.0.path().join("store");
-    let disk = format!("directory = \"{}\"\ncapacity = \"8 MiB\"", directory.display());
+    let disk = format!(
+        "directory = \"{}\"\ncapacity = \"8 MiB\"",
+        directory.display()
+    );
     let seawall = Setup::before([&origin]).purging().disk(&disk).start().await;
     let state = |state: &str| format!("seawall_store_disk_state{{state=\"{state}\"}}");
     for number in 0..100 {
@@ -337,7 +375,12 @@ async fn a_full_disk_is_served_over_told_of_once_and_heals() {
         assert_eq!(seawall.get(&page(number), &[]).await.cache(), "HIT");
     }
     let told = |what: &str| seawall.stderr().matches(what).count();
-    assert_eq!(told("the disk store is read only"), 1, "{}", seawall.stderr());
+    assert_eq!(
+        told("the disk store is read only"),
+        1,
+        "{}",
+        seawall.stderr()
+    );
     assert_eq!(seawall.admin("/readyz").await.status, 200);
     let dropped = seawall.metric("seawall_store_disk_dropped_total{reason=\"unwritable\"}");
     assert!(dropped.await > 0.0);
@@ -349,7 +392,12 @@ async fn a_full_disk_is_served_over_told_of_once_and_heals() {
         seawall.metric(&state("healthy")).await == 1.0
     })
     .await;
-    assert_eq!(told("the disk store is read only"), 1, "{}", seawall.stderr());
+    assert_eq!(
+        told("the disk store is read only"),
+        1,
+        "{}",
+        seawall.stderr()
+    );
     assert_eq!(told("the disk store is healthy"), 1, "{}", seawall.stderr());
     assert_eq!(seawall.get("/new", &[]).await.cache(), "MISS");
     let seawall = seawall.ended_and_restarted().await;
