@@ -97,7 +97,7 @@ where
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let _connection = self.shared.metrics.connection();
+        let _connection = self.shared.admit()?;
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             return self.requests.process_new(stream, shutdown).await;
         }
@@ -137,7 +137,9 @@ where
             connection.served += 1;
             let last =
                 connection.served >= client.max_requests_per_connection || *shutdown.borrow();
-            let simple = request.head.body == BodyFraming::Length(0) && !request.head.upgrade;
+            let simple = runtime.config.server.hit_lane
+                && request.head.body == BodyFraming::Length(0)
+                && !request.head.upgrade;
             let evaluation = self.requests.evaluate(Arriving {
                 runtime: runtime.clone(),
                 head: request.parts,
@@ -161,6 +163,8 @@ where
                     let (own, allowance) = share(&request.head, arrived);
                     prefix.unsplit(connection.buffer.split_to(own - prefix.len()));
                     let turnstile = Turnstile::new(connection.stream, allowance);
+                    // Pingora reads one Connection line where there are several.
+                    let last = last || !request.persists;
                     let mut session = session(Box::new(turnstile), prefix, client, last);
                     session.set_connection_user_context(Some(evaluated));
                     let reused = self.requests.process_new_http(session, shutdown).await?;
@@ -367,19 +371,20 @@ fn parts(raw: &Bytes, parsed: &Parsed<'_, '_>, mut fields: HeaderMap) -> Option<
 
 /// Whether the client lets the connection be used for another request (RFC 9112 §9.3).
 fn persists(parsed: &Parsed<'_, '_>) -> bool {
-    let mut persists = parsed.http_11;
-    for field in parsed.fields {
-        if field.name.eq_ignore_ascii_case("connection") {
-            for option in field.value.split(|byte| *byte == b',') {
-                let option = option.trim_ascii();
-                if option.eq_ignore_ascii_case(b"close") {
-                    return false;
-                }
-                persists |= option.eq_ignore_ascii_case(b"keep-alive");
-            }
-        }
+    let fields = parsed.fields.iter();
+    let mut lines = fields
+        .filter(|field| field.name.eq_ignore_ascii_case("connection"))
+        .map(|field| field.value);
+    let closes = |line: &[u8]| {
+        let mut options = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        options.any(|option| option.eq_ignore_ascii_case(b"close"))
+    };
+    if lines.clone().any(closes) {
+        return false;
     }
-    persists
+    // Of an HTTP/1.0 client Pingora wants to hear the option alone; both lanes do the same.
+    let alone = |line: &[u8]| line.eq_ignore_ascii_case(b"keep-alive");
+    parsed.http_11 || lines.next().is_some_and(alone)
 }
 
 fn begins_http2(buffer: &[u8]) -> bool {

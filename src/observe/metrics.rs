@@ -39,6 +39,7 @@ pub(super) struct Traffic {
     hit_ratio_bytes: GaugeVec,
     refused: IntCounterVec,
     connections: IntGauge,
+    connections_refused: IntCounter,
     series: RecentSeries,
 }
 
@@ -97,6 +98,7 @@ impl Traffic {
         let by = ["zone", "cache_status", "rule"];
         let of_all = "Share of requests answered by the cache since start";
         let of_bytes = "Share of body bytes answered by the cache since start";
+        let beyond = name("refused_connections_total");
         Ok(Self {
             requests: counters(to, "requests_total", "Requests", &by)?,
             bytes: counters(
@@ -121,6 +123,10 @@ impl Traffic {
                 &["reason"],
             )?,
             connections: gauge(to, "connections", "Open client connections")?,
+            connections_refused: register(
+                to,
+                IntCounter::new(beyond, "Client connections beyond the limit")?,
+            )?,
             series: RecentSeries::default(),
         })
     }
@@ -244,6 +250,11 @@ impl Metrics {
         Connection {
             open: self.traffic.connections.clone(),
         }
+    }
+
+    /// Counts a connection that was closed because there were too many.
+    pub fn connection_refused(&self) {
+        self.traffic.connections_refused.inc();
     }
 
     /// Client connections open now.

@@ -21,7 +21,7 @@ use super::record::{self, Finished};
 use super::reply::{Reply, ReplyBody};
 use super::requests::Requests;
 use crate::cache::eligibility::RequestDecision;
-use crate::cache::reuse::{Found, OriginState, ReuseDecision, decide_reuse};
+use crate::cache::reuse::{self, OriginState, ReuseDecision, decide_reuse};
 use crate::cache::status::CacheStatus;
 use crate::clock;
 use crate::edge::lane::{Arriving, Evaluation, Hit, Lane, Sent};
@@ -32,20 +32,25 @@ use crate::store::{Content, StoredResponse};
 /// Larger bodies are read as the client takes them, on Pingora's lane.
 const LARGEST: u64 = 4 << 20;
 
-/// A response in memory, about to be sent.
+/// A response in memory that answers a request.
+pub(super) struct Found {
+    pub(super) status: StatusCode,
+    pub(super) head: Head,
+    pub(super) body: SmallVec<[Bytes; 2]>,
+    told: CacheStatus,
+    now: SystemTime,
+}
+
+/// A hit on its way to the client.
 pub struct MemoryHit {
     shared: Arc<Shared>,
     exchange: Box<Exchange>,
     asked: Arc<Parts>,
-    told: CacheStatus,
-    now: SystemTime,
-    status: StatusCode,
-    head: Head,
-    body: SmallVec<[Bytes; 2]>,
+    found: Found,
 }
 
 /// The head of an answer.
-enum Head {
+pub(super) enum Head {
     /// As it was prepared; what differs from hit to hit follows it.
     Prepared(Arc<StoredResponse>),
     /// Made for this request.
@@ -75,82 +80,82 @@ impl Lane for Requests {
         };
         exchange.refusal = arrival::receive(shared, &mut head, downstream, &mut exchange).err();
         let head = Arc::new(head);
-        match find(shared, exchange, &head, simple) {
-            Ok(hit) => Evaluation::Hit(hit),
-            Err(exchange) => Evaluation::Forward(Box::new(Evaluated { exchange, head })),
+        match simple.then(|| find(shared, &mut exchange, &head)).flatten() {
+            Some(found) => Evaluation::Hit(Box::new(MemoryHit {
+                shared: shared.clone(),
+                exchange,
+                asked: head,
+                found,
+            })),
+            None => Evaluation::Forward(Box::new(Evaluated { exchange, head })),
         }
     }
 }
 
-/// The hit, or the exchange with what was found out.
-fn find(
-    shared: &Arc<Shared>,
-    mut exchange: Box<Exchange>,
-    asked: &Arc<Parts>,
-    simple: bool,
-) -> Result<Box<MemoryHit>, Box<Exchange>> {
+/// The fresh response in memory that answers the request, which counts as used. Otherwise what was looked
+/// up is left in `exchange`.
+pub(super) fn find(shared: &Shared, exchange: &mut Exchange, asked: &Arc<Parts>) -> Option<Found> {
     let site = exchange.request.as_ref().filter(|request| {
-        let looked_up = request.decision == RequestDecision::Lookup;
-        simple && looked_up && exchange.edge.is_none() && exchange.refusal.is_none()
+        let answered = exchange.edge.is_some() || exchange.refusal.is_some();
+        request.decision == RequestDecision::Lookup && !answered
     });
-    let Some(site) = site.cloned() else {
-        return Err(exchange);
-    };
-    let lookup = Lookup::of(site, asked.clone());
-    let found = match lookup.find(&shared.store) {
-        Stock::Selected(stored, times) => Some((stored, times)),
-        Stock::Nothing | Stock::Others(_) => None,
-    };
+    let lookup = Lookup::of(site?.clone(), asked.clone());
     let now = exchange.arrived;
-    let reused = found.and_then(|(stored, times)| {
-        let found = Found::Complete(&times);
-        match decide_reuse(&lookup.control, found, OriginState::Unasked, now) {
-            ReuseDecision::Reuse { ttl } if stored.content.is_complete() => Some((stored, ttl)),
-            _ => None,
-        }
-    });
-    let Some((stored, ttl)) = reused else {
+    let found = answer(&lookup, shared, exchange, now);
+    if found.is_some() {
+        lookup.count_use(&shared.store);
+        exchange.key = Some(lookup.key.clone());
+    } else {
         exchange.lookup = Some(Arc::new(lookup));
-        return Err(exchange);
+    }
+    found
+}
+
+fn answer(
+    lookup: &Lookup,
+    shared: &Shared,
+    exchange: &mut Exchange,
+    now: SystemTime,
+) -> Option<Found> {
+    let Stock::Selected(stored, times) = lookup.find(&shared.store) else {
+        return None;
     };
+    let complete = reuse::Found::Complete(&times);
+    let ttl = match decide_reuse(&lookup.control, complete, OriginState::Unasked, now) {
+        ReuseDecision::Reuse { ttl } if stored.content.is_complete() => ttl,
+        _ => return None,
+    };
+    let asked = &lookup.head;
     let length = stored.content.complete_length();
     let reply = Reply::of(
         asked,
-        &exchange,
+        exchange,
         stored.status,
         &stored.fields,
         length,
         false,
     );
-    let Some(body) = body(&reply, &stored) else {
-        exchange.lookup = Some(Arc::new(lookup));
-        return Err(exchange);
-    };
-    lookup.count_use(&shared.store);
-    exchange.key = Some(lookup.key.clone());
+    let body = body(&reply, &stored)?;
     exchange.served_age(&stored.times);
     let told = CacheStatus::hit(ttl);
     exchange.status = Some(told);
     let status = reply.status;
-    let plain = matches!(reply.fields, Cow::Borrowed(_)) && is_plain(&exchange);
-    let head = if plain {
-        Head::Prepared(stored.clone())
-    } else {
-        let mut fields = reply.fields.into_owned();
-        let version = Version::HTTP_11;
-        answer::dress(&mut fields, status, version, asked, &exchange, &told, now);
-        Head::Dressed(fields)
+    let head = match reply.fields {
+        Cow::Borrowed(_) if is_plain(exchange) => Head::Prepared(stored),
+        fields => {
+            let mut fields = fields.into_owned();
+            let version = Version::HTTP_11;
+            answer::dress(&mut fields, status, version, asked, exchange, &told, now);
+            Head::Dressed(fields)
+        }
     };
-    Ok(Box::new(MemoryHit {
-        shared: shared.clone(),
-        exchange,
-        asked: asked.clone(),
-        told,
-        now,
+    Some(Found {
         status,
         head,
         body,
-    }))
+        told,
+        now,
+    })
 }
 
 /// The bytes that follow the head; `None` when its length is not told, not all of it is in memory, or it
@@ -182,12 +187,31 @@ fn is_plain(exchange: &Exchange) -> bool {
     })
 }
 
+impl Found {
+    /// The fields of the answer to `asked`.
+    pub(super) fn fields(self, asked: &Parts, exchange: &Exchange) -> HeaderMap {
+        match self.head {
+            Head::Dressed(fields) => fields,
+            Head::Prepared(stored) => {
+                let mut fields = HeaderMap::clone(&stored.fields);
+                let version = Version::HTTP_11;
+                let Self {
+                    status, told, now, ..
+                } = self;
+                answer::dress(&mut fields, status, version, asked, exchange, &told, now);
+                fields
+            }
+        }
+    }
+}
+
 impl Hit for MemoryHit {
     fn write_head(&self, out: &mut Vec<u8>) {
-        let stored = match &self.head {
+        let Found { told, now, .. } = &self.found;
+        let stored = match &self.found.head {
             Head::Prepared(stored) => stored,
             Head::Dressed(fields) => {
-                write_status(out, self.status);
+                write_status(out, self.found.status);
                 let fields = fields.iter().filter(|(name, _)| **name != CONNECTION);
                 fields.for_each(|(name, value)| write_field(out, name, value));
                 return;
@@ -198,7 +222,7 @@ impl Hit for MemoryHit {
         let age = self
             .exchange
             .times
-            .map_or(0, |times| times.age(self.now).as_secs());
+            .map_or(0, |times| times.age(*now).as_secs());
         // Writing into memory does not fail.
         let _ = write!(
             out,
@@ -206,16 +230,16 @@ impl Hit for MemoryHit {
             super::forward::via(Version::HTTP_11)
         );
         out.extend_from_slice(b"Cache-Status: ");
-        self.exchange.write_cache_status(&self.told, out);
+        self.exchange.write_cache_status(told, out);
         out.extend_from_slice(b"\r\nX-Cache: ");
-        out.extend_from_slice(self.told.x_cache().as_str().as_bytes());
+        out.extend_from_slice(told.x_cache().as_str().as_bytes());
         out.extend_from_slice(b"\r\nX-Request-Id: ");
         out.extend_from_slice(self.exchange.request_id.as_str().as_bytes());
         out.extend_from_slice(b"\r\n");
     }
 
     fn body(&self) -> &[Bytes] {
-        &self.body
+        &self.found.body
     }
 
     fn finish(self, sent: Sent) -> Parts {
@@ -223,7 +247,7 @@ impl Hit for MemoryHit {
         let finished = Finished {
             head: &self.asked,
             client: None,
-            status: sent.head.then_some(self.status),
+            status: sent.head.then_some(self.found.status),
             sent: sent.body,
             error: sent.error.map(|error| error.to_string().into()),
             duration,
