@@ -122,7 +122,7 @@ impl Log {
             stripes: Shared::new_stripes(),
             segments: RwLock::default(),
             next_segment: AtomicU32::new(1),
-            first_own: AtomicU32::new(u32::MAX),
+            first_own: AtomicU32::new(journal::NOT_KNOWN),
             condemned: Mutex::default(),
             queue: Queue::new(options.queue),
             health: Health::new(state),

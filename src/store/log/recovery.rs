@@ -179,7 +179,9 @@ impl Shared {
         let segments = segment::list(&self.directory)?;
         let first = segments.last().map_or(1, |(number, _)| number + 1);
         let before = self.next_segment.fetch_max(first, Ordering::SeqCst);
-        self.first_own.store(first.max(before), Ordering::SeqCst);
+        let first = first.max(before);
+        self.first_own.store(first, Ordering::SeqCst);
+        self.journal.note_below(first);
         Ok(segments)
     }
 
