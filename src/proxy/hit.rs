@@ -217,8 +217,8 @@ impl Hit for MemoryHit {
         let form = stored.in_coding(coding);
         let prepared = form.prepared.get(|| prepare(stored.status, form.fields));
         out.extend_from_slice(prepared);
-        let told = coding.is_some() || stored.tells_of_encoding();
-        if self.exchange.varies_by_encoding && !told {
+        let varies = coding.is_some() || stored.tells_of_encoding();
+        if self.exchange.varies_by_encoding && !varies {
             out.extend_from_slice(b"Vary: Accept-Encoding\r\n");
         }
         let age = self
