@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint bench load herd conformance clean setup-build
+.PHONY: help build run test lint bench bench-scale bench-tools eviction microbench load herd conformance clean setup-build
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,8 +36,21 @@ lint: setup-build ## Check formatting, lints and documentation (and licences, wi
 	    echo "cargo deny is not installed: skipped"; \
 	fi
 
-bench: setup-build ## Run the benchmarks
-	cargo bench --locked
+bench: build bench-tools ## Compare Seawall with nginx, Varnish and HAProxy; writes docs/performance.md
+	bench/run.py
+
+bench-scale: build bench-tools ## Measure growth: objects, rules, connections, restarts; writes docs/performance.md
+	bench/scale.py
+
+eviction: setup-build ## Compare hit ratios of eviction policies; writes docs/performance.md
+	bench/eviction.py
+
+microbench: setup-build ## Time the decisions one by one (criterion)
+	cargo bench --locked --bench decisions
+
+bench-tools: setup-build
+	@scripts/setup-bench.sh
+	cargo build --release --locked --manifest-path bench/tools/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target)/bench-tools
 
 load: build ## Compare a load of visitors straight to the replicas and through Seawall (USERS=300 DURATION=60s)
 	load/compare.py

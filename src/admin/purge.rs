@@ -145,14 +145,13 @@ async fn attempt(
     let body = read_body(session).await?;
     let request = understand(&body, route, config)?;
     let zone = route.zone.map(str::to_owned);
-    // Counting a large store takes its time.
+    // Counting a large store takes its time, and so does writing the journal.
     let carried_out = tokio::task::spawn_blocking(move || {
-        let outcome = purger.purge(zone.as_deref(), &request);
-        (request, outcome)
+        let outcome = purger.purge(zone.as_deref(), &request)?;
+        Ok((request, outcome))
     });
-    carried_out
-        .await
-        .map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, &error))
+    let failed = |error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, &error);
+    carried_out.await.map_err(failed)?
 }
 
 fn understand(body: &[u8], route: Route<'_>, config: &Config) -> Result<PurgeRequest, Failure> {

@@ -53,6 +53,7 @@ fn read_patch(section: &Section<'_>) -> CachePatch {
         strip_set_cookie: section.boolean("strip_set_cookie").map(|strip| strip.value),
         store_set_cookie: section.boolean("store_set_cookie").map(|store| store.value),
         max_object_size: section.size("max_object_size").map(|size| size.value),
+        disk: section.boolean("disk").map(|disk| disk.value),
         min_uses: section
             .integer("min_uses", 1..=1000)
             .and_then(|uses| u32::try_from(uses.value).ok()),
@@ -70,6 +71,9 @@ fn read_patch(section: &Section<'_>) -> CachePatch {
         key: read_key(section).map(Arc::new),
         vary: read_vary(section).map(Arc::new),
         pass_cache_tags: section.boolean("pass_cache_tags").map(|pass| pass.value),
+        origin_range_requests: section
+            .boolean("origin_range_requests")
+            .map(|ranges| ranges.value),
         read_timeout: read_read_timeout(section),
         origin_error_page_pass_through: section
             .boolean("origin_error_page_pass_through")

@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::diagnostics::Diagnostic;
+use super::disk::read_disk;
 use super::listen::{read_admin, read_listeners};
 use super::lists::read_lists;
 use super::outside::{Outside, no_files};
@@ -167,6 +168,8 @@ fn read_client(section: Section<'_>) -> Client {
         bounded_size(&section, "max_uri_length", 256..=1_000_000),
     );
     put(&mut client.max_body_size, section.size("max_body_size"));
+    let most = section.integer("max_connections", 1..=u64::from(u32::MAX));
+    client.max_connections = most.and_then(|most| u32::try_from(most.value).ok());
     put_number(
         &mut client.max_requests_per_connection,
         section.integer("max_requests_per_connection", 1..=u64::from(u32::MAX)),
@@ -179,7 +182,8 @@ fn read_client(section: Section<'_>) -> Client {
     client
 }
 
-fn bounded_size(
+/// A size within `bounds`, in bytes.
+pub(super) fn bounded_size(
     section: &Section<'_>,
     key: &'static str,
     bounds: std::ops::RangeInclusive<u64>,
@@ -188,11 +192,10 @@ fn bounded_size(
     if bounds.contains(&size.value) {
         return Some(size);
     }
-    let message = format!(
-        "`{key}` must be from {} to {} bytes",
-        bounds.start(),
-        bounds.end()
-    );
+    let message = match *bounds.end() {
+        u64::MAX => format!("`{key}` must be at least {} bytes", bounds.start()),
+        end => format!("`{key}` must be from {} to {end} bytes", bounds.start()),
+    };
     section.reader.fault(size.span, message, None);
     None
 }
@@ -205,6 +208,12 @@ fn read_cache(section: Section<'_>) -> Cache {
         &mut cache.collapse_timeout,
         section.duration_of("collapse_timeout", SHORTEST),
     );
+    cache.disk = section
+        .section_or(
+            "disk",
+            "write `[cache.disk]` and below it `directory` and `capacity`",
+        )
+        .and_then(read_disk);
     cache.debug_token = section
         .string("debug_token")
         .and_then(|text| read_secret(&section, "debug_token", text));

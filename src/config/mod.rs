@@ -5,6 +5,7 @@
 
 mod cache_rule;
 pub mod diagnostics;
+mod disk;
 mod file;
 mod interpolate;
 mod key;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use diagnostics::{Diagnostic, Diagnostics};
+pub use disk::Disk;
 pub use interpolate::Env;
 pub use outside::{Files, Outside};
 pub use presets::{PRESETS, Preset};
@@ -151,6 +153,8 @@ pub struct Client {
     pub max_uri_length: usize,
     /// Largest request body in bytes.
     pub max_body_size: u64,
+    /// Connections at a time; by default some of the open files that the process may have stay free.
+    pub max_connections: Option<u32>,
     /// Requests served on one HTTP/1 connection before it is closed.
     pub max_requests_per_connection: u32,
     /// Concurrent HTTP/2 streams per connection.
@@ -168,6 +172,7 @@ impl Default for Client {
             max_headers: 100,
             max_uri_length: 8 << 10,
             max_body_size: 100 << 20,
+            max_connections: None,
             max_requests_per_connection: 10_000,
             http2_max_streams: 100,
         }
@@ -183,6 +188,8 @@ pub struct Cache {
     pub max_object_size: u64,
     /// How long a request waits for another one that fetches the same resource.
     pub collapse_timeout: Duration,
+    /// A disk behind the memory; `None` keeps everything in memory alone.
+    pub disk: Option<Disk>,
     /// Shows the key in `Cache-Status` to clients that send it in `Seawall-Debug`.
     pub debug_token: Option<Secret>,
 }
@@ -193,6 +200,7 @@ impl Default for Cache {
             memory: 256 << 20,
             max_object_size: 32 << 20,
             collapse_timeout: Duration::from_secs(30),
+            disk: None,
             debug_token: None,
         }
     }

@@ -131,12 +131,19 @@ impl<'a> Section<'a> {
         key: &'static str,
         example: &str,
     ) -> Option<Located<String>> {
-        if self.value(key).is_none() {
+        self.required(key, example);
+        self.string(key)
+    }
+
+    /// Whether a key is there that must be; `example` shows what to write.
+    pub(super) fn required(&self, key: &'static str, example: &str) -> bool {
+        let there = self.value(key).is_some();
+        if !there {
             let message = format!("`{key}` is missing{}", self.place());
             let help = Some(format!("write for example `{key} = {example}`"));
             self.reader.fault(self.span.clone(), message, help);
         }
-        self.string(key)
+        there
     }
 
     /// A list of strings; one string stands for a list of one.

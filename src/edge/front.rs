@@ -2,8 +2,11 @@
 //! it, and has it evaluated. A hit in memory is written here; every other request goes to Pingora with
 //! its evaluation. A head that never completes or means two things ends here.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -94,7 +97,7 @@ where
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let _connection = self.shared.metrics.connection();
+        let _connection = self.shared.admit()?;
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             return self.requests.process_new(stream, shutdown).await;
         }
@@ -138,6 +141,7 @@ where
                 && request.head.body == BodyFraming::Length(0)
                 && !request.head.upgrade;
             let evaluation = self.requests.evaluate(Arriving {
+                runtime: runtime.clone(),
                 head: request.parts,
                 client: connection.client,
                 tls: connection.tls,
@@ -199,7 +203,7 @@ impl Connection {
     async fn next(
         &mut self,
         client: &Client,
-        mut lingered: std::pin::Pin<&mut impl Future<Output = ()>>,
+        mut lingered: Pin<&mut impl Future<Output = ()>>,
     ) -> Next {
         let limits = HeadLimits {
             size: client.max_header_size,
@@ -319,25 +323,30 @@ async fn write(
     pieces: impl Iterator<Item = &[u8]>,
     client: &Client,
     written: &mut usize,
-) -> std::io::Result<()> {
-    let in_time = |error| match error {
-        Ok(result) => result,
-        Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
-    };
+) -> io::Result<()> {
     for mut piece in pieces {
         while !piece.is_empty() {
-            let writing = tokio::time::timeout(client.write_timeout, stream.write(piece));
-            let count: usize = in_time(writing.await)?;
+            let count = in_time(client.write_timeout, stream.write(piece)).await?;
             *written += count;
             piece = piece.get(count..).unwrap_or_default();
             if count == 0 {
-                return Err(std::io::ErrorKind::WriteZero.into());
+                return Err(io::ErrorKind::WriteZero.into());
             }
         }
     }
-    match tokio::time::timeout(client.write_timeout, stream.flush()).await {
-        Ok(result) => result,
-        Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+    in_time(client.write_timeout, stream.flush()).await
+}
+
+/// What `io` comes to within `time`. Most is done at once, and needs no timer.
+async fn in_time<T>(time: Duration, io: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let mut io = std::pin::pin!(io);
+    let at_once = std::future::poll_fn(|context| Poll::Ready(io.as_mut().poll(context))).await;
+    match at_once {
+        Poll::Ready(result) => result,
+        Poll::Pending => match tokio::time::timeout(time, io).await {
+            Ok(result) => result,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        },
     }
 }
 
@@ -467,7 +476,7 @@ async fn close(stream: &mut Stream, client: &Client) {
         stream.shutdown().await?;
         let mut rest = BytesMut::new();
         while stream.read_buf(&mut rest).await? > 0 && rest.len() < 65_536 {}
-        Ok::<(), std::io::Error>(())
+        Ok::<(), io::Error>(())
     };
     let _ = tokio::time::timeout(client.write_timeout.min(LINGER), close).await;
 }

@@ -3,10 +3,13 @@
 
 use std::any::Any;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
 use pingora_core::apps::HttpServerApp;
+
+use crate::server::Runtime;
 
 /// Evaluates requests.
 pub trait Lane: HttpServerApp {
@@ -19,6 +22,8 @@ pub trait Lane: HttpServerApp {
 
 /// A request whose head has been read.
 pub struct Arriving {
+    /// The configuration it is to begin with.
+    pub runtime: Arc<Runtime>,
     /// Its head as it was sent.
     pub head: Parts,
     /// Whose it is.

@@ -110,7 +110,8 @@ fn arrive<'c>(
     } else {
         Slashes::Keep
     };
-    let target = canonical_target(url.path, url.query, slashes)?;
+    let target = canonical_target(url.path, url.query, slashes)?
+        .unwrap_or_else(|| target_text(url.path, url.query));
     parse_target(&target)?;
     if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
         headers.insert(HOST, host);

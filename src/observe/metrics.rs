@@ -8,6 +8,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::series::RecentSeries;
 use crate::origin::OriginPool;
 use crate::store::StoreStatistics;
 
@@ -27,15 +28,17 @@ pub struct Metrics {
 }
 
 /// Requests as clients see them.
-struct Traffic {
-    requests: IntCounterVec,
-    bytes: IntCounterVec,
-    responses: IntCounterVec,
-    seconds: HistogramVec,
+pub(super) struct Traffic {
+    pub(super) requests: IntCounterVec,
+    pub(super) bytes: IntCounterVec,
+    pub(super) responses: IntCounterVec,
+    pub(super) seconds: HistogramVec,
     hit_ratio: GaugeVec,
     hit_ratio_bytes: GaugeVec,
     refused: IntCounterVec,
     connections: IntGauge,
+    connections_refused: IntCounter,
+    series: RecentSeries,
 }
 
 /// Requests as the origin sees them.
@@ -93,6 +96,7 @@ impl Traffic {
         let by = ["zone", "cache_status", "rule"];
         let of_all = "Share of requests answered by the cache since start";
         let of_bytes = "Share of body bytes answered by the cache since start";
+        let beyond = name("refused_connections_total");
         Ok(Self {
             requests: counters(to, "requests_total", "Requests", &by)?,
             bytes: counters(
@@ -117,6 +121,11 @@ impl Traffic {
                 &["reason"],
             )?,
             connections: gauge(to, "connections", "Open client connections")?,
+            connections_refused: register(
+                to,
+                IntCounter::new(beyond, "Client connections beyond the limit")?,
+            )?,
+            series: RecentSeries::default(),
         })
     }
 }
@@ -201,20 +210,12 @@ impl Metrics {
 
     /// Counts a finished request.
     pub fn request(&self, figures: RequestFigures<'_>) {
-        let labels = [figures.zone, figures.cache, figures.rule];
-        self.traffic.requests.with_label_values(&labels).inc();
-        self.traffic
-            .bytes
-            .with_label_values(&labels)
-            .inc_by(figures.bytes);
-        self.traffic
-            .responses
-            .with_label_values(&[figures.zone, status_class(figures.status)])
-            .inc();
-        self.traffic
-            .seconds
-            .with_label_values(&[figures.zone, figures.cache])
-            .observe(figures.duration.as_secs_f64());
+        self.traffic.series.with(&self.traffic, &figures, |series| {
+            series.requests.inc();
+            series.bytes.inc_by(figures.bytes);
+            series.responses.inc();
+            series.seconds.observe(figures.duration.as_secs_f64());
+        });
     }
 
     /// Counts a request sent to the origin.
@@ -246,6 +247,11 @@ impl Metrics {
         Connection {
             open: self.traffic.connections.clone(),
         }
+    }
+
+    /// Counts a connection that was closed because there were too many.
+    pub fn connection_refused(&self) {
+        self.traffic.connections_refused.inc();
     }
 
     /// Client connections open now.
@@ -348,7 +354,7 @@ fn set_ratios(counters: &IntCounterVec, ratios: &GaugeVec) {
     }
 }
 
-fn status_class(status: u16) -> &'static str {
+pub(super) fn status_class(status: u16) -> &'static str {
     match status {
         100..200 => "1xx",
         200..300 => "2xx",

@@ -3,6 +3,7 @@
 mod access_log;
 mod logging;
 mod metrics;
+mod series;
 
 pub use access_log::{AccessLog, AccessRecord, KeyHash, Shown, Time};
 pub use logging::init as init_logging;

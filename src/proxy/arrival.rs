@@ -192,9 +192,14 @@ fn tidy(fields: &mut HeaderMap) {
 
 /// Rewrites target and Host to their canonical form: what is matched, keyed and forwarded is one.
 fn normalise(head: &mut Parts, authority: &Authority, slashes: Slashes) -> Arrival<()> {
-    let target = arrival::canonical_target(head.uri.path(), head.uri.query(), slashes)?;
-    let current = head.uri.path_and_query();
-    if current.is_none_or(|current| current.as_str() != target) || head.uri.authority().is_some() {
+    let uri = &head.uri;
+    let target = arrival::canonical_target(uri.path(), uri.query(), slashes)?;
+    // An absolute target loses what Host says.
+    let shortened = || {
+        uri.authority()
+            .map(|_| target_text(uri.path(), uri.query()))
+    };
+    if let Some(target) = target.or_else(shortened) {
         set_target(head, &target)?;
     }
     let host = head.headers.get(HOST);

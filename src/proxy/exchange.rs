@@ -75,7 +75,7 @@ pub(super) struct Exchange {
 /// A request that was evaluated before Pingora saw it: what came of that, and its head in the form in
 /// which it was brought.
 pub(super) struct Evaluated {
-    pub(super) exchange: Exchange,
+    pub(super) exchange: Box<Exchange>,
     pub(super) head: Arc<Parts>,
 }
 

@@ -22,7 +22,8 @@ use super::arrival::Downstream;
 use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
-    answer, arrival, cached, deadline, edge_reply, error_page, forward, passing, record, zone_page,
+    answer, arrival, cached, deadline, edge_reply, error_page, forward, hit, passing, record,
+    serve, zone_page,
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
@@ -52,10 +53,11 @@ impl Gateway {
 
 #[async_trait]
 impl ProxyHttp for Gateway {
-    type CTX = Exchange;
+    type CTX = Box<Exchange>;
 
-    fn new_ctx(&self) -> Exchange {
-        Exchange::new(self.shared.runtime(), clock::instant(), clock::now())
+    fn new_ctx(&self) -> Box<Exchange> {
+        let runtime = self.shared.runtime();
+        Box::new(Exchange::new(runtime, clock::instant(), clock::now()))
     }
 
     fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {
@@ -65,7 +67,7 @@ impl ProxyHttp for Gateway {
     async fn early_request_filter(
         &self,
         session: &mut Session,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         if session.req_header().version <= Version::HTTP_10 {
             // RFC 9110 §15.2: such a client knows no interim responses.
@@ -88,7 +90,7 @@ impl ProxyHttp for Gateway {
     fn on_connection_reuse(
         &self,
         session: &mut Session,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
         carried: Box<dyn Any + Send + Sync>,
     ) {
         let Ok(carried) = carried.downcast::<Evaluated>() else {
@@ -106,7 +108,11 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        exchange: &mut Box<Exchange>,
+    ) -> Result<bool> {
         if let Some(reply) = exchange.edge.take() {
             edge_reply::send(session, exchange, reply).await?;
             return Ok(true);
@@ -116,7 +122,16 @@ impl ProxyHttp for Gateway {
             .as_ref()
             .is_some_and(|request| request.decision == RequestDecision::Lookup);
         if lookup {
-            cached::answer(self, session, exchange).await?;
+            // An HTTP/1 request has been looked for in memory before it came here.
+            if exchange.lookup.is_none() {
+                let asked = Arc::new(session.req_header().as_owned_parts());
+                if let Some(found) = hit::find(&self.shared, exchange, &asked) {
+                    serve::found(session, exchange, found, &asked).await?;
+                    return Ok(true);
+                }
+            }
+            // In a box, so that what is not needed for a hit is not moved for one.
+            Box::pin(cached::answer(self, session, exchange)).await?;
             return Ok(true);
         }
         passing::prepare(self, session, exchange).await
@@ -125,7 +140,7 @@ impl ProxyHttp for Gateway {
     async fn upstream_peer(
         &self,
         _: &mut Session,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<Box<HttpPeer>> {
         let upgrade = exchange
             .request
@@ -158,7 +173,7 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         _: &HttpPeer,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
         mut error: Box<Error>,
     ) -> Box<Error> {
         if let (Some(pool), Some(replica)) = (exchange.pool(), &exchange.origin.replica) {
@@ -177,7 +192,7 @@ impl ProxyHttp for Gateway {
         _: &HttpPeer,
         socket: RawFd,
         _: Option<&Digest>,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         let now = clock::instant();
         exchange.origin.connected(now);
@@ -195,7 +210,7 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         head: &mut RequestHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         exchange.origin.requested = Some((clock::now(), clock::instant()));
         if let Some(replica) = &exchange.origin.replica {
@@ -215,7 +230,7 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         let arrived = body.as_ref().map_or(0, Bytes::len);
         exchange.body_received = exchange
@@ -236,7 +251,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
@@ -276,7 +291,7 @@ impl ProxyHttp for Gateway {
         _: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<Option<Duration>> {
         passing::body(&self.shared.store, exchange, body.as_ref(), end);
         if end {
@@ -289,7 +304,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         let status = passing::status(exchange);
         exchange.status = Some(status);
@@ -307,7 +322,7 @@ impl ProxyHttp for Gateway {
         _: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
         _reused: bool,
     ) -> Box<Error> {
         let timed_out = deadline::passed()
@@ -339,7 +354,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         error: &Error,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> FailToProxy {
         let status = error_page::status(error, deadline::passed());
         deadline::disarm();
@@ -355,7 +370,12 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+    async fn logging(
+        &self,
+        session: &mut Session,
+        error: Option<&Error>,
+        exchange: &mut Box<Exchange>,
+    ) {
         deadline::disarm();
         let duration = clock::instant().saturating_duration_since(exchange.started);
         record::session(&self.shared, session, error, exchange, duration);

@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, Write};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,7 +11,7 @@ use bytes::Bytes;
 use http::header::{AGE, CONNECTION, CONTENT_LENGTH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::answer::{self, X_CACHE, X_REQUEST_ID};
 use super::arrival::{self, Downstream};
@@ -22,28 +21,36 @@ use super::record::{self, Finished};
 use super::reply::{Reply, ReplyBody};
 use super::requests::Requests;
 use crate::cache::eligibility::RequestDecision;
-use crate::cache::reuse::{Found, OriginState, ReuseDecision, decide_reuse};
+use crate::cache::reuse::{self, OriginState, ReuseDecision, decide_reuse};
 use crate::cache::status::CacheStatus;
 use crate::clock;
 use crate::edge::lane::{Arriving, Evaluation, Hit, Lane, Sent};
 use crate::request::Scheme;
 use crate::server::Shared;
-use crate::store::StoredResponse;
+use crate::store::{Content, StoredResponse};
 
-/// A response in memory, about to be sent.
-pub struct MemoryHit {
-    shared: Arc<Shared>,
-    exchange: Exchange,
-    asked: Arc<Parts>,
+/// Larger bodies are read as the client takes them, on Pingora's lane.
+const LARGEST: u64 = 4 << 20;
+
+/// A response in memory that answers a request.
+pub(super) struct Found {
+    pub(super) status: StatusCode,
+    pub(super) head: Head,
+    pub(super) body: SmallVec<[Bytes; 2]>,
     told: CacheStatus,
     now: SystemTime,
-    status: StatusCode,
-    head: Head,
-    body: SmallVec<[Bytes; 1]>,
+}
+
+/// A hit on its way to the client.
+pub struct MemoryHit {
+    shared: Arc<Shared>,
+    exchange: Box<Exchange>,
+    asked: Arc<Parts>,
+    found: Found,
 }
 
 /// The head of an answer.
-enum Head {
+pub(super) enum Head {
     /// As it was prepared; what differs from hit to hit follows it.
     Prepared(Arc<StoredResponse>),
     /// Made for this request.
@@ -55,10 +62,13 @@ impl Lane for Requests {
 
     fn evaluate(&self, arriving: Arriving) -> Evaluation<MemoryHit> {
         let Arriving {
-            mut head, simple, ..
+            runtime,
+            mut head,
+            simple,
+            ..
         } = arriving;
         let shared = &self.shared;
-        let mut exchange = Exchange::new(shared.runtime(), clock::instant(), clock::now());
+        let mut exchange = Box::new(Exchange::new(runtime, clock::instant(), clock::now()));
         let downstream = Downstream {
             client: arriving.client,
             scheme: if arriving.tls {
@@ -70,111 +80,100 @@ impl Lane for Requests {
         };
         exchange.refusal = arrival::receive(shared, &mut head, downstream, &mut exchange).err();
         let head = Arc::new(head);
-        match find(shared, exchange, &head, simple) {
-            Ok(hit) => Evaluation::Hit(Box::new(hit)),
-            Err(exchange) => Evaluation::Forward(Box::new(Evaluated { exchange, head })),
+        match simple.then(|| find(shared, &mut exchange, &head)).flatten() {
+            Some(found) => Evaluation::Hit(Box::new(MemoryHit {
+                shared: shared.clone(),
+                exchange,
+                asked: head,
+                found,
+            })),
+            None => Evaluation::Forward(Box::new(Evaluated { exchange, head })),
         }
     }
 }
 
-/// The hit, or the exchange with what was found out.
-fn find(
-    shared: &Arc<Shared>,
-    mut exchange: Exchange,
-    asked: &Arc<Parts>,
-    simple: bool,
-) -> Result<MemoryHit, Exchange> {
+/// The fresh response in memory that answers the request, which counts as used. Otherwise what was looked
+/// up is left in `exchange`.
+pub(super) fn find(shared: &Shared, exchange: &mut Exchange, asked: &Arc<Parts>) -> Option<Found> {
     let site = exchange.request.as_ref().filter(|request| {
-        let looked_up = request.decision == RequestDecision::Lookup;
-        simple && looked_up && exchange.edge.is_none() && exchange.refusal.is_none()
+        let answered = exchange.edge.is_some() || exchange.refusal.is_some();
+        request.decision == RequestDecision::Lookup && !answered
     });
-    let Some(site) = site.cloned() else {
-        return Err(exchange);
-    };
-    let lookup = Lookup::of(site, asked.clone());
-    let found = match lookup.find(&shared.store) {
-        Stock::Selected(stored, times) => Some((stored, times)),
-        Stock::Nothing | Stock::Others(_) => None,
-    };
-    let now = clock::now();
-    let reused = found.and_then(|(stored, times)| {
-        let found = Found::Complete(&times);
-        match decide_reuse(&lookup.control, found, OriginState::Unasked, now) {
-            ReuseDecision::Reuse { ttl } if stored.content.is_complete() => Some((stored, ttl)),
-            _ => None,
-        }
-    });
-    let Some((stored, ttl)) = reused else {
+    let lookup = Lookup::of(site?.clone(), asked.clone());
+    let now = exchange.arrived;
+    let found = answer(&lookup, shared, exchange, now);
+    if found.is_some() {
+        lookup.count_use(&shared.store);
+        exchange.key = Some(lookup.key.clone());
+    } else {
         exchange.lookup = Some(Arc::new(lookup));
-        return Err(exchange);
+    }
+    found
+}
+
+fn answer(
+    lookup: &Lookup,
+    shared: &Shared,
+    exchange: &mut Exchange,
+    now: SystemTime,
+) -> Option<Found> {
+    let Stock::Selected(stored, times) = lookup.find(&shared.store) else {
+        return None;
     };
+    let complete = reuse::Found::Complete(&times);
+    let ttl = match decide_reuse(&lookup.control, complete, OriginState::Unasked, now) {
+        ReuseDecision::Reuse { ttl } if stored.content.is_complete() => ttl,
+        _ => return None,
+    };
+    let asked = &lookup.head;
     let length = stored.content.complete_length();
     let reply = Reply::of(
         asked,
-        &exchange,
+        exchange,
         stored.status,
         &stored.fields,
         length,
         false,
     );
-    let Some(body) = body(&reply, &stored) else {
-        exchange.lookup = Some(Arc::new(lookup));
-        return Err(exchange);
-    };
-    lookup.count_use(&shared.store);
-    exchange.key = Some(lookup.key.clone());
+    let body = body(&reply, &stored)?;
     exchange.served_age(&stored.times);
     let told = CacheStatus::hit(ttl);
     exchange.status = Some(told);
     let status = reply.status;
-    let plain = matches!(reply.fields, Cow::Borrowed(_)) && is_plain(&exchange);
-    let head = if plain {
-        Head::Prepared(stored.clone())
-    } else {
-        let mut fields = reply.fields.into_owned();
-        let version = Version::HTTP_11;
-        answer::dress(&mut fields, status, version, asked, &exchange, &told, now);
-        Head::Dressed(fields)
+    let head = match reply.fields {
+        Cow::Borrowed(_) if is_plain(exchange) => Head::Prepared(stored),
+        fields => {
+            let mut fields = fields.into_owned();
+            let version = Version::HTTP_11;
+            answer::dress(&mut fields, status, version, asked, exchange, &told, now);
+            Head::Dressed(fields)
+        }
     };
-    Ok(MemoryHit {
-        shared: shared.clone(),
-        exchange,
-        asked: asked.clone(),
-        told,
-        now,
+    Some(Found {
         status,
         head,
         body,
+        told,
+        now,
     })
 }
 
-/// The bytes that follow the head; `None` when its length is not told or not all of it is in memory.
-fn body(reply: &Reply<'_>, stored: &StoredResponse) -> Option<SmallVec<[Bytes; 1]>> {
-    let mut body = SmallVec::new();
-    if matches!(reply.body, ReplyBody::None) {
-        return Some(body);
-    }
-    if !reply.fields.contains_key(CONTENT_LENGTH) {
+/// The bytes that follow the head; `None` when its length is not told, not all of it is in memory, or it
+/// is too much to keep there while a slow client reads.
+fn body(reply: &Reply<'_>, stored: &StoredResponse) -> Option<SmallVec<[Bytes; 2]>> {
+    if !matches!(reply.body, ReplyBody::None) && !reply.fields.contains_key(CONTENT_LENGTH) {
         return None;
     }
-    let mut add = |range: &Range<u64>| {
-        let end = range.end.min(stored.content.complete_length()?);
-        let mut at = range.start;
-        while at < end {
-            let bytes = stored.content.read(at, end)?;
-            at += u64::try_from(bytes.len()).ok()?;
-            body.push(bytes);
+    match (&reply.body, &stored.content) {
+        (ReplyBody::None, _) => Some(SmallVec::new()),
+        (ReplyBody::Page(page), _) => Some(smallvec![page.clone()]),
+        (ReplyBody::Range(range), Content::Complete(body)) => {
+            let length = range.end.min(body.len()).saturating_sub(range.start);
+            body.in_memory(range.clone()).filter(|_| length <= LARGEST)
         }
-        Some(())
-    };
-    match &reply.body {
-        ReplyBody::None => {}
-        ReplyBody::Page(page) => body.push(page.clone()),
-        ReplyBody::Range(range) => add(range)?,
-        // Rare, and not worth a copy of its parts' heads.
-        ReplyBody::Parts(..) => return None,
+        // Rare, and not worth a way of their own.
+        (ReplyBody::Parts(..), _) | (ReplyBody::Range(_), Content::Parts { .. }) => None,
     }
-    Some(body)
 }
 
 /// Whether the answer differs from the stored response only by what every hit adds.
@@ -188,12 +187,31 @@ fn is_plain(exchange: &Exchange) -> bool {
     })
 }
 
+impl Found {
+    /// The fields of the answer to `asked`.
+    pub(super) fn fields(self, asked: &Parts, exchange: &Exchange) -> HeaderMap {
+        match self.head {
+            Head::Dressed(fields) => fields,
+            Head::Prepared(stored) => {
+                let mut fields = HeaderMap::clone(&stored.fields);
+                let version = Version::HTTP_11;
+                let Self {
+                    status, told, now, ..
+                } = self;
+                answer::dress(&mut fields, status, version, asked, exchange, &told, now);
+                fields
+            }
+        }
+    }
+}
+
 impl Hit for MemoryHit {
     fn write_head(&self, out: &mut Vec<u8>) {
-        let stored = match &self.head {
+        let Found { told, now, .. } = &self.found;
+        let stored = match &self.found.head {
             Head::Prepared(stored) => stored,
             Head::Dressed(fields) => {
-                write_status(out, self.status);
+                write_status(out, self.found.status);
                 let fields = fields.iter().filter(|(name, _)| **name != CONNECTION);
                 fields.for_each(|(name, value)| write_field(out, name, value));
                 return;
@@ -204,7 +222,7 @@ impl Hit for MemoryHit {
         let age = self
             .exchange
             .times
-            .map_or(0, |times| times.age(self.now).as_secs());
+            .map_or(0, |times| times.age(*now).as_secs());
         // Writing into memory does not fail.
         let _ = write!(
             out,
@@ -212,16 +230,16 @@ impl Hit for MemoryHit {
             super::forward::via(Version::HTTP_11)
         );
         out.extend_from_slice(b"Cache-Status: ");
-        self.exchange.write_cache_status(&self.told, out);
+        self.exchange.write_cache_status(told, out);
         out.extend_from_slice(b"\r\nX-Cache: ");
-        out.extend_from_slice(self.told.x_cache().as_str().as_bytes());
+        out.extend_from_slice(told.x_cache().as_str().as_bytes());
         out.extend_from_slice(b"\r\nX-Request-Id: ");
         out.extend_from_slice(self.exchange.request_id.as_str().as_bytes());
         out.extend_from_slice(b"\r\n");
     }
 
     fn body(&self) -> &[Bytes] {
-        &self.body
+        &self.found.body
     }
 
     fn finish(self, sent: Sent) -> Parts {
@@ -229,7 +247,7 @@ impl Hit for MemoryHit {
         let finished = Finished {
             head: &self.asked,
             client: None,
-            status: sent.head.then_some(self.status),
+            status: sent.head.then_some(self.found.status),
             sent: sent.body,
             error: sent.error.map(|error| error_text(&error).into()),
             duration,

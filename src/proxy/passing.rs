@@ -23,7 +23,7 @@ use crate::cache::storing::{StoreDecision, decide_storing};
 use crate::clock;
 use crate::fields::request_control::RequestControl;
 use crate::fields::validators::Validators;
-use crate::purge::{Mode, Scope, Target, UrlTarget, purge_method, url_keys};
+use crate::purge::{Scope, Target, UrlTarget, purge_method, url_keys};
 use crate::rules::split_target;
 use crate::store::{
     Begun, Body, Content, MemoryStore, Prepared, Selection, StoreKey, StoredResponse, Subject,
@@ -41,6 +41,8 @@ pub(super) struct Posted {
     subject: Arc<Subject>,
     tags: Arc<[Box<str>]>,
     largest: u64,
+    /// Whether the answer may be kept on disk.
+    disk: bool,
     length: u64,
     chunks: Vec<Bytes>,
 }
@@ -147,7 +149,7 @@ pub(super) fn answered(
         })
         .collect();
     if !scopes.is_empty() {
-        store.purge(&scopes, Mode::Hard, now);
+        store.invalidate(&scopes, now);
     }
     if let Some(lookup) = fill {
         let mut head = head.clone();
@@ -181,6 +183,7 @@ pub(super) fn answered(
                 subject: lookup.subject().clone(),
                 tags: lookup.tags(&fields),
                 largest: request.settings.max_object_size.value,
+                disk: request.settings.disk.value,
                 key: lookup.key,
                 fields,
                 length: 0,
@@ -229,7 +232,9 @@ impl Posted {
                 subject: self.subject,
                 content: Content::Complete(Arc::new(Body::copy_of(&self.chunks))),
                 prepared: Prepared::default(),
+                disk: self.disk,
             },
+            &self.begun,
         );
     }
 }
@@ -247,9 +252,12 @@ async fn purge(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange
         path: asked.uri.path().to_owned(),
         query: asked.uri.query().map(str::to_owned),
     };
-    let purged = gateway
-        .shared
-        .purge_url(token, request.client, &request.site.zone, &url, soft);
+    let (shared, token) = (gateway.shared.clone(), token.map(<[u8]>::to_vec));
+    let (client, zone) = (request.client, request.site.zone.clone());
+    let purging = move || shared.purge_url(token.as_deref(), client, &zone, &url, soft);
+    let purged = tokio::task::spawn_blocking(purging)
+        .await
+        .map_err(|error| Error::because(ErrorType::InternalError, "purging", error))?;
     let (status, retry_after, body) = match purged {
         Ok(outcome) => {
             let body = serde_json::json!({

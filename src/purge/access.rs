@@ -27,6 +27,11 @@ pub enum Refusal {
     /// The rate is exceeded; the next one may come after this time.
     #[error("more purges than `rate` allows a minute")]
     TooMany(Duration),
+    /// It is in force, but the journal on disk could not be written.
+    #[error(
+        "the purge is in force, but it cannot be written down and may not outlive a restart: try again"
+    )]
+    Unwritten,
 }
 
 impl Refusal {
@@ -36,6 +41,7 @@ impl Refusal {
             Self::Off | Self::Address => 403,
             Self::NoToken | Self::WrongToken => 401,
             Self::TooMany(_) => 429,
+            Self::Unwritten => 503,
         }
     }
 

@@ -169,6 +169,28 @@ impl Journal {
         forget_zoned(&mut self.everything, upto);
     }
 
+    /// Drops the hard purges of single keys up to `upto` but after `after`: to be called when all that
+    /// they reach is removed, wherever it was stored, and no fetch from before `upto` is under way.
+    pub fn forget_keys(&mut self, after: Generation, upto: Generation) {
+        self.keys.retain(|_, zoned| {
+            zoned.retain_mut(|(_, marks)| {
+                let kept = |generation| generation <= after || generation > upto;
+                marks.hard = marks.hard.filter(|(generation, _)| kept(*generation));
+                marks.hard.is_some() || !marks.soft.is_empty()
+            });
+            !zoned.is_empty()
+        });
+    }
+
+    /// Whether a response for `subject` that was fetched from `since` on is as current as one fetched
+    /// now. Its tags are not known yet, so every later purge by tag counts against it.
+    pub fn spares(&self, subject: &Subject<'_>, since: Generation) -> bool {
+        let by_tag = self.tags.values().flatten();
+        let mut by_tag = by_tag.flat_map(|(_, marks)| marks.all());
+        !by_tag.any(|(_, generation, _)| generation > since)
+            && self.verdict(subject, since) == Verdict::Keep
+    }
+
     /// The purges in force, in order, to write them down anew.
     pub fn records(&self) -> Vec<Record> {
         let mut found = Vec::new();

@@ -19,8 +19,12 @@ pub use scope::{Scope, ScopeError, Target, scopes, url_keys, without_port};
 /// Carries purges out.
 pub trait Purger: Send + Sync {
     /// Puts `request` in force, in `zone` or in all of them, and returns when no older response can
-    /// be served any more. With `dry_run` it only counts.
-    fn purge(&self, zone: Option<&str>, request: &PurgeRequest) -> PurgeOutcome;
+    /// be served any more, now or after a restart. With `dry_run` it only counts. It may wait for a
+    /// disk.
+    ///
+    /// # Errors
+    /// [`Refusal::Unwritten`].
+    fn purge(&self, zone: Option<&str>, request: &PurgeRequest) -> Result<PurgeOutcome, Refusal>;
 }
 
 /// What a purge reached.

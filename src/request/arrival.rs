@@ -117,10 +117,13 @@ pub fn authority(fields: &HeaderMap, target: Option<&str>, scheme: Scheme) -> Ar
     }
 }
 
-/// Path and query in canonical form. What was a target before and did not change still is one; anything
-/// else is to be [read](parse_target).
-pub fn canonical_target(path: &str, query: Option<&str>, slashes: Slashes) -> Arrival<String> {
-    let path = match path {
+/// Path and query in canonical form; `None` when they are in it already.
+pub fn canonical_target(
+    path: &str,
+    query: Option<&str>,
+    slashes: Slashes,
+) -> Arrival<Option<String>> {
+    let canonical = match path {
         // `OPTIONS *` asks about the server, which is this one.
         "*" | "" => Cow::Borrowed("/"),
         path => match canonical_path_with(path, slashes) {
@@ -128,7 +131,7 @@ pub fn canonical_target(path: &str, query: Option<&str>, slashes: Slashes) -> Ar
             Err(error) => return refuse(400, error.to_string()),
         },
     };
-    Ok(crate::rules::target_text(&path, query))
+    Ok((canonical != path).then(|| crate::rules::target_text(&canonical, query)))
 }
 
 /// Reads path and query.
@@ -195,10 +198,11 @@ mod tests {
     fn targets_have_one_form_or_are_refused() {
         let canonical = |path, query| canonical_target(path, query, Slashes::Merge);
         assert_eq!(
-            canonical("/a/../b//%7ec", Some("x=1")).as_deref(),
-            Ok("/b/~c?x=1")
+            canonical("/a/../b//%7ec", Some("x=1")),
+            Ok(Some("/b/~c?x=1".to_owned()))
         );
-        assert_eq!(canonical("*", None).as_deref(), Ok("/"));
+        assert_eq!(canonical("*", None), Ok(Some("/".to_owned())));
+        assert_eq!(canonical("/a.b/c", Some("")), Ok(None));
         assert_eq!(refused(canonical("/%zz", None)), Some(400));
         assert_eq!(refused(canonical("/a\\b", None)), Some(400));
     }

@@ -15,6 +15,7 @@ use pingora_core::services::background::background_service;
 use pingora_core::services::listening::Service;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::connections::{Connections, raise_open_files};
 use super::drain::{Drain, InFlight};
 use super::reload::{Contents, Loaded, Reload, contents, load, tls_paths};
 use super::signals::Signals;
@@ -96,6 +97,19 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
     let store = Arc::new(MemoryStore::new(config.cache.memory)?);
     let access_log =
         AccessLog::to_stdout().map_err(|error| format!("no thread for the access log: {error}"))?;
+    let files = raise_open_files();
+    if let Some(most) = config
+        .client
+        .max_connections
+        .map(u64::from)
+        .filter(|most| *most >= files)
+    {
+        tracing::warn!(
+            client.max_connections = most,
+            files,
+            "more client connections are allowed than the process may have files open"
+        );
+    }
     let runtime = Runtime::prepare(config, None)?;
     Ok(Arc::new(Shared {
         runtime: ArcSwap::from_pointee(runtime),
@@ -105,6 +119,7 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
         access_log,
         development: DevelopmentMode::default(),
         in_flight: InFlight::default(),
+        connections: Connections::new(files),
     }))
 }
 
@@ -160,7 +175,7 @@ fn server_conf(config: &Config) -> ServerConf {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     ServerConf {
         threads: config.server.threads.unwrap_or(cores),
-        work_stealing: true,
+        work_stealing: false,
         upgrade_sock: config.server.upgrade_socket.display().to_string(),
         // Draining ends the process as soon as it is done; this is only the last resort.
         grace_period_seconds: Some(config.server.drain_timeout.as_secs() + 5),

@@ -1,6 +1,7 @@
 //! The process: what is shared, how it is put together, how it reloads and ends.
 
 mod assemble;
+mod connections;
 mod development;
 mod drain;
 mod purging;
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 
 pub use assemble::{StartError, serve};
+pub use connections::{Admitted, Connections};
 pub use development::DevelopmentMode;
 pub use reload::load_config;
 pub use runtime::{Runtime, Site};
@@ -37,11 +39,19 @@ pub struct Shared {
     pub access_log: AccessLog,
     /// Requests being served.
     pub in_flight: InFlight,
+    /// Connections of clients.
+    pub connections: Connections,
 }
 
 impl Shared {
     /// The configuration in force. A request keeps the one it began with.
     pub fn runtime(&self) -> Arc<Runtime> {
         self.runtime.load_full()
+    }
+
+    /// Room for one more connection of a client, or none.
+    pub fn admit(&self) -> Option<Admitted<'_>> {
+        let most = self.runtime.load().config.client.max_connections;
+        self.connections.admit(most, &self.metrics)
     }
 }

@@ -12,7 +12,7 @@ use crate::purge::{
 };
 
 impl Shared {
-    /// Purges one URL with all its variants, for the PURGE method.
+    /// Purges one URL with all its variants, for the PURGE method. It may wait for a disk.
     ///
     /// # Errors
     /// Why not.
@@ -38,30 +38,37 @@ impl Shared {
         };
         if let Err(refusal) = admitted {
             self.metrics.purge_refused();
-            audit::refused(
-                client,
-                Some(&zone.name),
-                refusal.status(),
-                &refusal.to_string(),
-            );
+            tell_refused(client, zone, refusal);
             return Err(refusal);
         }
         let outcome = self.purge(Some(&zone.name), &request);
-        audit::purged(client, Some(&zone.name), &request, outcome);
-        Ok(outcome)
+        match outcome {
+            Ok(outcome) => audit::purged(client, Some(&zone.name), &request, outcome),
+            Err(refusal) => {
+                self.metrics.purge_refused();
+                tell_refused(client, zone, refusal);
+            }
+        }
+        outcome
     }
 }
 
+fn tell_refused(client: IpAddr, zone: &Zone, refusal: Refusal) {
+    let why = refusal.to_string();
+    audit::refused(client, Some(&zone.name), refusal.status(), &why);
+}
+
 impl Purger for Shared {
-    fn purge(&self, zone: Option<&str>, request: &PurgeRequest) -> PurgeOutcome {
+    fn purge(&self, zone: Option<&str>, request: &PurgeRequest) -> Result<PurgeOutcome, Refusal> {
         // What names nothing here was refused before.
         let scopes = scopes(request, zone, &self.runtime().config.zones).unwrap_or_default();
         if request.dry_run {
-            return self.store.preview(&scopes);
+            return Ok(self.store.preview(&scopes));
         }
-        let outcome = self.store.purge(&scopes, mode(request.soft), clock::now());
+        let purged = self.store.purge(&scopes, mode(request.soft), clock::now());
+        let outcome = purged.map_err(|_| Refusal::Unwritten)?;
         self.metrics.purged(outcome.objects);
-        outcome
+        Ok(outcome)
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
+use super::disk::{Disk, Follow, slot};
 use super::fill::Budget;
-use super::purge::Purges;
+use super::purge::{Begun, Purges};
 use super::resource::Resource;
+use super::slices::Slices;
 use super::stored::{StoreKey, StoredId, StoredResponse};
 use super::uses::Uses;
 
@@ -21,23 +23,31 @@ const WRITERS: usize = 64;
 
 /// Responses in memory.
 pub struct MemoryStore {
-    complete: Cache<
-        StoreKey,
-        Arc<Resource>,
-        ByBytes,
-        DefaultHashBuilder,
-        DefaultLifecycle<StoreKey, Arc<Resource>>,
-    >,
+    complete: Arc<Complete>,
+    /// Bytes for responses and slices together.
+    capacity: AtomicU64,
     shards: u64,
     writers: Vec<Mutex<()>>,
-    next_id: AtomicU64,
+    next_id: Arc<AtomicU64>,
+    /// Slices of large bodies.
+    pub slices: Arc<Slices>,
     /// Bytes held by fills, and by readers of finished ones.
     filling: Arc<AtomicU64>,
+    /// What is behind memory.
+    disk: OnceLock<Arc<Disk>>,
     /// Purges in force.
     pub purges: Arc<Purges>,
     /// How often keys were asked for, where a rule counts that.
     pub uses: Uses,
 }
+
+type Complete = Cache<
+    StoreKey,
+    Arc<Resource>,
+    ByBytes,
+    DefaultHashBuilder,
+    DefaultLifecycle<StoreKey, Arc<Resource>>,
+>;
 
 /// What the store holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +76,7 @@ impl MemoryStore {
     /// # Errors
     /// When the budget cannot be laid out, which means that it is absurd.
     pub fn new(capacity: u64) -> Result<Self, String> {
-        let shards = usize::try_from((capacity / SHARD).clamp(1, MOST_SHARDS)).unwrap_or(1);
+        let shards = shards(capacity);
         let options = OptionsBuilder::new()
             .shards(shards)
             .estimated_items_capacity(
@@ -77,34 +87,41 @@ impl MemoryStore {
             .weight_capacity(capacity)
             .build()
             .map_err(|error| error.to_string())?;
-        let complete = Cache::with_options(
+        let complete = Arc::new(Cache::with_options(
             options,
             ByBytes,
             DefaultHashBuilder::default(),
             DefaultLifecycle::default(),
-        );
+        ));
+        let rest = complete.clone();
+        let slices = Slices::new(capacity, Box::new(move |left| rest.set_capacity(left)))?;
+        let purges = Arc::<Purges>::default();
         Ok(Self {
             complete,
+            capacity: AtomicU64::new(capacity),
             shards: u64::try_from(shards).unwrap_or(1),
             writers: (0..WRITERS).map(|_| Mutex::default()).collect(),
-            next_id: AtomicU64::new(0),
+            next_id: purges.ids.clone(),
+            slices: Arc::new(slices),
             filling: Arc::default(),
-            purges: Arc::default(),
+            disk: OnceLock::new(),
+            purges,
             uses: Uses::default(),
         })
     }
 
     /// Changes the budget; what no longer fits is evicted.
     pub fn set_capacity(&self, capacity: u64) {
-        self.complete.set_capacity(capacity);
+        self.capacity.store(capacity, Ordering::Relaxed);
+        self.slices.set_capacity(capacity);
     }
 
     /// What is stored now.
     pub fn statistics(&self) -> StoreStatistics {
         StoreStatistics {
             objects: u64::try_from(self.complete.len()).unwrap_or(u64::MAX),
-            bytes: self.complete.weight(),
-            capacity: self.complete.capacity(),
+            bytes: self.complete.weight().saturating_add(self.slices.weight()),
+            capacity: self.capacity.load(Ordering::Relaxed),
         }
     }
 
@@ -122,17 +139,49 @@ impl MemoryStore {
     pub fn fill_budget(&self) -> Budget {
         Budget {
             held: self.filling.clone(),
-            most: self.complete.capacity() / 2,
+            most: self.capacity.load(Ordering::Relaxed) / 2,
         }
     }
 
-    /// Stores a response, unless a purge that came after its fetch began concerns it.
-    pub fn insert(&self, key: &StoreKey, stored: StoredResponse) {
-        let Some(stored) = self.purges.apply(key, &Arc::new(stored)) else {
-            return;
+    /// Stores the outcome of the fetch `begun`, unless a purge that came after it began concerns it, or
+    /// what is stored in its place had arrived later than that: an origin that answers slowly does not
+    /// bring back what it has replaced since.
+    pub fn insert(&self, key: &StoreKey, stored: StoredResponse, begun: &Begun) {
+        self.put(key, stored, |resource, stored| {
+            let mut variants = resource.variants().iter();
+            // It may have left memory already.
+            let on_disk = || {
+                let entry = self.disk()?.log.get(&key.0, slot(&stored.selection))?;
+                Some(StoredId(entry.fill) > begun.id())
+            };
+            !variants.any(|known| known.selection == stored.selection && known.id > begun.id())
+                && !on_disk().unwrap_or_default()
+        });
+    }
+
+    /// Stores a response that is made of what is stored in its place, and so no older.
+    pub fn extend(&self, key: &StoreKey, stored: StoredResponse) {
+        self.put(key, stored, |_, _| true);
+    }
+
+    fn put(
+        &self,
+        key: &StoreKey,
+        stored: StoredResponse,
+        may: impl FnOnce(&Resource, &StoredResponse) -> bool,
+    ) {
+        let stored = Arc::new(stored);
+        let Some(left) = self.purges.apply(key, &stored) else {
+            return stored.retire();
         };
-        self.change(key, |resource| resource.put(stored.clone(), self.largest()));
-        self.meet_purges(key, &stored);
+        self.change(key, |resource| {
+            if may(resource, &left) {
+                resource.put(left.clone(), self.largest());
+            } else {
+                left.retire();
+            }
+        });
+        self.meet_purges(key, &left);
     }
 
     /// Puts `stored` in the place of the response with the same identity, if that is still there:
@@ -150,18 +199,20 @@ impl MemoryStore {
     }
 
     /// A purge whose sweep passed before the response was there has not missed it.
-    fn meet_purges(&self, key: &StoreKey, stored: &Arc<StoredResponse>) {
+    pub(super) fn meet_purges(&self, key: &StoreKey, stored: &Arc<StoredResponse>) {
         match self.purges.apply(key, stored) {
             None => self.remove(key, stored.id),
-            Some(left) if left.times != stored.times => self.change(key, |resource| {
-                resource.change(|known| {
-                    Some(if known.id == left.id {
-                        left.clone()
-                    } else {
-                        known.clone()
-                    })
+            Some(left) if left.times != stored.times => {
+                self.change_as(key, Follow::Purge, |resource| {
+                    resource.change(|known| {
+                        Some(if known.id == left.id {
+                            left.clone()
+                        } else {
+                            known.clone()
+                        })
+                    });
                 });
-            }),
+            }
             Some(_) => {}
         }
     }
@@ -173,17 +224,74 @@ impl MemoryStore {
         });
     }
 
+    /// Removes what has its body in the slices of `id`.
+    pub fn remove_sliced(&self, key: &StoreKey, id: StoredId) {
+        self.change(key, |resource| {
+            resource.change(|known| {
+                let gone = known
+                    .content
+                    .slices()
+                    .is_some_and(|slices| slices.id() == id);
+                (!gone).then(|| known.clone())
+            });
+        });
+    }
+
     /// Changes a resource under its lock.
-    pub(super) fn change(&self, key: &StoreKey, change: impl FnOnce(&mut Resource)) {
+    fn change(&self, key: &StoreKey, change: impl FnOnce(&mut Resource)) {
+        self.change_as(key, Follow::Change, change);
+    }
+
+    /// The same, with the disk behind it; false when a restart may find there what is gone.
+    pub(super) fn change_as(
+        &self,
+        key: &StoreKey,
+        how: Follow,
+        change: impl FnOnce(&mut Resource),
+    ) -> bool {
         let _writing = self.writer(key);
         let known = self.complete.peek(key);
         let mut resource = known.as_deref().cloned().unwrap_or_default();
         change(&mut resource);
+        let mut followed = true;
+        if let Some(disk) = self.disk() {
+            let before = known.as_ref().map_or(&[][..], |known| known.variants());
+            followed = disk.follow(key, before, resource.variants(), how);
+        }
+        if let Some(known) = &known {
+            resource.retire_gone(known);
+        }
         if !resource.is_empty() {
             self.complete.insert(key.clone(), Arc::new(resource));
         } else if known.is_some() {
             self.complete.remove(key);
         }
+        followed
+    }
+
+    /// What is in memory under `key`, which does not count as use.
+    pub(super) fn peek(&self, key: &StoreKey) -> Option<Arc<Resource>> {
+        self.complete.peek(key)
+    }
+
+    /// Whether something is in memory under `key`, which does not count as use.
+    pub(super) fn holds(&self, key: &StoreKey) -> bool {
+        self.complete.contains_key(key)
+    }
+
+    /// Puts what the disk has into memory; under the key's lock.
+    pub(super) fn show(&self, key: &StoreKey, resource: Resource) {
+        self.complete.insert(key.clone(), Arc::new(resource));
+    }
+
+    /// The disk behind memory.
+    pub(super) fn disk(&self) -> Option<&Disk> {
+        self.disk.get().map(|disk| &**disk)
+    }
+
+    /// Only the first counts.
+    pub(super) fn set_disk(&self, disk: Arc<Disk>) {
+        let _ = self.disk.set(disk);
     }
 
     /// Every resource, in no order.
@@ -192,11 +300,11 @@ impl MemoryStore {
     }
 
     /// The most that one resource may weigh.
-    fn largest(&self) -> u64 {
+    pub(super) fn largest(&self) -> u64 {
         self.complete.capacity() / self.shards / 10 * 9
     }
 
-    fn writer(&self, key: &StoreKey) -> MutexGuard<'_, ()> {
+    pub(super) fn writer(&self, key: &StoreKey) -> MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         let count = u64::try_from(self.writers.len()).unwrap_or(1).max(1);
@@ -208,4 +316,9 @@ impl MemoryStore {
             None => unreachable!("a store has writers"),
         }
     }
+}
+
+/// Into how many shards a cache of so many bytes is divided.
+pub(super) fn shards(capacity: u64) -> usize {
+    usize::try_from((capacity / SHARD).clamp(1, MOST_SHARDS)).unwrap_or(1)
 }

@@ -2,23 +2,33 @@
 //!
 //! Owns the bytes and nothing of policy: what may be stored, reused or combined is decided in
 //! [`crate::cache`] before anything arrives here. A [`Resource`] holds everything stored under one
-//! URI; [`MemoryStore`] finds it; [`Uses`] counts how often keys are asked for; a [`Flight`] is a fetch under way, which others may wait for, and
-//! a [`Fill`] its body, which they read along.
+//! URI; [`MemoryStore`] finds it; [`Slices`] keeps large bodies in pieces; [`Uses`] counts how often keys
+//! are asked for; a [`Flight`] is a fetch under way, which others may wait for, and a [`Fill`] its body,
+//! which they read along.
 
 mod body;
+mod disk;
 mod fill;
 mod flight;
+mod load;
+pub mod log;
 mod memory;
 mod purge;
+mod purge_log;
+pub mod record;
 mod resource;
+mod slices;
 mod stored;
+mod sweep;
 mod uses;
 
 pub use body::Body;
+pub use disk::DiskStatistics;
 pub use fill::{Budget, Fill, FillError, FillReader, Keep};
 pub use flight::{Boarding, Flight, FlightKey, Flights, Landing, Lead};
 pub use memory::{MemoryStore, StoreStatistics};
 pub use purge::{Begun, Purges};
 pub use resource::Resource;
+pub use slices::{MissingSlice, SLICE, SliceFailure, SliceTier, Sliced, Slices, cut, positions};
 pub use stored::{Content, Part, Prepared, Selection, StoreKey, StoredId, StoredResponse, Subject};
 pub use uses::Uses;

@@ -1,51 +1,86 @@
-//! Purges in force, and the sweeps that remove the bytes they reach.
+//! Purges in force.
 //!
 //! A purge is in force as soon as it is in the journal, whatever the store's size: every lookup asks
-//! it. The sweep that follows makes the journal's entry needless, once no fetch is under way that
-//! began before it.
+//! it. The sweep that follows makes the journal's entry needless for what is in memory, once no fetch
+//! is under way that began before it. For what is on disk it is needed until nothing there is older,
+//! and it is written down, so that it holds after a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
-use super::memory::MemoryStore;
-use super::stored::{StoreKey, StoredResponse, Subject};
+use super::purge_log::{Earlier, Known, PurgeLog};
+use super::stored::{StoreKey, StoredId, StoredResponse, Subject};
 use crate::cache::reuse::StoredTimes;
-use crate::purge::{Generation, Journal, Mode, PurgeOutcome, Scope, Target, Verdict, journal};
+use crate::purge::{Generation, Journal, Mode, Record, Scope, Verdict, journal};
+
+/// With more purges in force than this, the older half of what is on disk is given up for the older
+/// half of the purges: every purge costs time in proportion to those in force.
+const MOST_RECORDS: usize = 20_000;
 
 /// The purges in force.
 #[derive(Debug, Default)]
 pub struct Purges {
+    /// Identities of stored responses, in the order in which their heads came.
+    pub(super) ids: Arc<AtomicU64>,
     journal: ArcSwap<Journal>,
     /// The last purge recorded.
     current: AtomicU64,
     progress: Mutex<Progress>,
+    /// Where purges are written down, when there is a disk.
+    log: OnceLock<PurgeLog>,
 }
 
-/// What may still meet a purge: fetches that began before it, and its own sweep.
+/// What may still meet a purge: fetches that began before it, its own sweep, and what is on disk.
 #[derive(Debug, Default)]
 struct Progress {
+    /// Purges in force, at most.
+    records: usize,
+    /// Up to where purges were last forgotten: those that fetches and sweeps have met, and those that
+    /// the disk has.
+    forgotten: (Generation, Generation),
+    disk: Option<OnDisk>,
     /// Fetches under way, counted by the last purge before they began.
     fetches: BTreeMap<Generation, usize>,
     /// Purges whose sweep is not done.
     sweeps: BTreeSet<Generation>,
 }
 
-/// A fetch under way: purges that come after it began are kept in mind until this is dropped, which
-/// must be after its answer is stored.
+/// What purges have to do with the disk.
+#[derive(Clone, Copy, Debug, Default)]
+struct OnDisk {
+    /// Nothing there began before this purge.
+    oldest: Generation,
+    /// What there began before this purge is not to be served.
+    floor: Generation,
+    /// The last purge before this process had the disk, and from where on sweeps reach it; `None`
+    /// before that.
+    taken: Option<Generation>,
+}
+
+/// A fetch under way, or a response being read from disk: purges that come after it began are kept in
+/// mind until this is dropped, which must be after its answer is stored.
 #[derive(Debug)]
 pub struct Begun {
     purges: Arc<Purges>,
     generation: Generation,
+    id: StoredId,
 }
 
 impl Begun {
     /// The last purge before it began.
     pub fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// What came later has an identity above this one.
+    pub(super) fn id(&self) -> StoredId {
+        self.id
     }
 }
 
@@ -58,11 +93,142 @@ impl Drop for Begun {
                 progress.fetches.remove(&self.generation);
             }
         }
-        self.purges.forget(&progress);
+        self.purges.forget(&mut progress);
     }
 }
 
 impl Purges {
+    /// Has purges written down in `directory` from now on. Before there are any.
+    ///
+    /// # Errors
+    /// When that is not possible.
+    pub(super) fn write_to(&self, directory: &Path, now: SystemTime) -> io::Result<()> {
+        let start = after(self.current(), now);
+        let log = PurgeLog::create(directory, start)?;
+        // Identities are not used again by another process, as one is needed less often than every
+        // nanosecond.
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let nanos = u64::try_from(since.as_nanos()).unwrap_or(0);
+        self.ids.fetch_max(nanos, Ordering::Relaxed);
+        let mut progress = self.progress();
+        self.current.store(start.0, Ordering::Release);
+        progress.disk = Some(OnDisk::default());
+        let _ = self.log.set(log);
+        Ok(())
+    }
+
+    /// A sweep has left something on disk.
+    pub(super) fn unfollowed(&self) {
+        let mut progress = self.progress();
+        let current = self.current();
+        if let Some(taken) = progress.disk.as_mut().and_then(|disk| disk.taken.as_mut()) {
+            *taken = current;
+        }
+    }
+
+    /// This process has the disk from now on: the purges of earlier ones hold for what is there. Tells
+    /// why nothing that is there can be used, if so.
+    ///
+    /// # Errors
+    /// When the purges of earlier processes cannot be read, or cannot be written again: the disk must
+    /// not be used then.
+    pub(super) fn take_disk(&self) -> io::Result<Option<&'static str>> {
+        let Some(log) = self.log.get() else {
+            return Ok(None);
+        };
+        let earlier = log.earlier()?;
+        let untrusted = {
+            let mut progress = self.progress();
+            let own = self.journal.load().records();
+            let (records, floor, highest, untrusted) = match earlier {
+                Earlier::Trusted(known) => (known.records, known.floor, known.highest, None),
+                // Nothing that was stored before this process began.
+                Earlier::Untrusted(why) => {
+                    (Vec::new(), self.current(), Generation::default(), Some(why))
+                }
+            };
+            // The clock may have been set back: what this process purged is the latest all the same.
+            let later = Generation(highest.0.max(self.current().0) + 1);
+            self.journal.rcu(|journal| {
+                let mut journal = Journal::clone(journal);
+                for record in &records {
+                    record_in(&mut journal, record, record.generation);
+                }
+                for record in own.iter().filter(|own| own.generation <= highest) {
+                    record_in(&mut journal, record, later);
+                }
+                journal
+            });
+            self.current.store(later.0, Ordering::Release);
+            progress.records = self.journal.load().records().len();
+            progress.forgotten = (Generation::default(), Generation::default());
+            progress.disk = Some(OnDisk {
+                oldest: Generation::default(),
+                floor,
+                taken: Some(later),
+            });
+            untrusted
+        };
+        log.take_over(|| self.known())?;
+        Ok(untrusted)
+    }
+
+    /// Nothing on disk began before the purge `oldest`.
+    pub(super) fn disk_begins_at(&self, oldest: Generation) {
+        let mut progress = self.progress();
+        let current = self.current();
+        if let Some(disk) = &mut progress.disk {
+            disk.oldest = oldest.min(current);
+        }
+        self.forget(&mut progress);
+        drop(progress);
+        if let Some(log) = self.log.get() {
+            log.heal(|| self.known());
+        }
+    }
+
+    /// Whether what is on disk from a fetch that began at `generation` is beyond what purges can say
+    /// about it: too old, or from before the clock was set back.
+    pub(super) fn disown(&self, generation: Generation) -> bool {
+        let floor = self.progress().disk.map(|disk| disk.floor);
+        floor.is_none_or(|floor| generation < floor) || generation > self.current()
+    }
+
+    /// What there is to write down.
+    fn known(&self) -> Known {
+        let progress = self.progress();
+        Known {
+            records: self.journal.load().records(),
+            floor: progress
+                .disk
+                .map_or(Generation::default(), |disk| disk.floor),
+            highest: self.current(),
+            whole: progress.disk.is_some_and(|disk| disk.taken.is_some()),
+        }
+    }
+
+    /// Writes purges down that are in force.
+    ///
+    /// # Errors
+    /// When they may not outlive this process.
+    pub(super) fn write_down(&self, records: &[Record]) -> io::Result<()> {
+        let Some(log) = self.log.get() else {
+            return Ok(());
+        };
+        log.append(records, || self.known())
+    }
+
+    /// A response is being read whose fetch began at `generation`.
+    pub(super) fn begin_reading(self: &Arc<Self>, generation: Generation) -> Begun {
+        let mut progress = self.progress();
+        *progress.fetches.entry(generation).or_default() += 1;
+        Begun {
+            purges: self.clone(),
+            generation,
+            id: StoredId(0),
+        }
+    }
+
     /// A fetch begins.
     pub fn begin(self: &Arc<Self>) -> Begun {
         // Under the lock, so that no purge comes between and is forgotten at once.
@@ -72,6 +238,7 @@ impl Purges {
         Begun {
             purges: self.clone(),
             generation,
+            id: StoredId(self.ids.fetch_add(1, Ordering::Relaxed)),
         }
     }
 
@@ -112,57 +279,87 @@ impl Purges {
     /// Whether a fetch for `subject` that began at `generation` is as good as one that begins now.
     /// Its tags are not known yet, so every later purge by tag counts against it.
     pub fn spare(&self, key: &StoreKey, subject: &Subject, generation: Generation) -> bool {
-        if generation >= self.current() {
-            return true;
-        }
-        let subject = subject.of(key, &[]);
-        let records = self.journal.load().records();
-        let mut later = records
-            .iter()
-            .filter(|record| record.generation > generation);
-        !later.any(|record| {
-            matches!(record.scope.target, Target::Tag(_)) || record.scope.covers(&subject)
-        })
+        generation >= self.current()
+            || self
+                .journal
+                .load()
+                .spares(&subject.of(key, &[]), generation)
     }
 
     /// Puts purges in force.
-    fn record(&self, scopes: &[Scope], mode: Mode, now: SystemTime) -> Generation {
+    pub(super) fn record(
+        &self,
+        scopes: &[Scope],
+        mode: Mode,
+        now: SystemTime,
+    ) -> (Generation, Vec<Record>) {
         let mut progress = self.progress();
-        let generation = Generation(self.current().0 + 1);
+        let generation = after(self.current(), now);
+        let records: Vec<Record> = scopes
+            .iter()
+            .map(|scope| Record {
+                generation,
+                at: now,
+                mode,
+                scope: scope.clone(),
+            })
+            .collect();
         self.journal.rcu(|journal| {
             let mut journal = Journal::clone(journal);
-            for scope in scopes {
-                journal.record(scope.clone(), mode, generation, now);
+            for record in &records {
+                record_in(&mut journal, record, generation);
             }
             journal
         });
         self.current.store(generation.0, Ordering::Release);
         progress.sweeps.insert(generation);
-        generation
+        progress.records += records.len();
+        (generation, records)
     }
 
     /// Everything stored has met the purge.
-    fn swept(&self, generation: Generation) {
+    pub(super) fn swept(&self, generation: Generation) {
         let mut progress = self.progress();
         progress.sweeps.remove(&generation);
-        self.forget(&progress);
+        self.forget(&mut progress);
     }
 
-    /// Drops the entries that nothing can meet any more: swept, and older than every fetch under way.
-    fn forget(&self, progress: &Progress) {
-        if self.journal.load().is_empty() {
+    /// Drops the entries that nothing can meet any more: swept, older than every fetch under way, and
+    /// than everything on disk.
+    fn forget(&self, progress: &mut Progress) {
+        if progress.records == 0 {
             return;
         }
         let oldest = progress.fetches.keys().next().copied();
         let unswept = progress.sweeps.first();
         let unswept = unswept.map(|generation| Generation(generation.0.saturating_sub(1)));
-        let upto = [oldest, unswept].into_iter().flatten().min();
-        let upto = upto.unwrap_or_else(|| self.current());
+        let met = [oldest, unswept].into_iter().flatten().min();
+        let met = met.unwrap_or_else(|| self.current());
+        if progress.records > MOST_RECORDS
+            && let Some(disk) = &mut progress.disk
+        {
+            let records = self.journal.load().records();
+            let middle = records
+                .get(records.len() / 2)
+                .map(|record| record.generation);
+            disk.floor = disk.floor.max(middle.unwrap_or_default());
+        }
+        let disk = progress.disk;
+        let upto = disk.map_or(met, |disk| met.min(disk.oldest.max(disk.floor)));
+        // A sweep has removed from disk what a purge names by its key.
+        let keys_after = disk.map_or(met, |disk| disk.taken.unwrap_or(met));
+        let (met_before, upto_before) = progress.forgotten;
+        if met <= met_before && upto <= upto_before {
+            return;
+        }
+        progress.forgotten = (met.max(met_before), upto.max(upto_before));
         self.journal.rcu(|journal| {
             let mut journal = Journal::clone(journal);
             journal.forget(upto);
+            journal.forget_keys(keys_after, met);
             journal
         });
+        progress.records = self.journal.load().records().len();
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -170,71 +367,13 @@ impl Purges {
     }
 }
 
-impl MemoryStore {
-    /// Puts purges in force; when it returns, no older response can be served any more. What they
-    /// reached is counted.
-    pub fn purge(&self, scopes: &[Scope], mode: Mode, now: SystemTime) -> PurgeOutcome {
-        let generation = self.purges.record(scopes, mode, now);
-        let outcome = self.sweep(scopes, generation);
-        self.purges.swept(generation);
-        outcome
-    }
-
-    /// Counts what purges would reach.
-    pub fn preview(&self, scopes: &[Scope]) -> PurgeOutcome {
-        let mut outcome = PurgeOutcome::default();
-        for key in self.reached(scopes) {
-            let Some(resource) = self.find(&key) else {
-                continue;
-            };
-            for stored in resource.variants() {
-                let subject = stored.subject.of(&key, &stored.tags);
-                if self.purges.times(&key, stored).is_some()
-                    && scopes.iter().any(|scope| scope.covers(&subject))
-                {
-                    count(&mut outcome, stored);
-                }
-            }
-        }
-        outcome
-    }
-
-    /// Removes, or makes stale, what the purge `generation` reaches.
-    fn sweep(&self, scopes: &[Scope], generation: Generation) -> PurgeOutcome {
-        let mut outcome = PurgeOutcome::default();
-        for key in self.reached(scopes) {
-            self.change(&key, |resource| {
-                resource.change(|stored| {
-                    if stored.generation >= generation {
-                        return Some(stored.clone());
-                    }
-                    let left = self.purges.apply(&key, stored);
-                    if left.as_ref().is_none_or(|left| left.times != stored.times) {
-                        count(&mut outcome, stored);
-                    }
-                    left
-                });
-            });
-        }
-        outcome
-    }
-
-    /// The keys under which something may be reached: those named, or all.
-    fn reached(&self, scopes: &[Scope]) -> Vec<StoreKey> {
-        let named: Option<Vec<StoreKey>> = scopes
-            .iter()
-            .map(|scope| match &scope.target {
-                Target::Key(key) => Some(StoreKey(Arc::from(&**key))),
-                _ => None,
-            })
-            .collect();
-        named.unwrap_or_else(|| self.resources().map(|(key, _)| key).collect())
-    }
-}
-
 impl Subject {
     /// For the journal.
-    fn of<'a>(&'a self, key: &'a StoreKey, tags: &'a [Box<str>]) -> journal::Subject<'a> {
+    pub(super) fn of<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        tags: &'a [Box<str>],
+    ) -> journal::Subject<'a> {
         journal::Subject {
             zone: &self.zone,
             host: &self.host,
@@ -245,7 +384,14 @@ impl Subject {
     }
 }
 
-fn count(outcome: &mut PurgeOutcome, stored: &StoredResponse) {
-    outcome.objects += 1;
-    outcome.bytes = outcome.bytes.saturating_add(stored.weight());
+/// The next purge's generation: of the clock where that goes forward, so that those of different
+/// processes are in order.
+fn after(last: Generation, now: SystemTime) -> Generation {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let clock = u64::try_from(since.as_micros()).unwrap_or(0);
+    Generation(clock.max(last.0.saturating_add(1)))
+}
+
+fn record_in(journal: &mut Journal, record: &Record, generation: Generation) {
+    journal.record(record.scope.clone(), record.mode, generation, record.at);
 }

@@ -39,6 +39,22 @@ impl Resource {
         });
     }
 
+    /// Adds what was read from disk, in its place by age, if nothing answers the same requests and all
+    /// that is there can stay; whether it did.
+    pub(super) fn add(&mut self, stored: Arc<StoredResponse>, largest: u64) -> bool {
+        let mut known = self.variants.iter();
+        let superseded =
+            known.any(|known| known.id == stored.id || known.selection == stored.selection);
+        let fits = self.weight().saturating_add(stored.weight()) <= largest;
+        if superseded || !fits || self.variants.len() >= MOST_VARIANTS {
+            return false;
+        }
+        let received = |known: &Arc<StoredResponse>| known.times.received > stored.times.received;
+        let place = self.variants.partition_point(received);
+        self.variants.insert(place, stored);
+        true
+    }
+
     /// Whether the response is still there.
     pub fn holds(&self, id: StoredId) -> bool {
         self.variants.iter().any(|known| known.id == id)
@@ -57,6 +73,23 @@ impl Resource {
         change: impl FnMut(&Arc<StoredResponse>) -> Option<Arc<StoredResponse>>,
     ) {
         self.variants = self.variants.iter().filter_map(change).collect();
+    }
+
+    /// Lets go of the slices of what was in `before` and is not here. A response and the variant that
+    /// a 304 made of it share theirs.
+    pub(super) fn retire_gone(&self, before: &Self) {
+        for gone in &before.variants {
+            let Some(slices) = gone.content.slices() else {
+                continue;
+            };
+            let ids = self
+                .variants
+                .iter()
+                .filter_map(|left| left.content.slices());
+            if !ids.map(|left| left.id()).any(|id| id == slices.id()) {
+                slices.retire();
+            }
+        }
     }
 
     /// Whether nothing is left.

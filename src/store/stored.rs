@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::body::Body;
+use super::slices::{MissingSlice, Sliced};
 use crate::cache::reuse::StoredTimes;
 use crate::fields::vary::Vary;
 use crate::purge::Generation;
@@ -23,8 +24,8 @@ const PART_OVERHEAD: u64 = 128;
 pub struct StoreKey(pub Arc<[u8]>);
 
 /// Tells one stored response from the one that later took its place. A freshened response keeps it,
-/// as its body is the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// as its body is the same. Larger ones came later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoredId(pub u64);
 
 /// A response in memory.
@@ -48,6 +49,8 @@ pub struct StoredResponse {
     pub subject: Arc<Subject>,
     /// Its body.
     pub content: Content,
+    /// Whether it may be kept on disk.
+    pub disk: bool,
     /// Status line and fields as they go out on HTTP/1, once they were needed.
     pub prepared: Prepared,
 }
@@ -119,6 +122,13 @@ impl Part {
     pub fn range(&self) -> Range<u64> {
         self.first..self.first.saturating_add(self.body.len())
     }
+
+    /// The bytes at these positions of the whole. Parts are held, never sliced.
+    fn bytes(&self, range: Range<u64>) -> Vec<Bytes> {
+        let start = range.start.saturating_sub(self.first);
+        let end = range.end.saturating_sub(self.first);
+        self.body.in_memory(start..end).unwrap_or_default().to_vec()
+    }
 }
 
 impl Content {
@@ -150,28 +160,58 @@ impl Content {
         }
     }
 
-    /// The bytes from `start` on, as many as lie together in memory, but not beyond `end`; `None`
-    /// when there is none.
-    pub fn read(&self, start: u64, end: u64) -> Option<Bytes> {
+    /// The bytes from `start` on, as many as lie together, but not beyond `end`; `None` when there is
+    /// none.
+    ///
+    /// # Errors
+    /// When they are in a slice that is gone, and only the origin has it.
+    pub async fn read(&self, start: u64, end: u64) -> Result<Option<Bytes>, MissingSlice> {
         match self {
-            Self::Complete(body) => body.read(start, end),
+            Self::Complete(body) => body.read(start, end).await,
             Self::Parts { parts, .. } => {
-                let part = parts.iter().find(|part| part.range().contains(&start))?;
-                part.body.read(
+                let Some(part) = parts.iter().find(|part| part.range().contains(&start)) else {
+                    return Ok(None);
+                };
+                let (start, end) = (
                     start.saturating_sub(part.first),
                     end.saturating_sub(part.first),
-                )
+                );
+                part.body.read(start, end).await
             }
         }
     }
 
-    /// Bytes accounted for.
+    /// Its slices, when the body is kept in slices.
+    pub fn slices(&self) -> Option<&Arc<Sliced>> {
+        match self {
+            Self::Complete(body) => body.slices(),
+            Self::Parts { .. } => None,
+        }
+    }
+
+    /// Whether all that belongs to it is in memory or in a tier below.
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Self::Complete(body) => body.is_whole(),
+            Self::Parts { .. } => true,
+        }
+    }
+
+    /// Bytes of it, wherever they are.
     pub fn len(&self) -> u64 {
         match self {
             Self::Complete(body) => body.len(),
+            Self::Parts { parts, .. } => parts.iter().map(|part| part.body.len()).sum(),
+        }
+    }
+
+    /// Bytes that it holds itself, with the bookkeeping.
+    fn weight(&self) -> u64 {
+        match self {
+            Self::Complete(body) => body.weight(),
             Self::Parts { parts, .. } => parts
                 .iter()
-                .map(|part| part.body.len().saturating_add(PART_OVERHEAD))
+                .map(|part| part.body.weight().saturating_add(PART_OVERHEAD))
                 .sum(),
         }
     }
@@ -201,15 +241,12 @@ impl Content {
                 range.start.max(taken.end)..range.end,
             ] {
                 if piece.start < piece.end {
-                    let bytes = part.body.chunks(
-                        piece.start.saturating_sub(part.first),
-                        piece.end.saturating_sub(part.first),
-                    );
+                    let bytes = part.bytes(piece.clone());
                     pieces.push((piece.start, bytes));
                 }
             }
         }
-        pieces.push((new.first, new.body.chunks(0, new.body.len())));
+        pieces.push((new.first, new.bytes(new.range())));
         pieces.sort_by_key(|(first, _)| *first);
         let mut joined: Vec<(u64, u64, Vec<Bytes>)> = Vec::new();
         for (first, bytes) in pieces {
@@ -239,7 +276,20 @@ impl Content {
 }
 
 impl StoredResponse {
-    /// Bytes it accounts for.
+    /// Its slices are needed no more.
+    pub(super) fn retire(&self) {
+        if let Some(slices) = self.content.slices() {
+            slices.retire();
+        }
+    }
+
+    /// Bytes it takes in all tiers together.
+    pub fn size(&self) -> u64 {
+        let elsewhere = self.content.slices().map(|_| self.content.len());
+        self.weight().saturating_add(elsewhere.unwrap_or_default())
+    }
+
+    /// Bytes it accounts for in memory. Slices are accounted for where they are.
     pub fn weight(&self) -> u64 {
         let fields: usize = self
             .fields
@@ -249,7 +299,7 @@ impl StoredResponse {
         let tags: usize = self.tags.iter().map(|tag| tag.len() + 16).sum();
         let head = u64::try_from(fields + tags + self.selection.key.len()).unwrap_or(u64::MAX);
         self.content
-            .len()
+            .weight()
             .saturating_add(head)
             .saturating_add(OVERHEAD)
     }
@@ -274,21 +324,21 @@ mod tests {
         }
     }
 
-    fn text(content: &Content, start: u64, end: u64) -> String {
+    async fn text(content: &Content, start: u64, end: u64) -> String {
         let mut out = Vec::new();
         let mut at = start;
-        while let Some(bytes) = content.read(at, end) {
+        while let Some(bytes) = content.read(at, end).await.unwrap() {
             at += bytes.len() as u64;
             out.extend_from_slice(&bytes);
         }
         String::from_utf8(out).unwrap()
     }
 
-    #[test]
-    fn rfc9111_3_4_parts_join_and_become_the_whole() {
+    #[tokio::test]
+    async fn rfc9111_3_4_parts_join_and_become_the_whole() {
         let one = parts(&[part(4, "456")], Some(10));
-        assert_eq!(text(&one, 5, 7), "56");
-        assert_eq!(one.read(0, 2), None);
+        assert_eq!(text(&one, 5, 7).await, "56");
+        assert_eq!(one.read(0, 2).await, Ok(None));
         let two = one.with(&part(0, "01"), None);
         assert_eq!(two.ranges(), [0..2, 4..7]);
         assert!(!two.is_complete());
@@ -296,16 +346,16 @@ mod tests {
         assert_eq!(three.ranges().len(), 1);
         let whole = three.with(&part(7, "789"), Some(10));
         assert!(whole.is_complete());
-        assert_eq!(text(&whole, 0, 99), "0123456789");
+        assert_eq!(text(&whole, 0, 99).await, "0123456789");
     }
 
-    #[test]
-    fn newer_bytes_win_where_parts_overlap() {
+    #[tokio::test]
+    async fn newer_bytes_win_where_parts_overlap() {
         let old = parts(&[part(0, "aaaaaa")], Some(8));
         let new = old.with(&part(2, "bb"), None);
-        assert_eq!(text(&new, 0, 6), "aabbaa");
+        assert_eq!(text(&new, 0, 6).await, "aabbaa");
         let new = new.with(&part(5, "ccc"), None);
         assert!(new.is_complete());
-        assert_eq!(text(&new, 0, 8), "aabbaccc");
+        assert_eq!(text(&new, 0, 8).await, "aabbaccc");
     }
 }

@@ -86,6 +86,8 @@ cache_settings! {
     "store_set_cookie" store_set_cookie: bool = false;
     /// Largest body to store, in bytes. The default is the store's.
     "max_object_size" max_object_size: u64 = u64::MAX;
+    /// Whether a stored response is kept on disk as well, where there is one.
+    "disk" disk: bool = true;
     /// At which request for a key within a while its response is stored; 1 for the first.
     "min_uses" min_uses: u32 = 1;
     /// Tags the stored response has beside its own, in the form in which tags are compared.
@@ -105,6 +107,9 @@ cache_settings! {
     "vary" vary: Arc<VarySettings> = Arc::default();
     /// Whether `Cache-Tag` and `Surrogate-Key` are passed on to clients.
     "pass_cache_tags" pass_cache_tags: bool = false;
+    /// Whether responses are fetched slice by slice, only those that clients want, where the origin
+    /// gives ranges.
+    "origin_range_requests" origin_range_requests: bool = false;
     /// How long the origin has for the response's head.
     "read_timeout" read_timeout: ReadTimeout = ReadTimeout::OfPool;
     /// Whether the origin's own error pages are passed on where the zone has pages of its own.

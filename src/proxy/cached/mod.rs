@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::answer::content_length;
 use super::exchange::Exchange;
-use super::fetching::{Fetch, Landed, Purpose};
+use super::fetching::{Fetch, Landed, Purpose, Refetch, can_refetch};
 use super::gateway::Gateway;
 use super::lookup::{Lookup, Stock};
 use super::serve::{self, Source};
@@ -30,7 +30,7 @@ use crate::fields::validators::{
 };
 use crate::fields::vary::Vary;
 use crate::purge::Generation;
-use crate::store::{Begun, Boarding, Flight, FlightKey, Landing, Lead, StoredResponse};
+use crate::store::{Begun, Boarding, Flight, FlightKey, Landing, Lead, SLICE, StoredResponse};
 
 /// How often a request looks again when what it waited for was not for it.
 const MOST_ROUNDS: usize = 8;
@@ -104,6 +104,15 @@ impl Request<'_> {
                 .serve_parts(session, exchange, stored, &stock, now)
                 .await;
         }
+        if let Stock::Selected(stored, _) = &stock
+            && !can_refetch(&stored.fields)
+            && !stored.content.is_whole()
+        {
+            // Slices are gone, and nothing tells whether new ones would be of the same body.
+            let store = &self.gateway.shared.store;
+            store.remove(&self.lookup.key, stored.id);
+            return Ok(Round::Again(None));
+        }
         let decision = decide_reuse(
             &self.lookup.control,
             stock.found(),
@@ -124,7 +133,8 @@ impl Request<'_> {
             }
             (ReuseDecision::GatewayTimeout, _) => self.gateway_timeout(session, exchange).await,
             (ReuseDecision::Validate(reason), _) => {
-                self.forward(session, exchange, &stock, reason, Purpose::Whole)
+                let purpose = self.in_slices().unwrap_or(Purpose::Whole);
+                self.forward(session, exchange, &stock, reason, purpose)
                     .await
             }
             (ReuseDecision::Forward(reason), _) => {
@@ -138,10 +148,26 @@ impl Request<'_> {
 
     /// What to ask for when nothing is stored: a range the client wants is all that is needed.
     fn purpose(&self) -> Purpose {
-        match self.single_range() {
-            Some(range) => Purpose::Range(range),
-            None => Purpose::Whole,
+        match (self.in_slices(), self.single_range()) {
+            (Some(slice), _) => slice,
+            (None, Some(range)) => Purpose::Range(range),
+            (None, None) => Purpose::Whole,
         }
+    }
+
+    /// The slice to begin with, where a rule wants slices: the first that the client needs, as far as
+    /// that can be told without knowing the length.
+    fn in_slices(&self) -> Option<Purpose> {
+        let site = &self.lookup.site;
+        let head = &self.lookup.head;
+        let wanted = site.settings.origin_range_requests.value
+            && head.method == Method::GET
+            && self.lookup.too_rare(&self.gateway.shared.store).is_none();
+        let first = match RangeSpec::of(&head.headers) {
+            Some(RangeSpec::From { first, .. }) => first,
+            _ => 0,
+        };
+        wanted.then_some(Purpose::Slice(first / SLICE))
     }
 
     /// The client's Range, if it is one range of bytes.
@@ -235,7 +261,11 @@ impl Request<'_> {
         status: CacheStatus,
     ) -> Result<Round> {
         exchange.served_age(&stored.times);
-        let source = Source::Stored(stored.content.clone());
+        let refetch = stored.content.slices().map(|slices| {
+            let body = (slices, stored.content.len());
+            Refetch::new(self.gateway, &self.lookup, exchange, &stored.fields, body)
+        });
+        let source = Source::stored(stored.content.clone(), refetch);
         serve::response(
             session,
             exchange,
@@ -374,7 +404,7 @@ impl Request<'_> {
             stock => stock.candidates(),
         };
         candidates.retain(|stored| self.lookup.is_variant(stored));
-        if purpose == Purpose::Whole {
+        if matches!(purpose, Purpose::Whole | Purpose::Slice(_)) {
             // A part cannot stand for the whole, however valid it is.
             candidates.retain(|stored| stored.content.is_complete());
         }

@@ -7,7 +7,7 @@ use pingora_error::Result;
 use pingora_proxy::Session;
 
 use super::super::exchange::Exchange;
-use super::super::fetching::{Arrived, ArrivedResult, Landed, is_failure};
+use super::super::fetching::{Arrived, ArrivedResult, Landed, Refetch, is_failure};
 use super::super::lookup::{Stock, ttl};
 use super::super::serve::{self, Source};
 use super::{Request, Round};
@@ -15,6 +15,7 @@ use crate::cache::reuse::{Found, OriginState, ReuseDecision, StoredTimes, decide
 use crate::cache::status::{CacheStatus, Forwarded, Outcome, Storing};
 use crate::clock;
 use crate::origin::FetchFailure;
+use crate::store::Fill;
 
 impl Request<'_> {
     pub(super) async fn arrived(
@@ -60,6 +61,7 @@ impl Request<'_> {
             }
             ArrivedResult::Reader(reader, fields) => {
                 let fill = reader.fill().clone();
+                let refetch = self.refetch(exchange, &fill);
                 if let Some(times) = &fill.times {
                     exchange.served_age(times);
                 }
@@ -73,7 +75,7 @@ impl Request<'_> {
                     exchange,
                     fill.status,
                     &fields,
-                    Source::filling(reader),
+                    Source::filling(reader, refetch),
                     status,
                 )
                 .await?;
@@ -120,7 +122,7 @@ impl Request<'_> {
                     exchange.served_age(times);
                 }
                 let status = collapsed(Some(fill.status), ttl(fill.times.as_ref(), now));
-                let source = Source::filling(reader);
+                let source = Source::filling(reader, self.refetch(exchange, &fill));
                 serve::response(session, exchange, fill.status, &fill.fields, source, status)
                     .await?;
                 Ok(Round::Answered)
@@ -142,12 +144,25 @@ impl Request<'_> {
                     return Ok(Round::Alone);
                 };
                 let status = collapsed(Some(fill.status), None);
-                let source = Source::filling(reader);
+                let source = Source::filling(reader, self.refetch(exchange, &fill));
                 serve::response(session, exchange, fill.status, &fill.fields, source, status)
                     .await?;
                 Ok(Round::Answered)
             }
         }
+    }
+
+    /// For readers that are so far behind that slices are gone.
+    fn refetch(&self, exchange: &Exchange, fill: &Fill) -> Option<Refetch> {
+        let body = (fill.slices(), fill.expected()?);
+        let gateway = self.gateway;
+        Some(Refetch::new(
+            gateway,
+            &self.lookup,
+            exchange,
+            &fill.fields,
+            body,
+        ))
     }
 
     /// Serves the stale response in place of a failure, where the policy allows it (RFC 5861 §4).
@@ -168,14 +183,16 @@ impl Request<'_> {
         };
         let control = &self.lookup.control;
         let decision = decide_reuse(control, Found::Complete(&times), OriginState::Failed, now);
+        // An origin that fails does not give missing slices either.
+        let servable = stored.content.is_complete() && stored.content.is_whole();
         match decision {
-            ReuseDecision::Reuse { ttl } if stored.content.is_complete() => {
+            ReuseDecision::Reuse { ttl } if servable => {
                 let status = CacheStatus::hit(ttl);
                 self.serve_stored(session, exchange, stored, status)
                     .await
                     .map(Some)
             }
-            ReuseDecision::ReuseStale { ttl, mode } if stored.content.is_complete() => {
+            ReuseDecision::ReuseStale { ttl, mode } if servable => {
                 let status = CacheStatus::stale_hit(ttl, mode);
                 self.serve_stored(session, exchange, stored, status)
                     .await

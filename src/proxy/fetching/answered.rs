@@ -19,7 +19,7 @@ use crate::clock;
 use crate::fields::content_range::ContentRange;
 use crate::fields::vary::Vary;
 use crate::origin::{AnswerBody, FetchFailure, FetchReport};
-use crate::store::{Body, Content, Fill, Keep, Part, Prepared, StoredResponse};
+use crate::store::{Body, Content, Fill, Keep, Part, Prepared, SLICE, Sliced, StoredResponse};
 
 /// Most parts kept of one response; with more, what was there makes room for what is new.
 const MOST_PARTS: usize = 16;
@@ -57,6 +57,9 @@ impl Fetch {
                 StoreDecision::DoNotStore(NoStoreReason::StoreBusy)
             }
             StoreDecision::Store(_) if hidden => StoreDecision::DoNotStore(NoStoreReason::Status),
+            StoreDecision::Store(_) if !self.has_room(status, &head.headers) => {
+                StoreDecision::DoNotStore(NoStoreReason::TooLarge(None))
+            }
             decision => decision,
         };
         self.remember(status, &head.headers, &decision);
@@ -78,11 +81,18 @@ impl Fetch {
                 headers: &head.headers,
             });
         let largest = self.lookup.site.settings.max_object_size.value;
-        let keep = if stored_times.is_some() || shared {
-            Keep::UpTo(largest)
-        } else {
-            Keep::Window
+        // What is too rare to be kept is shared all the same by those who wait for it. What is stored
+        // already was wanted often enough.
+        let too_rare = stored_times
+            .filter(|_| self.selected.is_none())
+            .and_then(|_| self.lookup.too_rare(&self.shared.store));
+        let keep = match (stored_times, too_rare) {
+            (Some(_), None) if status != StatusCode::PARTIAL_CONTENT => Keep::Stored(largest),
+            (None, _) if !shared => Keep::Window,
+            _ => Keep::UpTo(largest),
         };
+        let store = &self.shared.store;
+        let slices = Sliced::new(store.next_id(), store.slices.clone());
         let own = Arc::new(head.headers.clone());
         let mut fields = own.clone();
         if stored_times.is_some() || shared {
@@ -94,20 +104,15 @@ impl Fetch {
             fields,
             stored_times,
             self.lookup.selection(&head.headers),
-            keep,
-            self.shared.store.fill_budget(),
+            (keep, self.expected_length(status, &head.headers)),
+            (slices, store.fill_budget()),
         ));
         let _ended = AbortWhenDropped(fill.clone());
-        // What is too rare to be kept is shared all the same by those who wait for it. What is stored
-        // already was wanted often enough.
-        let too_rare = stored_times
-            .filter(|_| self.selected.is_none())
-            .and_then(|_| self.lookup.too_rare(&self.shared.store));
         let stored_times = stored_times.filter(|_| too_rare.is_none());
         if let Some(times) = stored_times
-            && self.expected_length(&fill) == Some(0)
+            && fill.expected() == Some(0)
         {
-            self.store(&fill, &[], times);
+            self.store(&fill, &Arc::default(), times);
             self.lead = None;
         }
         let reader = self.arrived.as_ref().and_then(|_| fill.reader());
@@ -139,10 +144,14 @@ impl Fetch {
     /// Reads the body into `fill`, and stores it when it is whole: before the last of it is passed
     /// on, so that who has read it all finds it stored.
     async fn pump(&mut self, fill: Arc<Fill>, mut body: AnswerBody, times: Option<StoredTimes>) {
-        let expected = self.expected_length(&fill);
+        let expected = fill.expected();
         let mut unstored = times.filter(|_| expected != Some(0));
         let mut kept = None;
         loop {
+            if unstored.is_some() && fill.is_background() {
+                // Nobody waits for it: it goes no faster than the slowest tier.
+                self.shared.store.slices.room().await;
+            }
             let read = tokio::select! {
                 read = body.read() => read,
                 () = fill.abandoned() => return,
@@ -162,9 +171,8 @@ impl Fetch {
                 .saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
             if expected == Some(length)
                 && let Some(times) = unstored.take()
-                && let Some(mut whole) = fill.whole()
+                && let Some(whole) = fill.seal(&chunk)
             {
-                whole.push(chunk.clone());
                 kept = self.store(&fill, &whole, times);
                 self.lead = None;
             }
@@ -178,7 +186,9 @@ impl Fetch {
         if expected.is_some_and(|expected| expected != fill.written()) {
             return;
         }
-        if let (Some(times), Some(whole)) = (unstored, fill.whole()) {
+        if let Some(times) = unstored
+            && let Some(whole) = fill.seal(&Bytes::new())
+        {
             kept = self.store(&fill, &whole, times);
         }
         self.lead = None;
@@ -190,31 +200,37 @@ impl Fetch {
     }
 
     /// How long the body will be, if that is known.
-    fn expected_length(&self, fill: &Fill) -> Option<u64> {
+    fn expected_length(&self, status: StatusCode, fields: &HeaderMap) -> Option<u64> {
         let bodiless =
-            self.lookup.head.method == Method::HEAD || matches!(fill.status.as_u16(), 204 | 304);
+            self.lookup.head.method == Method::HEAD || matches!(status.as_u16(), 204 | 304);
         if bodiless {
             Some(0)
         } else {
-            answer::content_length(&fill.fields)
+            answer::content_length(fields)
         }
     }
 
-    /// Stores the response with this body, which comes back.
-    fn store(&self, fill: &Fill, body: &[Bytes], times: StoredTimes) -> Option<Arc<Body>> {
-        let body = Arc::new(Body::copy_of(body));
+    /// Whether memory, or a tier below, can take the body, as far as its length is known.
+    fn has_room(&self, status: StatusCode, fields: &HeaderMap) -> bool {
+        let length = self.expected_length(status, fields);
+        let length = length.filter(|_| status != StatusCode::PARTIAL_CONTENT);
+        length.is_none_or(|length| length <= SLICE || self.shared.store.slices.could_hold(length))
+    }
+
+    /// Stores the response with this body, which comes back when it is stored as it is.
+    fn store(&self, fill: &Fill, body: &Arc<Body>, times: StoredTimes) -> Option<Arc<Body>> {
         let mut fields = HeaderMap::clone(&fill.fields);
         let store = &self.shared.store;
         let tags = self.lookup.tags(&fields);
+        let mut same = false;
         let (status, content) = if fill.status == StatusCode::PARTIAL_CONTENT {
             let range = part_of(&ResponseView {
                 status: fill.status,
                 headers: &fill.fields,
             })?;
-            (
-                StatusCode::OK,
-                self.with_part(&mut fields, &range, body.clone())?,
-            )
+            let (content, joined) = self.with_part(&mut fields, &range, body)?;
+            same = joined;
+            (StatusCode::OK, content)
         } else {
             (fill.status, Content::Complete(body.clone()))
         };
@@ -226,36 +242,39 @@ impl Fetch {
                 None => drop(fields.remove(header::CONTENT_LENGTH)),
             }
         }
-        store.insert(
-            &self.lookup.key,
-            StoredResponse {
-                id: store.next_id(),
-                generation: self.begun.generation(),
-                status,
-                fields: Arc::new(fields),
-                times,
-                selection: fill.selection.clone(),
-                tags,
-                subject: self.lookup.subject().clone(),
-                content,
-                prepared: Prepared::default(),
-            },
-        );
-        Some(body)
+        let stored = StoredResponse {
+            id: fill.slices().id(),
+            generation: self.begun.generation(),
+            status,
+            fields: Arc::new(fields),
+            times,
+            selection: fill.selection.clone(),
+            tags,
+            subject: self.lookup.subject().clone(),
+            content,
+            prepared: Prepared::default(),
+            disk: self.lookup.site.settings.disk.value,
+        };
+        if same {
+            store.extend(&self.lookup.key, stored);
+        } else {
+            store.insert(&self.lookup.key, stored, &self.begun);
+        }
+        Some(body.clone())
     }
 
     /// A 206 becomes part of what is stored, where that is the same representation (RFC 9111 §3.4).
-    /// `None` when the whole has come in the meantime.
+    /// Also tells whether it was joined to anything. `None` when the whole has come in the meantime.
     fn with_part(
         &self,
         fields: &mut HeaderMap,
         range: &ContentRange,
-        body: Arc<Body>,
-    ) -> Option<Content> {
+        body: &Arc<Body>,
+    ) -> Option<(Content, bool)> {
         fields.remove(header::CONTENT_RANGE);
         let part = Part {
             first: range.first,
-            body,
+            body: body.clone(),
         };
         let nothing = Content::Parts {
             parts: Arc::from([]),
@@ -276,8 +295,9 @@ impl Fetch {
                 && stored.content.is_of_length(range.complete)
                 && may_combine(&stored.fields, fields)
         });
+        let joined = known.is_some();
         let known = known.map_or(&nothing, |stored| &stored.content);
-        Some(known.with(&part, range.complete))
+        Some((known.with(&part, range.complete), joined))
     }
 
     /// Whether the selected response may be served in place of a failure.

@@ -4,7 +4,10 @@
 //! passed on, or failed. Those who wait are told as soon as the head is there.
 
 mod answered;
+mod slice;
 mod validated;
+
+pub(super) use slice::{Refetch, can_refetch};
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -29,7 +32,7 @@ use crate::fields::validators::{Validators, make_validating};
 use crate::origin::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Terms};
 use crate::request::RequestView;
 use crate::server::Shared;
-use crate::store::{Begun, Fill, FillReader, FlightKey, Flights, Lead, StoredResponse};
+use crate::store::{Begun, Fill, FillReader, FlightKey, Flights, Lead, StoredResponse, positions};
 
 /// How a fetch ended for those who follow it.
 #[derive(Clone)]
@@ -73,6 +76,8 @@ pub(super) enum Purpose {
     Range(HeaderValue),
     /// What is missing of the first candidate (RFC 9111 §3.4).
     Complete(Missing),
+    /// This slice of the whole, unless the candidates still hold.
+    Slice(u64),
     /// The client's own request as it is: what comes is hardly for others.
     Own,
 }
@@ -153,7 +158,8 @@ impl Fetch {
                 &self.lookup.site.site.pool.config.name,
                 report.first_byte_after.unwrap_or_default(),
             );
-            let again = match (received.head.status, &self.purpose) {
+            let status = received.head.status;
+            let again = match (status, &self.purpose) {
                 (StatusCode::NOT_MODIFIED, Purpose::Whole) if !self.candidates.is_empty() => {
                     self.not_modified(received, &report).await
                 }
@@ -161,6 +167,14 @@ impl Fetch {
                     let missing = *missing;
                     self.completed(received, &missing, &report).await
                 }
+                (StatusCode::NOT_MODIFIED, Purpose::Slice(_)) if !self.candidates.is_empty() => {
+                    self.not_modified(received, &report).await
+                }
+                (StatusCode::PARTIAL_CONTENT, Purpose::Slice(number)) => {
+                    let number = *number;
+                    self.first_slice(received, number, &report).await
+                }
+                (StatusCode::RANGE_NOT_SATISFIABLE, Purpose::Slice(_)) => true,
                 // The stored part is of another representation.
                 (StatusCode::RANGE_NOT_SATISFIABLE, Purpose::Complete(_)) => true,
                 _ => {
@@ -173,9 +187,26 @@ impl Fetch {
             }
             // What was stored is of no use: ask for everything.
             self.candidates.clear();
-            self.purpose = Purpose::Whole;
+            self.purpose = match self.purpose {
+                Purpose::Slice(_) => self.without_slices(status),
+                _ => Purpose::Whole,
+            };
         }
         self.fail(FetchFailure::Protocol, report);
+    }
+
+    /// It does not come in slices: the client's own request is made, and those who follow make theirs,
+    /// as they may want other ranges.
+    fn without_slices(&mut self, status: StatusCode) -> Purpose {
+        // That a client asks for more than there is says nothing of the origin.
+        if status != StatusCode::RANGE_NOT_SATISFIABLE {
+            self.flights
+                .remember_uncacheable(&self.flight, clock::instant());
+        }
+        if let Some(lead) = self.lead.take() {
+            lead.end(Landed::Passing);
+        }
+        Purpose::Own
     }
 
     /// The answer; `None` when the client for whom alone it is has left.
@@ -222,13 +253,21 @@ impl Fetch {
         let mut fields = head.headers.clone();
         match &self.purpose {
             Purpose::Own => {}
-            Purpose::Whole => {
+            Purpose::Whole | Purpose::Slice(_) => {
                 let stored: Vec<&HeaderMap> = self
                     .candidates
                     .iter()
                     .map(|stored| &*stored.fields)
                     .collect();
                 make_validating(&mut fields, &stored);
+                if let Purpose::Slice(number) = &self.purpose {
+                    let wanted = positions(*number, u64::MAX);
+                    let wanted = Missing {
+                        first: wanted.start,
+                        last: wanted.end.checked_sub(1),
+                    };
+                    fields.insert(header::RANGE, wanted.to_value());
+                }
             }
             Purpose::Range(_) => {
                 fields.remove(header::IF_NONE_MATCH);

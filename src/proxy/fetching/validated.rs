@@ -111,7 +111,7 @@ impl Fetch {
                     // The origin chose this variant for a request that no stored one answered.
                     freshened.id = store.next_id();
                     freshened.selection = self.lookup.selection(&freshened.fields);
-                    store.insert(key, freshened.clone());
+                    store.insert(key, freshened.clone(), &self.begun);
                 }
                 (freshened, Storing::Freshened)
             }

@@ -25,6 +25,7 @@ pub struct Setup {
     hosts: Option<String>,
     zone: String,
     files: Vec<(String, String)>,
+    open_files: Option<u32>,
 }
 
 /// A running Seawall, killed when dropped.
@@ -135,6 +136,12 @@ impl Setup {
         self
     }
 
+    /// How many files the process may have open.
+    pub fn open_files(mut self, most: u32) -> Self {
+        self.open_files = Some(most);
+        self
+    }
+
     /// Starts it and waits until it listens.
     pub async fn start(self) -> Seawall {
         let directory = Arc::new(tempfile::tempdir().unwrap());
@@ -158,6 +165,17 @@ impl Setup {
             );
         }
         panic!("no free port");
+    }
+
+    fn command(&self) -> Command {
+        let binary = env!("CARGO_BIN_EXE_seawall");
+        let Some(most) = self.open_files else {
+            return Command::new(binary);
+        };
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+        command.args(["-c", &limited, binary]);
+        command
     }
 
     fn toml(&self, address: SocketAddr, admin: SocketAddr, directory: &TempDir) -> String {
@@ -199,7 +217,7 @@ impl Seawall {
         directory: Arc<TempDir>,
         upgrade: bool,
     ) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_seawall"));
+        let mut command = setup.command();
         command
             .arg("serve")
             .arg(directory.path().join("seawall.toml"));

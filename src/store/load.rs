@@ -1,0 +1,144 @@
+//! From disk into memory: what a request does not find there, and the disk may have.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::body::Body;
+use super::disk::{Disk, slot};
+use super::log::Entry;
+use super::memory::MemoryStore;
+use super::record::{self, Place};
+use super::resource::Resource;
+use super::slices::Sliced;
+use super::stored::{Content, StoreKey, StoredId, StoredResponse};
+use crate::purge::Generation;
+
+impl MemoryStore {
+    /// Brings what the disk has under `key`, and memory has not, into memory; whether there may be
+    /// something that was not there before. Costs a look into an index when the disk has nothing.
+    pub async fn load(self: &Arc<Self>, key: &StoreKey) -> bool {
+        let Some(disk) = self.disk() else {
+            return false;
+        };
+        if self.missing(disk, key).is_empty() {
+            return false;
+        }
+        let _turn = disk.turn(key).await;
+        let entries = self.missing(disk, key);
+        if entries.is_empty() {
+            // Somebody else brought it.
+            return true;
+        }
+        let (store, key) = (self.clone(), key.clone());
+        let loading = tokio::task::spawn_blocking(move || {
+            if let Some(disk) = store.disk() {
+                store.load_now(disk, &key, &entries);
+            }
+        });
+        loading.await.is_ok()
+    }
+
+    /// What is on disk under `key` and could be in memory, newest first. What would not fit beside
+    /// what is there is left where it is.
+    fn missing(&self, disk: &Disk, key: &StoreKey) -> Vec<Entry> {
+        if !disk.is_ready() {
+            return Vec::new();
+        }
+        let mut entries = disk.log.find(&key.0);
+        if entries.is_empty() {
+            return entries;
+        }
+        entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.sequence()));
+        let known = self.peek(key);
+        let mut total = known.as_ref().map_or(0, |known| known.weight());
+        let largest = self.largest();
+        entries.retain(|entry| {
+            let known = known.as_ref();
+            if known.is_some_and(|known| known.holds(StoredId(entry.fill))) {
+                return false;
+            }
+            let weight = entry
+                .body_len
+                .saturating_add(entry.head_len.saturating_mul(2));
+            total = total.saturating_add(weight);
+            total <= largest
+        });
+        entries
+    }
+
+    /// Blocks on the disk.
+    fn load_now(&self, disk: &Disk, key: &StoreKey, entries: &[Entry]) {
+        for entry in entries {
+            let generation = Generation(entry.generation);
+            // Purges that come while it is read are kept in mind.
+            let _reading = self.purges.begin_reading(generation);
+            if self.purges.disown(generation) {
+                disk.log.retract(&key.0, entry.slot);
+            } else if let Some(stored) = self.read(disk, key, entry) {
+                self.admit(disk, key, entry, stored);
+            }
+        }
+    }
+
+    fn read(&self, disk: &Disk, key: &StoreKey, entry: &Entry) -> Option<StoredResponse> {
+        // What cannot be read is a miss; the log counts it.
+        let (head, body) = disk.log.read(&key.0, entry).ok().flatten()?;
+        let Some(head) = record::decode(&head).filter(|head| is_of(head, entry)) else {
+            disk.log.retract(&key.0, entry.slot);
+            return None;
+        };
+        let body = match head.place {
+            Place::Inline => Body::copy_of(&[body]),
+            Place::Slices(id) => {
+                let slices = Sliced::new(StoredId(id), self.slices.clone());
+                Body::sliced(Arc::new(slices), head.length)
+            }
+        };
+        (body.len() == head.length).then(|| head.with(Content::Complete(Arc::new(body))))
+    }
+
+    /// Puts a response that was read into memory, if it is still what the disk has.
+    fn admit(&self, disk: &Disk, key: &StoreKey, entry: &Entry, stored: StoredResponse) {
+        let stored = {
+            let _writing = self.writer(key);
+            // Whoever changes the key takes it from disk first.
+            if disk.log.get(&key.0, entry.slot).as_ref() != Some(entry) {
+                return;
+            }
+            let Some(stored) = self.purges.apply(key, &Arc::new(stored)) else {
+                disk.log.retract(&key.0, entry.slot);
+                return;
+            };
+            let known = self.peek(key);
+            let mut resource = known.as_deref().map(Resource::clone).unwrap_or_default();
+            if !resource.add(stored.clone(), self.largest()) {
+                return;
+            }
+            self.show(key, resource);
+            stored
+        };
+        disk.loaded.fetch_add(1, Ordering::Relaxed);
+        self.meet_purges(key, &stored);
+    }
+}
+
+/// Whether the head is that of the record it stands in.
+fn is_of(head: &record::Head, entry: &Entry) -> bool {
+    head.id().0 == entry.fill
+        && head.generation().0 == entry.generation
+        && slot(head.selection()) == entry.slot
+}
+
+impl Disk {
+    async fn turn(&self, key: &StoreKey) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let count = u64::try_from(self.turns.len()).unwrap_or(1).max(1);
+        let index = usize::try_from(hasher.finish() % count).unwrap_or(0);
+        match self.turns.get(index) {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Carrying purges out: in force first, then written down, then swept.
+
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::disk::Follow;
+use super::memory::MemoryStore;
+use super::stored::{StoreKey, StoredId, StoredResponse};
+use crate::purge::{Generation, Mode, PurgeOutcome, Scope, Target};
+
+impl MemoryStore {
+    /// Puts purges in force; when it returns, no older response can be served any more, now or after a
+    /// restart. What they reached is counted. It waits for the disk, if there is one.
+    ///
+    /// # Errors
+    /// When the purges are in force but may not outlive this process.
+    pub fn purge(&self, scopes: &[Scope], mode: Mode, now: SystemTime) -> io::Result<PurgeOutcome> {
+        let (generation, records) = self.purges.record(scopes, mode, now);
+        let written = self.purges.write_down(&records);
+        let outcome = self.sweep(scopes, mode, generation);
+        self.purges.swept(generation);
+        written.map(|()| outcome)
+    }
+
+    /// Removes what single keys name. It waits for nothing: what is on disk under these keys is gone
+    /// when it returns, so that there is nothing to write down.
+    pub fn invalidate(&self, scopes: &[Scope], now: SystemTime) {
+        let (generation, _) = self.purges.record(scopes, Mode::Hard, now);
+        self.sweep(scopes, Mode::Hard, generation);
+        self.purges.swept(generation);
+    }
+
+    /// Counts what purges would reach.
+    pub fn preview(&self, scopes: &[Scope]) -> PurgeOutcome {
+        let mut outcome = PurgeOutcome::default();
+        let named = named(scopes);
+        let latest = Generation(u64::MAX);
+        for key in named.iter().flatten() {
+            self.count_on_disk(key, latest, &mut outcome);
+        }
+        for key in named.unwrap_or_else(|| self.keys()) {
+            let Some(resource) = self.find(&key) else {
+                continue;
+            };
+            for stored in resource.variants() {
+                let subject = stored.subject.of(&key, &stored.tags);
+                if self.purges.times(&key, stored).is_some()
+                    && scopes.iter().any(|scope| scope.covers(&subject))
+                {
+                    count(&mut outcome, stored);
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Removes, or makes stale, what the purge `generation` reaches.
+    fn sweep(&self, scopes: &[Scope], mode: Mode, generation: Generation) -> PurgeOutcome {
+        let mut outcome = PurgeOutcome::default();
+        let mut followed = true;
+        let named = named(scopes);
+        let how = match mode {
+            Mode::Hard if named.is_some() => Follow::PurgeOfKey,
+            _ => Follow::Purge,
+        };
+        for key in named.unwrap_or_else(|| self.keys()) {
+            if how == Follow::PurgeOfKey {
+                self.count_on_disk(&key, generation, &mut outcome);
+            }
+            followed &= self.change_as(&key, how, |resource| {
+                resource.change(|stored| {
+                    if stored.generation >= generation {
+                        return Some(stored.clone());
+                    }
+                    let left = self.purges.apply(&key, stored);
+                    if left.as_ref().is_none_or(|left| left.times != stored.times) {
+                        count(&mut outcome, stored);
+                    }
+                    left
+                });
+            });
+        }
+        if !followed {
+            self.purges.unfollowed();
+        }
+        outcome
+    }
+
+    /// Counts what is on disk alone, and older than the purge `generation`.
+    fn count_on_disk(&self, key: &StoreKey, generation: Generation, outcome: &mut PurgeOutcome) {
+        let Some(disk) = self.disk() else {
+            return;
+        };
+        let known = self.peek(key);
+        for entry in disk.log.find(&key.0) {
+            let id = StoredId(entry.fill);
+            let in_memory = known.as_ref().is_some_and(|known| known.holds(id));
+            if !in_memory && entry.generation < generation.0 {
+                outcome.objects += 1;
+                let bytes = entry.head_len.saturating_add(entry.body_len);
+                outcome.bytes = outcome.bytes.saturating_add(bytes);
+            }
+        }
+    }
+
+    fn keys(&self) -> Vec<StoreKey> {
+        self.resources().map(|(key, _)| key).collect()
+    }
+}
+
+/// The keys that scopes name, if that is all they do.
+fn named(scopes: &[Scope]) -> Option<Vec<StoreKey>> {
+    scopes
+        .iter()
+        .map(|scope| match &scope.target {
+            Target::Key(key) => Some(StoreKey(Arc::from(&**key))),
+            _ => None,
+        })
+        .collect()
+}
+
+fn count(outcome: &mut PurgeOutcome, stored: &StoredResponse) {
+    outcome.objects += 1;
+    outcome.bytes = outcome.bytes.saturating_add(stored.size());
+}
