@@ -319,6 +319,16 @@ impl Seawall {
         admin.try_response("GET").await.is_ok() && Client::try_connect(self.address).await.is_ok()
     }
 
+    /// The most memory that the process has had at once, in bytes.
+    pub fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line
+            .and_then(|line| line.trim().strip_suffix(" kB"))
+            .unwrap();
+        kilobytes.trim().parse::<usize>().unwrap() << 10
+    }
+
     /// A file in the directory of the configuration.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
