@@ -190,6 +190,7 @@ fn response(size: usize) -> StoredResponse {
         }),
         content: Content::Complete(Arc::new(Body::copy_of(&[vec![0; size].into()]))),
         disk: false,
+        encoded: None,
         prepared: Prepared::default(),
     }
 }

@@ -75,6 +75,10 @@ thread_local! {
 }
 
 /// What came of waiting for the next request.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is a request nearly always, and a box for each would cost more"
+)]
 enum Next {
     Request(Request),
     Http2,

@@ -172,7 +172,7 @@ pub(super) fn send(
     let (status, version) = (head.status, head.version);
     if !status.is_informational() {
         edit(head, |fields| {
-            dress(fields, status, version, asked, exchange, told, now)
+            dress(fields, status, version, asked, exchange, told, now);
         });
     }
 }

@@ -29,6 +29,10 @@ use crate::store::{Begun, StoreKey};
 use crate::zone::Authority;
 
 /// One request, from its arrival to its log line.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, found out at another time"
+)]
 pub(super) struct Exchange {
     /// The configuration it began with.
     pub(super) runtime: Arc<Runtime>,

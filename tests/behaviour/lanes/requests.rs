@@ -4,7 +4,7 @@
 use super::site::{DEBUG, KINDS, LAST_MODIFIED, RULES};
 use crate::support::TOKEN;
 
-/// Numbers that look random and follow from a seed (SplitMix64).
+/// Numbers that look random and follow from a seed (`SplitMix64`).
 pub struct Dice {
     state: u64,
     /// The cookie of a client that has its variant of a split.
@@ -144,10 +144,10 @@ fn request(dice: &mut Dice, method: &str, path: &str) -> String {
     let version = if dice.one_in(old) { "1.0" } else { "1.1" };
     let mut head = format!("{method} {target} HTTP/{version}\r\n");
     if !(version == "1.0" && dice.one_in(6)) {
-        head += &format!(
-            "{}: {host}\r\n",
-            dice.of(&["Host", "Host", "Host", "host", "HOST"])
-        );
+        head += dice.of(&["Host", "Host", "Host", "host", "HOST"]);
+        head += ": ";
+        head += host;
+        head += "\r\n";
     }
     for _ in 0..dice.below(4) {
         head += &field(dice);
