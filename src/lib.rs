@@ -6,7 +6,7 @@
 //!
 //! | module | | owns |
 //! |---|---|---|
-//! | [`cli`] | shell | `serve`, `check`, `explain`, `test`, `purge`, `presets`, `schema` |
+//! | [`cli`] | shell | `serve`, `check`, `explain`, `test`, `purge`, `presets`, `store`, `schema` |
 //! | [`config`] | core | the TOML file, as written and as it runs |
 //! | [`server`] | shell | the process: assembly, reload, draining |
 //! | [`edge`] | shell | listeners, TLS, strict request heads |

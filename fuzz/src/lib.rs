@@ -9,6 +9,7 @@ mod expressions;
 mod fields;
 mod keys;
 mod requests;
+mod store;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -40,6 +41,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("range", fields::range),
     ("reference", keys::reference),
     ("request_control", fields::request_control),
+    ("segment", store::segment),
     ("targeted", fields::targeted),
     ("value_expression", expressions::value_expression),
     ("vary", keys::vary),

@@ -5,6 +5,7 @@ mod explain;
 mod presets;
 mod purge;
 mod schema;
+mod store;
 mod test;
 
 use std::path::PathBuf;
@@ -45,6 +46,11 @@ enum Verb {
         /// Name of a preset
         name: Option<String>,
     },
+    /// Look at the directory of a disk store; nothing is changed
+    Store {
+        #[command(subcommand)]
+        verb: store::StoreVerb,
+    },
     /// Print the JSON Schema of configuration files, for editors
     Schema,
 }
@@ -64,6 +70,7 @@ pub fn main() -> ExitCode {
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Purge(arguments) => purge::run(&arguments),
         Verb::Presets { name } => presets::run(name.as_deref()),
+        Verb::Store { verb } => store::run(&verb),
         Verb::Schema => schema::run(),
     }
 }

@@ -8,6 +8,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::compression::CompressionMetrics;
 use super::series::RecentSeries;
 use crate::origin::OriginPool;
 use crate::store::StoreStatistics;
@@ -25,6 +26,8 @@ pub struct Metrics {
     traffic: Traffic,
     origin: Origin,
     process: Process,
+    /// Compressions of stored responses.
+    pub compression: CompressionMetrics,
 }
 
 /// Requests as clients see them.
@@ -37,6 +40,7 @@ pub(super) struct Traffic {
     hit_ratio_bytes: GaugeVec,
     refused: IntCounterVec,
     connections: IntGauge,
+    connections_refused: IntCounter,
     series: RecentSeries,
 }
 
@@ -95,6 +99,7 @@ impl Traffic {
         let by = ["zone", "cache_status", "rule"];
         let of_all = "Share of requests answered by the cache since start";
         let of_bytes = "Share of body bytes answered by the cache since start";
+        let beyond = name("refused_connections_total");
         Ok(Self {
             requests: counters(to, "requests_total", "Requests", &by)?,
             bytes: counters(
@@ -119,6 +124,10 @@ impl Traffic {
                 &["reason"],
             )?,
             connections: gauge(to, "connections", "Open client connections")?,
+            connections_refused: register(
+                to,
+                IntCounter::new(beyond, "Client connections beyond the limit")?,
+            )?,
             series: RecentSeries::default(),
         })
     }
@@ -198,6 +207,7 @@ impl Metrics {
             traffic: Traffic::new(&registry)?,
             origin: Origin::new(&registry)?,
             process: Process::new(&registry)?,
+            compression: CompressionMetrics::new(&registry)?,
             registry,
         })
     }
@@ -241,6 +251,11 @@ impl Metrics {
         Connection {
             open: self.traffic.connections.clone(),
         }
+    }
+
+    /// Counts a connection that was closed because there were too many.
+    pub fn connection_refused(&self) {
+        self.traffic.connections_refused.inc();
     }
 
     /// Client connections open now.
@@ -366,7 +381,7 @@ fn name(short: &str) -> String {
     format!("seawall_{short}")
 }
 
-fn counters(
+pub(super) fn counters(
     registry: &Registry,
     short: &str,
     help: &str,

@@ -61,6 +61,8 @@ pub(super) struct Exchange {
     pub(super) requested: Option<SystemTime>,
     /// Whether the answer was found not to be storable.
     pub(super) storing_refused: bool,
+    /// Whether another client may get the same answer compressed.
+    pub(super) varies_by_encoding: bool,
     /// Why there is no answer.
     pub(super) failure: Option<FetchFailure>,
     /// Since when purges concern the answer to a POST.
@@ -171,6 +173,7 @@ impl Exchange {
             origin: OriginExchange::default(),
             requested: None,
             storing_refused: false,
+            varies_by_encoding: false,
             failure: None,
             posting: None,
             posted: None,

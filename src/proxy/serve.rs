@@ -4,14 +4,17 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Version, header};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::answer;
+use super::encoding;
 use super::exchange::Exchange;
 use super::gateway::Gateway;
+use super::hit::Found;
 use super::reply::{Reply, ReplyBody};
 use super::source::Source;
 use crate::cache::status::CacheStatus;
@@ -37,9 +40,46 @@ pub(super) async fn response(
     told: CacheStatus,
 ) -> Result<()> {
     let once = matches!(source, Source::Filling { .. });
+    if let Source::Filling { reader, .. } = &source
+        && reader.fill().times.is_some()
+    {
+        encoding::note(exchange, status, fields, source.length());
+    }
     let asked = session.req_header();
     let reply = Reply::of(asked, exchange, status, fields, source.length(), once);
     write(session, exchange, reply, source, told).await
+}
+
+/// Answers with a response that is in memory.
+///
+/// # Errors
+/// When the client is gone.
+pub(super) async fn found(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    found: Found,
+    asked: &Parts,
+) -> Result<()> {
+    let mut head = http::Response::new(()).into_parts().0;
+    head.status = found.status;
+    let body = found.body.clone();
+    head.headers = found.fields(asked, exchange);
+    if let (Some(connection), Some(date)) = (session.stream(), head.headers.get(header::DATE)) {
+        edge::keep_date(connection, date.as_bytes());
+    }
+    let bodiless = body.is_empty();
+    session
+        .write_response_header(Box::new(head.into()), bodiless)
+        .await
+        .map_err(Error::into_down)?;
+    let last = body.len().saturating_sub(1);
+    for (number, chunk) in body.into_iter().enumerate() {
+        session
+            .write_response_body(Some(chunk), number == last)
+            .await
+            .map_err(Error::into_down)?;
+    }
+    Ok(())
 }
 
 /// Answers with a range of a response that is stored in part.

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::answer::content_length;
+use super::encoding;
 use super::exchange::Exchange;
 use super::fetching::{Fetch, Landed, Purpose, Refetch, can_refetch};
 use super::gateway::Gateway;
@@ -201,6 +202,7 @@ impl Request<'_> {
             Some(range) if applies => {
                 let status = CacheStatus::hit(ttl);
                 exchange.served_age(&stored.times);
+                encoding::note(exchange, stored.status, &stored.fields, complete);
                 serve::part(session, exchange, stored, range, status).await?;
                 Ok(Round::Answered)
             }
@@ -232,16 +234,17 @@ impl Request<'_> {
         status: CacheStatus,
     ) -> Result<Round> {
         exchange.served_age(&stored.times);
-        let source = self.source(exchange, stored);
-        serve::response(
-            session,
-            exchange,
-            stored.status,
-            &stored.fields,
-            source,
-            status,
-        )
-        .await?;
+        let (shared, key) = (&self.gateway.shared, &self.lookup.key);
+        let asked = &self.lookup.head.headers;
+        let chosen = encoding::choose(shared, asked, exchange, key, stored);
+        // An encoded form is never in slices.
+        let source = if chosen.content.slices().is_some() {
+            self.source(exchange, stored)
+        } else {
+            Source::stored(chosen.content.clone(), None)
+        };
+        let fields = chosen.fields;
+        serve::response(session, exchange, stored.status, fields, source, status).await?;
         Ok(Round::Answered)
     }
 

@@ -20,7 +20,9 @@ use crate::clock;
 use crate::fields::content_range::ContentRange;
 use crate::fields::vary::Vary;
 use crate::origin::{AnswerBody, FetchFailure, FetchReport};
-use crate::store::{Body, Content, Fill, Keep, Part, Prepared, SLICE, Sliced, StoredResponse};
+use crate::store::{
+    Body, Content, Encoded, Fill, Keep, Part, Prepared, SLICE, Sliced, StoredResponse,
+};
 
 /// Most parts kept of one response; with more, what was there makes room for what is new.
 const MOST_PARTS: usize = 16;
@@ -237,6 +239,11 @@ impl Fetch {
                 None => drop(fields.remove(header::CONTENT_LENGTH)),
             }
         }
+        let view = ResponseView {
+            status,
+            headers: &fields,
+        };
+        let encoded = Encoded::of(&view, &content);
         let stored = StoredResponse {
             id: fill.slices().id(),
             generation: self.begun.generation(),
@@ -247,6 +254,7 @@ impl Fetch {
             tags,
             subject: self.lookup.subject().clone(),
             content,
+            encoded,
             prepared: Prepared::default(),
             disk: self.lookup.site.settings.disk.value,
         };

@@ -25,7 +25,7 @@ use crate::origin::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Term
 use crate::purge::Generation;
 use crate::server::Shared;
 use crate::store::{
-    Boarding, Body, Content, FlightKey, Landing, Prepared, SLICE, SliceFailure, Sliced,
+    Boarding, Body, Content, Encoded, FlightKey, Landing, Prepared, SLICE, SliceFailure, Sliced,
     StoredResponse, positions,
 };
 
@@ -311,6 +311,12 @@ impl Fetch {
             slices.put(number, &slice);
             Body::sliced(Arc::new(slices), len)
         };
+        let content = Content::Complete(Arc::new(body));
+        let view = ResponseView {
+            status: StatusCode::OK,
+            headers: &fields,
+        };
+        let encoded = Encoded::of(&view, &content);
         let stored = StoredResponse {
             id,
             generation: self.begun.generation(),
@@ -320,7 +326,8 @@ impl Fetch {
             tags: self.lookup.tags(&fields),
             subject: self.lookup.subject().clone(),
             fields: Arc::new(fields),
-            content: Content::Complete(Arc::new(body)),
+            content,
+            encoded,
             disk: self.lookup.site.settings.disk.value,
             prepared: Prepared::default(),
         };

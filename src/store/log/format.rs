@@ -141,9 +141,9 @@ pub(super) struct Seal {
 
 /// What stands where the seal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sealed {
+pub(super) enum SealState {
     Open,
-    Sealed(Seal),
+    Complete(Seal),
     Damaged,
 }
 
@@ -160,11 +160,11 @@ impl Seal {
         bytes
     }
 
-    pub(super) fn decode(bytes: &[u8], seed: u64) -> Sealed {
+    pub(super) fn decode(bytes: &[u8], seed: u64) -> SealState {
         if bytes.iter().all(|byte| *byte == 0) {
-            return Sealed::Open;
+            return SealState::Open;
         }
-        Self::read(bytes, seed).map_or(Sealed::Damaged, Sealed::Sealed)
+        Self::read(bytes, seed).map_or(SealState::Damaged, SealState::Complete)
     }
 
     fn read(bytes: &[u8], seed: u64) -> Option<Self> {

@@ -10,7 +10,13 @@ use super::state::Why;
 
 /// Tells when a record is written.
 #[derive(Clone)]
-pub struct Receipt(Arc<(Mutex<Option<Result<(), Why>>>, Condvar)>);
+pub struct Receipt(Arc<Settled>);
+
+#[derive(Default)]
+struct Settled {
+    outcome: Mutex<Option<Result<(), Why>>>,
+    known: Condvar,
+}
 
 impl std::fmt::Debug for Receipt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -20,32 +26,34 @@ impl std::fmt::Debug for Receipt {
 
 impl Receipt {
     pub(super) fn new() -> Self {
-        Self(Arc::new((Mutex::new(None), Condvar::new())))
+        Self(Arc::default())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Result<(), Why>>> {
+        let outcome = &self.0.outcome;
+        outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn settle(&self, outcome: Result<(), Why>) {
-        let (lock, settled) = &*self.0;
-        *lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-        settled.notify_all();
+        *self.lock() = Some(outcome);
+        self.0.known.notify_all();
     }
 
     /// What became of the record, if that is known.
     pub fn outcome(&self) -> Option<Result<(), Why>> {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.lock()
     }
 
     /// Waits until the record is written, and a restart would find it, or until it is known that
     /// it is not going to be.
     pub fn wait(&self) -> Result<(), Why> {
-        let (lock, settled) = &*self.0;
-        let mut outcome = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outcome = self.lock();
         loop {
             if let Some(outcome) = *outcome {
                 return outcome;
             }
-            outcome = settled
-                .wait(outcome)
-                .unwrap_or_else(PoisonError::into_inner);
+            let waited = self.0.known.wait(outcome);
+            outcome = waited.unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

@@ -6,15 +6,15 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::core::Core;
 use super::device::{Blob, read_at};
 use super::format::{
     self, ALIVE, BadHeader, FIRST, INDEX_ENTRY, IndexEntry, Location, Preamble, RECORD_HEADER,
-    RecordHeader, SEAL, SEGMENT_HEADER, Seal, Sealed, SegmentHeader,
+    RecordHeader, SEAL, SEGMENT_HEADER, Seal, SealState, SegmentHeader,
 };
 use super::index::Known;
 use super::journal;
 use super::segment::{self, Segment};
+use super::shared::Shared;
 
 /// A segment of an earlier process.
 pub(super) struct Found {
@@ -43,9 +43,9 @@ pub(super) fn examine(blob: &dyn Blob) -> io::Result<Opened> {
     };
     let seal = bytes.get(SEGMENT_HEADER..SEGMENT_HEADER + SEAL);
     Ok(match Seal::decode(seal.unwrap_or_default(), header.seed) {
-        Sealed::Open => Opened::Segment(header, None),
-        Sealed::Sealed(seal) => Opened::Segment(header, Some(seal)),
-        Sealed::Damaged => Opened::Damaged,
+        SealState::Open => Opened::Segment(header, None),
+        SealState::Complete(seal) => Opened::Segment(header, Some(seal)),
+        SealState::Damaged => Opened::Damaged,
     })
 }
 
@@ -173,12 +173,22 @@ fn begins_record(blob: &dyn Blob, segment: u32, offset: u64) -> bool {
     RecordHeader::decode(&bytes).is_some_and(|record| record.sequence == location.sequence())
 }
 
-impl Core {
+impl Shared {
+    /// Lists the segments that are there, and gives new ones greater numbers.
+    pub(super) fn number_segments(&self) -> io::Result<Vec<(u32, PathBuf)>> {
+        let segments = segment::list(&self.directory)?;
+        let first = segments.last().map_or(1, |(number, _)| number + 1);
+        let before = self.next_segment.fetch_max(first, Ordering::SeqCst);
+        let first = first.max(before);
+        self.first_own.store(first, Ordering::SeqCst);
+        self.journal.note_below(first);
+        Ok(segments)
+    }
+
     /// Opens the segments that are there, so that their room counts and new ones have new numbers.
     pub(super) fn register(&self) -> io::Result<Vec<Found>> {
         let mut found = Vec::new();
-        for (number, path) in segment::list(&self.directory)? {
-            self.next_segment.fetch_max(number + 1, Ordering::SeqCst);
+        for (number, path) in self.number_segments()? {
             let blob = self.device.open(&path)?;
             let length = blob.length()?;
             match examine(&*blob)? {
@@ -192,7 +202,7 @@ impl Core {
                     let segment = Arc::new(segment);
                     found.push(Found { segment, seal });
                 }
-                Opened::Foreign(version) => self.set_aside(&path, version),
+                Opened::Foreign(version) => set_aside(&path, version),
                 Opened::Segment(..) | Opened::Damaged => {
                     tracing::warn!(path = %path.display(), "removed a segment of the disk store that is damaged");
                     self.skipped(length);
@@ -207,20 +217,7 @@ impl Core {
         for found in &found {
             segments.insert(found.segment.number, Arc::clone(&found.segment));
         }
-        drop(segments);
-        self.first_own
-            .store(self.next_segment.load(Ordering::SeqCst), Ordering::SeqCst);
         Ok(found)
-    }
-
-    /// Renames a file that another version of Seawall may want back.
-    fn set_aside(&self, path: &std::path::Path, version: u32) {
-        let aside = path.with_extension("aside");
-        let renamed = std::fs::rename(path, &aside);
-        tracing::warn!(
-            path = %aside.display(), version, ours = format::VERSION, renamed = renamed.is_ok(),
-            "set a segment of the disk store aside that is of another version"
-        );
     }
 
     fn skipped(&self, bytes: u64) {
@@ -342,4 +339,14 @@ impl Core {
 fn numbered<T>(entries: &[T]) -> impl Iterator<Item = (u32, &T)> {
     let numbered = entries.iter().enumerate().rev();
     numbered.map(|(number, entry)| (u32::try_from(number).unwrap_or(u32::MAX), entry))
+}
+
+/// Renames a file that another version of Seawall may want back.
+fn set_aside(path: &std::path::Path, version: u32) {
+    let aside = path.with_extension("aside");
+    let renamed = std::fs::rename(path, &aside);
+    tracing::warn!(
+        path = %aside.display(), version, ours = format::VERSION, renamed = renamed.is_ok(),
+        "set a segment of the disk store aside that is of another version"
+    );
 }

@@ -224,14 +224,18 @@ impl Reply {
         };
         let fields: String = self.fields.iter().map(|f| format!("{f}\r\n")).collect();
         let head = format!("HTTP/1.1 {} Scripted\r\n{framing}{fields}\r\n", self.status);
-        stream.write_all(head.as_bytes()).await?;
         match self.framing {
-            _ if method == "HEAD" => {}
-            Framing::Piece(piece) => piece.send(stream).await?,
-            Framing::Raw { bytes: body, .. } | Framing::Whole(body) => {
-                stream.write_all(&body).await?;
+            Framing::Whole(body) if method != "HEAD" => {
+                // One write, so that they mostly arrive together.
+                let whole = [head.as_bytes(), &body].concat();
+                stream.write_all(&whole).await?;
             }
-            Framing::Chunks(chunks) => {
+            Framing::Piece(piece) if method != "HEAD" => {
+                stream.write_all(head.as_bytes()).await?;
+                piece.send(stream).await?;
+            }
+            Framing::Chunks(chunks) if method != "HEAD" => {
+                stream.write_all(head.as_bytes()).await?;
                 for (chunk, gate) in chunks {
                     if let Some(gate) = gate {
                         gate.pass().await;
@@ -242,6 +246,7 @@ impl Reply {
                 }
                 stream.write_all(b"0\r\n\r\n").await?;
             }
+            _ => stream.write_all(head.as_bytes()).await?,
         }
         Ok(true)
     }

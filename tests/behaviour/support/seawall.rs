@@ -18,11 +18,14 @@ pub struct Setup {
     servers: Vec<String>,
     listen: Option<String>,
     top: String,
+    threads: Option<usize>,
+    server: String,
     sections: String,
     pool: String,
     hosts: Option<String>,
     zone: String,
     files: Vec<(String, String)>,
+    open_files: Option<u32>,
 }
 
 /// A running Seawall, killed when dropped.
@@ -79,6 +82,19 @@ impl Setup {
         self
     }
 
+    /// This many worker threads instead of two.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Keys of `[server]`.
+    pub fn server(mut self, toml: &str) -> Self {
+        self.server += toml;
+        self.server += "\n";
+        self
+    }
+
     /// Whole sections such as `[client]`.
     pub fn section(mut self, toml: &str) -> Self {
         self.sections += toml;
@@ -120,6 +136,12 @@ impl Setup {
         self
     }
 
+    /// How many files the process may have open.
+    pub fn open_files(mut self, most: u32) -> Self {
+        self.open_files = Some(most);
+        self
+    }
+
     /// Starts it and waits until it listens.
     pub async fn start(self) -> Seawall {
         let directory = Arc::new(tempfile::tempdir().unwrap());
@@ -145,6 +167,17 @@ impl Setup {
         panic!("no free port");
     }
 
+    fn command(&self) -> Command {
+        let binary = env!("CARGO_BIN_EXE_seawall");
+        let Some(most) = self.open_files else {
+            return Command::new(binary);
+        };
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+        command.args(["-c", &limited, binary]);
+        command
+    }
+
     fn toml(&self, address: SocketAddr, admin: SocketAddr, directory: &TempDir) -> String {
         let listen = self.listen.as_deref().unwrap_or("\"ADDRESS\"");
         let hosts = self.hosts.as_deref().unwrap_or("[\"*\"]");
@@ -152,11 +185,13 @@ impl Setup {
             "listen = [{listen}]\n\
              {}\n\
              [admin]\nlisten = \"{admin}\"\n\
-             [server]\nthreads = 2\nupgrade_socket = \"DIR/upgrade.sock\"\ndrain_timeout = \"5s\"\n\
-             {}\n\
+             [server]\nthreads = {}\nupgrade_socket = \"DIR/upgrade.sock\"\ndrain_timeout = \"5s\"\n\
+             {}\n{}\n\
              [pools.app]\nservers = [{}]\n{}\n\
              [zones.site]\nhosts = {hosts}\npool = \"app\"\n{}",
             self.top,
+            self.threads.unwrap_or(2),
+            self.server,
             self.sections,
             self.servers.join(", "),
             self.pool,
@@ -182,7 +217,7 @@ impl Seawall {
         directory: Arc<TempDir>,
         upgrade: bool,
     ) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_seawall"));
+        let mut command = setup.command();
         command
             .arg("serve")
             .arg(directory.path().join("seawall.toml"));

@@ -1,4 +1,10 @@
 //! Tests of the log as a whole.
 
 mod basics;
+mod damage;
+mod faults;
+mod kill;
+mod model;
+mod order;
+mod reclaim;
 mod support;

@@ -4,8 +4,8 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -15,18 +15,15 @@ use super::super::{Hot, Log, Options, Put, Record};
 pub(super) const LONG: Duration = Duration::from_secs(30);
 pub(super) const FOREVER: u64 = u64::MAX;
 
-#[allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
 pub(super) fn now() -> Duration {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
+    let now = crate::clock::now();
+    now.duration_since(SystemTime::UNIX_EPOCH).unwrap()
 }
 
-#[allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
 pub(super) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
+    let end = now() + LONG;
     while !condition() {
-        assert!(start.elapsed() < LONG, "{what} does not come");
+        assert!(now() < end, "{what} does not come");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -134,15 +131,24 @@ pub(super) struct Faults {
     pub(super) remove: AtomicI32,
     /// Writes of one byte: marks.
     pub(super) mark: AtomicI32,
-    /// Writes wait while this is set.
+    /// Writes other than marks wait while this is set.
     pub(super) stall: AtomicBool,
-    pub(super) writes: AtomicU64,
+    /// Reads wait while this is set.
+    pub(super) stall_reads: AtomicBool,
 }
 
 fn fail(fault: &AtomicI32) -> io::Result<()> {
     match fault.load(Ordering::SeqCst) {
         0 => Ok(()),
         code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+/// Not for ever: a test that fails closes its log.
+fn wait_while(stalled: &AtomicBool) {
+    let end = now() + LONG;
+    while stalled.load(Ordering::SeqCst) && now() < end {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -169,6 +175,7 @@ struct FaultyBlob(Box<dyn Blob>, Arc<Faults>);
 
 impl Blob for FaultyBlob {
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        wait_while(&self.1.stall_reads);
         fail(&self.1.read)?;
         self.0.read_exact_at(bytes, offset)
     }
@@ -177,12 +184,9 @@ impl Blob for FaultyBlob {
         if bytes.len() == 1 {
             fail(&self.1.mark)?;
         } else {
-            while self.1.stall.load(Ordering::SeqCst) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            wait_while(&self.1.stall);
             fail(&self.1.write)?;
         }
-        self.1.writes.fetch_add(1, Ordering::SeqCst);
         self.0.write_all_at(bytes, offset)
     }
 
@@ -194,4 +198,25 @@ impl Blob for FaultyBlob {
     fn length(&self) -> io::Result<u64> {
         self.0.length()
     }
+}
+
+/// What a process that was killed now would leave behind: a copy of the directory as it is.
+pub(super) fn killed(directory: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        match std::fs::copy(&path, copy.path().join(path.file_name().unwrap())) {
+            // Removed in the meantime.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            copied => drop(copied.unwrap()),
+        }
+    }
+    copy
+}
+
+/// The only segment file in a directory.
+pub(super) fn only_segment(directory: &Path) -> std::path::PathBuf {
+    let segments = super::super::segment::list(directory).unwrap();
+    assert_eq!(segments.len(), 1);
+    segments[0].1.clone()
 }

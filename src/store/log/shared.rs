@@ -22,7 +22,7 @@ use super::journal::{Journal, Retraction};
 use super::queue::{Queue, Receipt};
 use super::segment::Segment;
 use super::state::{Counters, Health, Why, count};
-use super::{Hot, Put, Record, Recovery};
+use super::types::{Hot, Put, Record, Recovery, largest_record, segment_size};
 
 /// Changes of the ids that share a lock.
 #[derive(Default)]
@@ -69,7 +69,7 @@ pub(super) enum Origin {
     Moved(Known),
 }
 
-pub(super) struct Core {
+pub(super) struct Shared {
     pub(super) directory: PathBuf,
     pub(super) seed: u64,
     pub(super) device: Arc<dyn Device>,
@@ -99,7 +99,7 @@ pub(super) struct Core {
     pub(super) closed: AtomicBool,
 }
 
-impl Core {
+impl Shared {
     pub(super) fn new_stripes() -> Vec<Mutex<Stripe>> {
         let stripe = || Stripe {
             pending: HashMap::new(),
@@ -147,7 +147,7 @@ impl Core {
 
     /// How large a new segment is.
     pub(super) fn segment_size(&self) -> u64 {
-        super::segment_size(self.capacity(), self.segment)
+        segment_size(self.capacity(), self.segment)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -185,7 +185,7 @@ impl Core {
             });
         }
         let length = record.length().ok_or(Why::TooLarge)?;
-        if length > super::largest_record(self.segment_size()) {
+        if length > largest_record(self.segment_size()) {
             return Err(Why::TooLarge);
         }
         self.newest_generation
@@ -350,6 +350,28 @@ impl Core {
             drop(stripe);
             self.counters.dropped(why);
             receipt.settle(Err(why));
+        }
+    }
+
+    /// Whether a queued record is still the newest of its id.
+    pub(super) fn is_wanted(&self, id: Id, ticket: u64) -> bool {
+        self.stripe(id.digest).pending.get(&id) == Some(&ticket)
+    }
+
+    /// Takes back all that waits: nobody is going to write it.
+    pub(super) fn abandon_queue(&self) {
+        loop {
+            let work = self.queue.take(u64::MAX, Duration::ZERO);
+            if work.records.is_empty() {
+                return;
+            }
+            for queued in work.records {
+                let origin = Origin::Put {
+                    ticket: queued.ticket,
+                    receipt: queued.receipt,
+                };
+                self.abandon(queued.id, &origin, Why::Closed);
+            }
         }
     }
 

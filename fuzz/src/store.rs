@@ -1,0 +1,18 @@
+//! What a disk may hold after anything that can happen to it.
+
+use seawall::store::log::salvage;
+
+/// The bytes of a segment file. Whatever they are, reading them ends, and what is returned of them
+/// stands in them as it is.
+pub(super) fn segment(data: &[u8]) {
+    for record in salvage(data) {
+        for part in [&record.primary, &record.head, &record.body] {
+            let there = part.is_empty() || data.windows(part.len()).any(|there| there == part);
+            assert!(there, "bytes that are not in the segment");
+        }
+        let front: [&[u8]; 2] = [&record.primary, &record.head];
+        let front = front.concat();
+        let together = front.is_empty() || data.windows(front.len()).any(|there| there == front);
+        assert!(together, "a head that is not behind its key");
+    }
+}
