@@ -46,6 +46,7 @@ fn response(id: StoredId, body: Body) -> StoredResponse {
         content: Content::Complete(Arc::new(body)),
         disk: true,
         prepared: Prepared::default(),
+        encoded: None,
     }
 }
 
