@@ -46,10 +46,12 @@ impl Admin {
     fn metrics(&self) -> Response<Vec<u8>> {
         let runtime = self.shared.runtime();
         let pools = runtime.pools.iter().map(|pool| &**pool);
+        let store = &self.shared.store;
+        let disk = store.disk_statistics();
         match self
             .shared
             .metrics
-            .render(self.shared.store.statistics(), pools)
+            .render(store.statistics(), disk.as_ref(), pools)
         {
             Ok(text) => respond(
                 StatusCode::OK,

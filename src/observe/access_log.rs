@@ -51,6 +51,9 @@ pub struct AccessRecord<'a> {
     pub request_bytes: u64,
     /// The `X-Cache` word.
     pub cache: &'static str,
+    /// Where a hit was found: `memory` or `disk`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<&'static str>,
     /// The `Cache-Status` value, which holds the reason.
     #[serde(serialize_with = "or_empty")]
     pub cache_status: Option<&'a CacheStatus>,

@@ -9,9 +9,10 @@ use prometheus::{
 };
 
 use super::compression::CompressionMetrics;
+use super::disk_metrics::DiskMetrics;
 use super::series::RecentSeries;
 use crate::origin::OriginPool;
-use crate::store::StoreStatistics;
+use crate::store::{DiskStatistics, StoreStatistics};
 
 /// From a memory hit to a slow report.
 const SECONDS: &[f64] = &[
@@ -28,6 +29,7 @@ pub struct Metrics {
     process: Process,
     /// Compressions of stored responses.
     pub compression: CompressionMetrics,
+    disk: DiskMetrics,
 }
 
 /// Requests as clients see them.
@@ -208,6 +210,7 @@ impl Metrics {
             origin: Origin::new(&registry)?,
             process: Process::new(&registry)?,
             compression: CompressionMetrics::new(&registry)?,
+            disk: DiskMetrics::new()?,
             registry,
         })
     }
@@ -305,6 +308,7 @@ impl Metrics {
     pub fn render<'p>(
         &self,
         store: StoreStatistics,
+        disk: Option<&DiskStatistics>,
         pools: impl Iterator<Item = &'p OriginPool>,
     ) -> Result<Vec<u8>, prometheus::Error> {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -328,7 +332,9 @@ impl Metrics {
         set_ratios(&self.traffic.requests, &self.traffic.hit_ratio);
         set_ratios(&self.traffic.bytes, &self.traffic.hit_ratio_bytes);
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        let mut families = self.registry.gather();
+        families.extend(disk.into_iter().flat_map(|disk| self.disk.gather(disk)));
+        TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
     }
 }
@@ -369,7 +375,7 @@ pub(super) fn status_class(status: u16) -> &'static str {
     }
 }
 
-fn register<C: prometheus::core::Collector + Clone + 'static>(
+pub(super) fn register<C: prometheus::core::Collector + Clone + 'static>(
     registry: &Registry,
     collector: C,
 ) -> Result<C, prometheus::Error> {
@@ -377,7 +383,7 @@ fn register<C: prometheus::core::Collector + Clone + 'static>(
     Ok(collector)
 }
 
-fn name(short: &str) -> String {
+pub(super) fn name(short: &str) -> String {
     format!("seawall_{short}")
 }
 
@@ -405,7 +411,11 @@ fn gauges(
     )
 }
 
-fn gauge(registry: &Registry, short: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+pub(super) fn gauge(
+    registry: &Registry,
+    short: &str,
+    help: &str,
+) -> Result<IntGauge, prometheus::Error> {
     register(registry, IntGauge::new(name(short), help)?)
 }
 
@@ -446,7 +456,8 @@ mod tests {
             bytes: 2,
             capacity: 3,
         };
-        let text = String::from_utf8(metrics.render(store, std::iter::empty()).unwrap()).unwrap();
+        let text =
+            String::from_utf8(metrics.render(store, None, std::iter::empty()).unwrap()).unwrap();
         assert!(
             text.contains("seawall_cache_hit_ratio{zone=\"shop\"} 0.5\n"),
             "{text}"

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod compression;
+mod disk_metrics;
 mod logging;
 mod metrics;
 mod series;

@@ -54,6 +54,8 @@ pub(super) struct Exchange {
     pub(super) times: Option<StoredTimes>,
     /// Why it went forward through the cache.
     pub(super) forward: ForwardReason,
+    /// Whether the store had to read from disk for it.
+    pub(super) from_disk: bool,
     /// How long it waited for another request's fetch.
     pub(super) waited: Option<Duration>,
     pub(super) origin: OriginExchange,
@@ -169,6 +171,7 @@ impl Exchange {
             key: None,
             times: None,
             forward: ForwardReason::Miss,
+            from_disk: false,
             waited: None,
             origin: OriginExchange::default(),
             requested: None,

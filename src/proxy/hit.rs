@@ -3,7 +3,7 @@
 //! answer; most hits need no more than the head that was prepared when the response was first served.
 
 use std::borrow::Cow;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -217,8 +217,8 @@ impl Hit for MemoryHit {
         let form = stored.in_coding(coding);
         let prepared = form.prepared.get(|| prepare(stored.status, form.fields));
         out.extend_from_slice(prepared);
-        let told = coding.is_some() || stored.tells_of_encoding();
-        if self.exchange.varies_by_encoding && !told {
+        let varies = coding.is_some() || stored.tells_of_encoding();
+        if self.exchange.varies_by_encoding && !varies {
             out.extend_from_slice(b"Vary: Accept-Encoding\r\n");
         }
         let age = self
@@ -251,12 +251,20 @@ impl Hit for MemoryHit {
             client: None,
             status: sent.head.then_some(self.found.status),
             sent: sent.body,
-            error: sent.error.map(|error| error.to_string().into()),
+            error: sent.error.map(|error| error_text(&error).into()),
             duration,
         };
         record::write(&self.shared, &self.exchange, &finished);
         drop(self.exchange);
         Arc::try_unwrap(self.asked).unwrap_or_else(|_| http::Request::new(()).into_parts().0)
+    }
+}
+
+/// The words begin as those of Pingora's lane, for who searches the log.
+fn error_text(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::TimedOut => "WriteTimedout: writing the answer".to_owned(),
+        _ => format!("WriteError: {error}"),
     }
 }
 

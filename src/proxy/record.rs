@@ -106,6 +106,11 @@ pub(super) fn write(shared: &Shared, exchange: &Exchange, finished: &Finished<'_
         response_bytes: finished.sent,
         request_bytes: exchange.body_received,
         cache,
+        tier: matches!(cache, "HIT" | "STALE" | "UPDATING").then_some(if exchange.from_disk {
+            "disk"
+        } else {
+            "memory"
+        }),
         cache_status: exchange.status.as_ref(),
         rule: rule.as_ref().map(|(name, _)| *name),
         rule_at: rule.as_ref().map(|(_, place)| Shown(*place)),

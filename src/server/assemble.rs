@@ -80,6 +80,7 @@ pub fn serve(path: &Path, upgrade: bool) -> Result<(), StartError> {
     server.run(RunArgs {
         shutdown_signal: Box::new(Signals { upgrade_socket }),
     });
+    shared.store.close_disk();
     shared.access_log.flush();
     Ok(())
 }
@@ -101,6 +102,9 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     metrics.config_loaded(clock::unix_seconds());
     let store = Arc::new(MemoryStore::new(config.cache.memory)?);
+    if let Some(disk) = &config.cache.disk {
+        store.use_disk(disk)?;
+    }
     let access_log =
         AccessLog::to_stdout().map_err(|error| format!("no thread for the access log: {error}"))?;
     let encoder = Encoder::start(store.clone(), metrics.compression.clone())

@@ -154,6 +154,9 @@ impl Reload {
         }
         warn_of_restart(&previous.config, &runtime.config);
         self.shared.store.set_capacity(runtime.config.cache.memory);
+        if let Some(disk) = &runtime.config.cache.disk {
+            self.shared.store.set_disk_capacity(disk.capacity);
+        }
         runtime.start();
         self.shared.runtime.store(Arc::new(runtime));
         Ok(())
@@ -167,6 +170,11 @@ fn has_changed(named: &Named) -> bool {
 }
 
 fn warn_of_restart(old: &Config, new: &Config) {
+    // Its capacity is taken over.
+    let disk = |config: &Config| {
+        let disk = config.cache.disk.as_ref();
+        disk.map(|disk| (disk.directory.clone(), disk.write_rate))
+    };
     let server = Server {
         // Read for every request.
         hit_lane: old.server.hit_lane,
@@ -176,6 +184,7 @@ fn warn_of_restart(old: &Config, new: &Config) {
         ("listen", old.listeners != new.listeners),
         ("admin", old.admin != new.admin),
         ("server", old.server != server),
+        ("cache.disk", disk(old) != disk(new)),
         (
             "client.http2_max_streams",
             old.client.http2_max_streams != new.client.http2_max_streams,

@@ -6,7 +6,6 @@
 //! Writing is nobody's wait; what the disk cannot take in time is kept in memory alone.
 
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -39,7 +38,7 @@ const SLICE_KEY: &[u8] = b"\xff\xffslice";
 const TURNS: usize = 256;
 
 /// The disk tier.
-pub struct Disk {
+pub(super) struct Disk {
     pub(super) log: Log,
     /// Whether the purges of earlier processes are known, so that what is there may be served.
     ready: AtomicBool,
@@ -352,3 +351,7 @@ impl SliceTier for Disk {
         self.log.retract_all(&slice_key(id));
     }
 }
+
+#[cfg(test)]
+#[path = "disk_tests.rs"]
+mod tests;

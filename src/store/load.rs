@@ -9,7 +9,6 @@ use super::disk::{Disk, slot};
 use super::log::Entry;
 use super::memory::MemoryStore;
 use super::record::{self, Place};
-use super::resource::Resource;
 use super::slices::Sliced;
 use super::stored::{Content, StoreKey, StoredId, StoredResponse};
 use crate::purge::Generation;
@@ -37,6 +36,13 @@ impl MemoryStore {
             }
         });
         loading.await.is_ok()
+    }
+
+    /// The same where waiting for the disk is nobody's trouble.
+    pub fn load_blocking(&self, key: &StoreKey) {
+        if let Some(disk) = self.disk() {
+            self.load_now(disk, key, &self.missing(disk, key));
+        }
     }
 
     /// What is on disk under `key` and could be in memory, newest first. What would not fit beside
@@ -111,7 +117,7 @@ impl MemoryStore {
                 return;
             };
             let known = self.peek(key);
-            let mut resource = known.as_deref().map(Resource::clone).unwrap_or_default();
+            let mut resource = known.as_deref().cloned().unwrap_or_default();
             if !resource.add(stored.clone(), self.largest()) {
                 return;
             }

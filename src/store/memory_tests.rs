@@ -45,6 +45,7 @@ fn response(id: StoredId, body: Body) -> StoredResponse {
         }),
         content: Content::Complete(Arc::new(body)),
         disk: true,
+        encoded: None,
         prepared: Prepared::default(),
         encoded: None,
     }

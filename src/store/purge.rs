@@ -362,6 +362,12 @@ impl Purges {
         progress.records = self.journal.load().records().len();
     }
 
+    /// How many purges are in force.
+    #[cfg(test)]
+    pub(super) fn in_force(&self) -> usize {
+        self.journal.load().records().len()
+    }
+
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }

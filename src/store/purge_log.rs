@@ -189,7 +189,8 @@ impl PurgeLog {
     }
 
     /// Whether later processes will know every purge.
-    pub(super) fn is_good(&self) -> bool {
+    #[cfg(test)]
+    fn is_good(&self) -> bool {
         self.writer().state == State::Good
     }
 

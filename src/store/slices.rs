@@ -234,6 +234,13 @@ impl Sliced {
         }
     }
 
+    /// The same, kept from the tier below if not `wanted` there.
+    #[must_use]
+    pub fn below(self, wanted: bool) -> Self {
+        self.retired.store(!wanted, Ordering::Release);
+        self
+    }
+
     /// The body's name.
     pub fn id(&self) -> StoredId {
         self.id

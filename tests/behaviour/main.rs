@@ -39,6 +39,8 @@ mod connection_limits;
 mod credentials;
 mod dates;
 mod directives;
+mod disk;
+mod disk_killed;
 mod error_pages;
 mod explain;
 mod followers;

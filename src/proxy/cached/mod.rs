@@ -98,7 +98,7 @@ struct Request<'g> {
 
 impl Request<'_> {
     async fn round(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Round> {
-        let stock = self.lookup.find(&self.gateway.shared.store);
+        let stock = self.stock(exchange).await;
         let now = clock::now();
         if let Stock::Selected(stored, _) = &stock
             && !stored.content.is_complete()
@@ -147,6 +147,17 @@ impl Request<'_> {
             // Nothing found cannot be reused; the types do not say so.
             _ => Ok(Round::Alone),
         }
+    }
+
+    /// What the store has for the request, on disk if not in memory.
+    async fn stock(&self, exchange: &mut Exchange) -> Stock {
+        let store = &self.gateway.shared.store;
+        let stock = self.lookup.find(store);
+        if stock.selected().is_none() && store.load(&self.lookup.key).await {
+            exchange.from_disk = true;
+            return self.lookup.find(store);
+        }
+        stock
     }
 
     /// Part of the response is stored: it may be enough, or worth completing.

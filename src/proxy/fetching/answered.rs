@@ -88,7 +88,8 @@ impl Fetch {
             _ => Keep::UpTo(largest),
         };
         let store = &self.shared.store;
-        let slices = Sliced::new(store.next_id(), store.slices.clone());
+        let on_disk = self.lookup.site.settings.disk.value;
+        let slices = Sliced::new(store.next_id(), store.slices.clone()).below(on_disk);
         let own = Arc::new(head.headers.clone());
         let mut fields = own.clone();
         if stored_times.is_some() || shared {

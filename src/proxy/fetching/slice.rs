@@ -307,7 +307,8 @@ impl Fetch {
         let body = if len <= SLICE {
             Body::of(slice)
         } else {
-            let slices = Sliced::new(id, self.shared.store.slices.clone());
+            let on_disk = self.lookup.site.settings.disk.value;
+            let slices = Sliced::new(id, self.shared.store.slices.clone()).below(on_disk);
             slices.put(number, &slice);
             Body::sliced(Arc::new(slices), len)
         };

@@ -93,13 +93,17 @@ fn packet(dice: &mut Dice, paths: &[String]) -> Packet {
     for _ in 0..count {
         let path = &paths[dice.below(paths.len())];
         let method = method(dice);
-        packet
-            .bytes
-            .extend(request(dice, method, path).into_bytes());
+        let request = request(dice, method, path);
+        packet.bytes.extend_from_slice(request.as_bytes());
         packet.methods.push(method.to_owned());
-        if packet.bytes.ends_with(CHUNKED.as_bytes()) {
-            // What comes together with the end of a chunked body may make Pingora refuse that,
-            // depending on when it looks: either lane hands it such requests.
+        if request.ends_with(CHUNKED)
+            || request.contains(
+                "
+Upgrade:",
+            )
+        {
+            // What comes together with the end of a chunked body, or with an upgrade, may make
+            // Pingora refuse that, depending on when it looks: either lane hands it such requests.
             break;
         }
     }

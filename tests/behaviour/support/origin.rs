@@ -235,16 +235,19 @@ impl Reply {
                 piece.send(stream).await?;
             }
             Framing::Chunks(chunks) if method != "HEAD" => {
-                stream.write_all(head.as_bytes()).await?;
+                // What no gate holds back goes out in one write, too.
+                let mut out = head.into_bytes();
                 for (chunk, gate) in chunks {
                     if let Some(gate) = gate {
+                        stream.write_all(&std::mem::take(&mut out)).await?;
                         gate.pass().await;
                     }
-                    let size = format!("{:x}\r\n", chunk.len());
-                    let framed = [size.as_bytes(), &chunk, b"\r\n"].concat();
-                    stream.write_all(&framed).await?;
+                    out.extend(format!("{:x}\r\n", chunk.len()).as_bytes());
+                    out.extend(chunk);
+                    out.extend(b"\r\n");
                 }
-                stream.write_all(b"0\r\n\r\n").await?;
+                out.extend(b"0\r\n\r\n");
+                stream.write_all(&out).await?;
             }
             _ => stream.write_all(head.as_bytes()).await?,
         }

@@ -102,6 +102,12 @@ impl Setup {
         self
     }
 
+    /// With none of the sections so far.
+    pub fn without_sections(mut self) -> Self {
+        self.sections.clear();
+        self
+    }
+
     /// Keys of the pool; `DIR` is the directory of [`Self::file`].
     pub fn pool(mut self, toml: &str) -> Self {
         self.pool += toml;
@@ -128,6 +134,16 @@ impl Setup {
         self.zone(&format!(
             "[[zones.site.cache_rules]]\nname = \"{name}\"\nexpression = '{expression}'\n{settings}"
         ))
+    }
+
+    /// With a disk behind the memory, in `DIR/store` unless `settings` say otherwise.
+    pub fn disk(self, settings: &str) -> Self {
+        let directory = if settings.contains("directory") {
+            ""
+        } else {
+            "directory = \"DIR/store\"\n"
+        };
+        self.section(&format!("[cache.disk]\n{directory}{settings}"))
     }
 
     /// A file in the directory of the configuration.
@@ -253,6 +269,35 @@ impl Seawall {
         )
     }
 
+    /// Kills it, whatever it is doing.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Kills it, whatever it is doing, and starts it again.
+    pub async fn killed_and_restarted(mut self) -> Self {
+        self.kill();
+        self.restarted().await
+    }
+
+    /// Ends it in order and starts it again.
+    pub async fn ended_and_restarted(mut self) -> Self {
+        self.signal("TERM");
+        assert!(self.ended().await.success());
+        self.restarted().await
+    }
+
+    /// Starts it again, with the same configuration and files.
+    pub async fn restarted(self) -> Self {
+        let directory = self.directory.clone();
+        let (setup, address, admin) = (self.setup.clone(), self.address, self.admin);
+        drop(self);
+        let mut restarted = Self::spawn(setup, address, admin, directory, false);
+        assert!(restarted.listens().await, "{}", restarted.stderr());
+        restarted
+    }
+
     /// Whether it came to listen, rather than ended.
     async fn listens(&mut self) -> bool {
         let mut listening = false;
@@ -272,6 +317,16 @@ impl Seawall {
         };
         admin.request("GET", "/healthz", &[]).await;
         admin.try_response("GET").await.is_ok() && Client::try_connect(self.address).await.is_ok()
+    }
+
+    /// The most memory that the process has had at once, in bytes.
+    pub fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line
+            .and_then(|line| line.trim().strip_suffix(" kB"))
+            .unwrap();
+        kilobytes.trim().parse::<usize>().unwrap() << 10
     }
 
     /// A file in the directory of the configuration.
