@@ -47,7 +47,6 @@ fn response(id: StoredId, body: Body) -> StoredResponse {
         disk: true,
         encoded: None,
         prepared: Prepared::default(),
-        encoded: None,
     }
 }
 
