@@ -223,8 +223,10 @@ impl Fill {
             Keep::Window => true,
             Keep::UpTo(largest) => fits(largest),
             Keep::Stored { most, .. } => {
-                let inline = state.written <= SLICE;
-                fits(most) && (inline || self.slices.slices().could_hold(state.written))
+                // With a length it was asked before the first byte, and the lower tier may be busy for
+                // a moment.
+                let sure = self.expected.is_some() || state.written <= SLICE;
+                fits(most) && (sure || self.slices.slices().could_hold(state.written))
             }
         }
     }
@@ -434,3 +436,7 @@ fn length_of(bytes: &BytesMut) -> u64 {
 fn length(chunk: &Bytes) -> u64 {
     u64::try_from(chunk.len()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+#[path = "fill/tests.rs"]
+mod tests;

@@ -36,6 +36,9 @@ const STEPS: u64 = 32;
 /// How often a fill looks whether the lower tier has room again.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// How long a fill waits for that.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Where slices are kept beside memory.
 pub trait SliceTier: Send + Sync {
     /// Takes a slice, or lets it go. Never waits.
@@ -161,11 +164,15 @@ impl Slices {
         bytes <= self.memory.capacity() / 4 * 3 || self.tier.get().is_some_and(|t| t.has_room())
     }
 
-    /// Waits until the tier below, if there is one, takes slices.
-    pub async fn room(&self) {
-        while self.tier.get().is_some_and(|tier| !tier.has_room()) {
-            tokio::time::sleep(LOOK).await;
-        }
+    /// Waits until the tier below, if there is one, takes slices; whether it does. One that does not for
+    /// so long is out of order.
+    pub async fn room(&self) -> bool {
+        let room = async {
+            while self.tier.get().is_some_and(|tier| !tier.has_room()) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, room).await.is_ok()
     }
 
     fn put(&self, key: SliceKey, bytes: &Bytes) {

@@ -144,10 +144,11 @@ impl Fetch {
         let expected = fill.expected();
         let mut unstored = times.filter(|_| expected != Some(0));
         let mut kept = None;
+        let mut patient = true;
         loop {
-            if unstored.is_some() && fill.is_background() {
+            if patient && unstored.is_some() && fill.is_background() {
                 // Nobody waits for it: it goes no faster than the slowest tier.
-                self.shared.store.slices.room().await;
+                patient = self.shared.store.slices.room().await;
             }
             let read = tokio::select! {
                 read = body.read() => read,
