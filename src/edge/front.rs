@@ -3,12 +3,9 @@
 //! its evaluation. A head that never completes or means two things ends here.
 
 use std::cell::Cell;
-use std::io;
-use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,9 +17,10 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::stream::Stream as TcpStream;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::AsyncWriteExt;
 
 use super::head::{BodyFraming, Head, HeadError, HeadLimits, Parsed, complete, no_fields, parse};
+use super::io::{close, read, write};
 use super::lane::{Arriving, Evaluation, Hit, Lane, Sent};
 use super::timer::Timer;
 use super::turnstile::{Allowance, Turnstile};
@@ -37,9 +35,6 @@ pub const LINGER: Duration = Duration::from_secs(2);
 
 /// RFC 9113 §3.4.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Most bytes that are read at once.
-const AT_ONCE: usize = 8 << 10;
 
 /// Bodies up to this size are copied behind their head, so that both go out in one write.
 const COPIED: usize = 32 << 10;
@@ -333,51 +328,6 @@ impl Connection {
     }
 }
 
-/// Appends to `buffer` what comes, so that it takes no more memory than that.
-async fn read(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<usize> {
-    std::future::poll_fn(|context| {
-        let mut bytes = [const { MaybeUninit::uninit() }; AT_ONCE];
-        let mut read = ReadBuf::uninit(&mut bytes);
-        let polled = Pin::new(&mut *stream).poll_read(context, &mut read);
-        buffer.extend_from_slice(read.filled());
-        polled.map_ok(|()| read.filled().len())
-    })
-    .await
-}
-
-/// Writes all of it, counting.
-async fn write(
-    stream: &mut Stream,
-    pieces: impl Iterator<Item = &[u8]>,
-    client: &Client,
-    written: &mut usize,
-) -> io::Result<()> {
-    for mut piece in pieces {
-        while !piece.is_empty() {
-            let count = in_time(client.write_timeout, stream.write(piece)).await?;
-            *written += count;
-            piece = piece.get(count..).unwrap_or_default();
-            if count == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-        }
-    }
-    in_time(client.write_timeout, stream.flush()).await
-}
-
-/// What `io` comes to within `time`. Most is done at once, and needs no timer.
-async fn in_time<T>(time: Duration, io: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let mut io = std::pin::pin!(io);
-    let at_once = std::future::poll_fn(|context| Poll::Ready(io.as_mut().poll(context))).await;
-    match at_once {
-        Poll::Ready(result) => result,
-        Poll::Pending => match tokio::time::timeout(time, io).await {
-            Ok(result) => result,
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        },
-    }
-}
-
 /// The head as plain values that share the memory of `raw`.
 fn parts(raw: &Bytes, parsed: &Parsed<'_, '_>, mut fields: HeaderMap) -> Option<Parts> {
     for field in parsed.fields {
@@ -494,17 +444,4 @@ async fn refuse(stream: &mut Stream, error: HeadError, client: &Client, metrics:
     if matches!(sent, Ok(Ok(()))) {
         close(stream, client).await;
     }
-}
-
-/// Closes a connection so that what was written last is read: closing with unread bytes would reset it
-/// (RFC 9112 §9.6).
-async fn close(stream: &mut Stream, client: &Client) {
-    let close = async {
-        stream.flush().await?;
-        stream.shutdown().await?;
-        let mut rest = BytesMut::new();
-        while stream.read_buf(&mut rest).await? > 0 && rest.len() < 65_536 {}
-        Ok::<(), io::Error>(())
-    };
-    let _ = tokio::time::timeout(client.write_timeout.min(LINGER), close).await;
 }

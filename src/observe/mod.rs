@@ -7,7 +7,7 @@ mod logging;
 mod metrics;
 mod series;
 
-pub use access_log::{AccessLog, AccessRecord, KeyHash, Shown, Time};
+pub use access_log::{AccessLog, AccessRecord, KeyHash, OrEmpty, Shown, Time};
 pub use compression::CompressionMetrics;
 pub use logging::init as init_logging;
 pub use metrics::{Connection, Metrics, RequestFigures};

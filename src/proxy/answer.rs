@@ -9,6 +9,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use pingora_error::Result;
 use pingora_http::ResponseHeader;
 
 use super::exchange::{Exchange, SiteRequest};
@@ -288,6 +289,42 @@ fn current_age(fields: &HeaderMap, exchange: &Exchange, now: SystemTime) -> Dura
     initial_age(fields, &times)
 }
 
+/// A name as people write it: `Content-Type`.
+pub(super) fn titled(name: &HeaderName) -> String {
+    let mut begins = true;
+    let titled = name.as_str().chars().map(|character| {
+        let upper = std::mem::replace(&mut begins, character == '-');
+        if upper {
+            character.to_ascii_uppercase()
+        } else {
+            character
+        }
+    });
+    titled.collect()
+}
+
+/// A head with these fields for a client that speaks `version`.
+///
+/// # Errors
+/// When a value is not a valid field value.
+pub(super) fn head(
+    version: Version,
+    status: StatusCode,
+    fields: HeaderMap,
+) -> Result<ResponseHeader> {
+    if version >= Version::HTTP_2 {
+        // RFC 9113 §8.2: names are in lower case there.
+        let mut parts = http::Response::new(()).into_parts().0;
+        (parts.status, parts.headers) = (status, fields);
+        return Ok(parts.into());
+    }
+    let mut head = ResponseHeader::build(status, Some(fields.len() + 2))?;
+    for (name, value) in &fields {
+        head.append_header(titled(name), value.clone())?;
+    }
+    Ok(head)
+}
+
 /// Changes the fields through plain `http` types; Pingora's record of their case follows.
 pub(super) fn edit(head: &mut ResponseHeader, change: impl FnOnce(&mut HeaderMap)) {
     let mut fields = head.headers.clone();
@@ -302,7 +339,7 @@ pub(super) fn edit(head: &mut ResponseHeader, change: impl FnOnce(&mut HeaderMap
         if !head.headers.contains_key(name) {
             for value in fields.get_all(name) {
                 // Both came out of a header map, so they are valid.
-                let _ = head.append_header(name.clone(), value.clone());
+                let _ = head.append_header(titled(name), value.clone());
             }
         }
     }

@@ -287,17 +287,8 @@ fn write_status(out: &mut Vec<u8>, status: StatusCode) {
     let _ = write!(out, "HTTP/1.1 {} {reason}\r\n", status.as_u16());
 }
 
-/// Names are written as people write them: `Content-Type`.
 fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    let mut begins = true;
-    for byte in name.as_str().bytes() {
-        out.push(if begins {
-            byte.to_ascii_uppercase()
-        } else {
-            byte
-        });
-        begins = byte == b'-';
-    }
+    out.extend_from_slice(answer::titled(name).as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());
     out.extend_from_slice(b"\r\n");

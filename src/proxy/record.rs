@@ -12,7 +12,7 @@ use pingora_proxy::Session;
 
 use super::exchange::{Exchange, SiteRequest};
 use crate::cache::key::short_hash;
-use crate::observe::{AccessRecord, KeyHash, RequestFigures, Shown, Time};
+use crate::observe::{AccessRecord, KeyHash, OrEmpty, RequestFigures, Shown, Time};
 use crate::server::Shared;
 
 /// Words for a request that no zone answered, which no cache decision is made about.
@@ -94,7 +94,7 @@ pub(super) fn write(shared: &Shared, exchange: &Exchange, finished: &Finished<'_
     let record = AccessRecord {
         time: Time(exchange.arrived),
         request_id: exchange.request_id.as_str(),
-        client: request.map(|request| request.client).or(finished.client),
+        client: OrEmpty(request.map(|request| request.client).or(finished.client)),
         zone,
         method: head.method.as_str(),
         scheme: request.map_or("", |request| request.scheme.as_str()),
@@ -111,7 +111,7 @@ pub(super) fn write(shared: &Shared, exchange: &Exchange, finished: &Finished<'_
         } else {
             "memory"
         }),
-        cache_status: exchange.status.as_ref(),
+        cache_status: OrEmpty(exchange.status.as_ref()),
         rule: rule.as_ref().map(|(name, _)| *name),
         rule_at: rule.as_ref().map(|(_, place)| Shown(*place)),
         key: exchange.key.as_ref().map(|key| KeyHash(short_hash(&key.0))),

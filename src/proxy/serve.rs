@@ -60,16 +60,15 @@ pub(super) async fn found(
     found: Found,
     asked: &Parts,
 ) -> Result<()> {
-    let mut head = http::Response::new(()).into_parts().0;
-    head.status = found.status;
-    let body = found.body.clone();
-    head.headers = found.fields(asked, exchange);
+    let (status, body) = (found.status, found.body.clone());
+    let fields = found.fields(asked, exchange);
+    let head = answer::head(session.req_header().version, status, fields)?;
     if let (Some(connection), Some(date)) = (session.stream(), head.headers.get(header::DATE)) {
         edge::keep_date(connection, date.as_bytes());
     }
     let bodiless = body.is_empty();
     session
-        .write_response_header(Box::new(head.into()), bodiless)
+        .write_response_header(Box::new(head), bodiless)
         .await
         .map_err(Error::into_down)?;
     let last = body.len().saturating_sub(1);
@@ -123,9 +122,7 @@ async fn write(
         clock::now(),
     );
     exchange.status = Some(told);
-    let mut parts = http::Response::new(()).into_parts().0;
-    (parts.status, parts.headers) = (status, fields);
-    let mut head = ResponseHeader::from(parts);
+    let mut head = answer::head(asked.version, status, fields)?;
     let bodiless = matches!(body, ReplyBody::None);
     frame(&mut head, asked.version, bodiless)?;
     if let (Some(connection), Some(date)) = (session.stream(), head.headers.get(header::DATE)) {
