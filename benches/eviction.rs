@@ -51,9 +51,12 @@ fn main() {
 
     println!("| policy | cache 1 % | 10 % | 1 %, with scans | 10 %, with scans |");
     println!("|---|---:|---:|---:|---:|");
-    let policies: [(&str, Make); 4] = [
-        ("Seawall's memory tier", |room, _| {
-            Box::new(Memory::new(room))
+    let policies: [(&str, Make); 5] = [
+        ("Seawall's memory tier, objects of 1 KiB", |room, _| {
+            Box::new(Memory::new(room, 1 << 10))
+        }),
+        ("Seawall's memory tier, objects of 16 KiB", |room, _| {
+            Box::new(Memory::new(room, 16 << 10))
         }),
         ("S3-FIFO", |room, ids| Box::new(S3Fifo::new(room, ids))),
         ("SIEVE", |room, ids| Box::new(Sieve::new(room, ids))),
@@ -137,8 +140,8 @@ struct Memory {
 }
 
 impl Memory {
-    fn new(room: usize) -> Self {
-        let response = response();
+    fn new(room: usize, size: usize) -> Self {
+        let response = response(size);
         let each = response.weight() + u64::from(u32::BITS / 8);
         let store = MemoryStore::new(each * u64::try_from(room).unwrap()).unwrap();
         Self { store, response }
@@ -158,7 +161,7 @@ impl Policy for Memory {
     }
 }
 
-fn response() -> StoredResponse {
+fn response(size: usize) -> StoredResponse {
     StoredResponse {
         id: MemoryStore::new(1 << 20).unwrap().next_id(),
         generation: Generation(0),
@@ -185,8 +188,9 @@ fn response() -> StoredResponse {
             host: String::new(),
             path: String::new(),
         }),
-        content: Content::Complete(Arc::new(Body::copy_of(&[vec![0; 1024].into()]))),
+        content: Content::Complete(Arc::new(Body::copy_of(&[vec![0; size].into()]))),
         disk: false,
+        encoded: None,
         prepared: Prepared::default(),
     }
 }

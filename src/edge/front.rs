@@ -2,7 +2,9 @@
 //! it, and has it evaluated. A hit in memory is written here; every other request goes to Pingora with
 //! its evaluation. A head that never completes or means two things ends here.
 
+use std::cell::Cell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::stream::Stream as TcpStream;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::head::{BodyFraming, Head, HeadError, HeadLimits, Parsed, complete, no_fields, parse};
 use super::lane::{Arriving, Evaluation, Hit, Lane, Sent};
@@ -36,6 +38,9 @@ pub const LINGER: Duration = Duration::from_secs(2);
 /// RFC 9113 §3.4.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Most bytes that are read at once.
+const AT_ONCE: usize = 8 << 10;
+
 /// Bodies up to this size are copied behind their head, so that both go out in one write.
 const COPIED: usize = 32 << 10;
 
@@ -52,15 +57,28 @@ struct Connection {
     tls: bool,
     /// What has come and was not read yet.
     buffer: BytesMut,
-    /// Where answers are put together.
-    out: Vec<u8>,
-    /// Memory for the fields of a request.
-    fields: HeaderMap,
     served: u32,
     timer: Timer,
 }
 
+/// Memory that the connections of a thread share, as most of them are idle.
+#[derive(Default)]
+struct Spare {
+    /// Where answers are put together.
+    out: Vec<u8>,
+    /// For the fields of a request.
+    fields: HeaderMap,
+}
+
+thread_local! {
+    static SPARE: Cell<Spare> = Cell::default();
+}
+
 /// What came of waiting for the next request.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is a request nearly always, and a box for each would cost more"
+)]
 enum Next {
     Request(Request),
     Http2,
@@ -192,8 +210,6 @@ impl Connection {
             tls: stream.get_ssl_digest().is_some(),
             stream,
             buffer: BytesMut::new(),
-            out: Vec::new(),
-            fields: HeaderMap::new(),
             served: 0,
             timer: Timer::default(),
         }
@@ -237,10 +253,9 @@ impl Connection {
                 None if self.served == 0 => clock::instant() + client.header_timeout,
                 None => clock::instant() + client.idle_timeout,
             };
-            self.buffer.reserve(4096);
             let read = tokio::select! {
                 biased;
-                read = self.stream.read_buf(&mut self.buffer) => Some(read),
+                read = read(&mut self.stream, &mut self.buffer) => Some(read),
                 () = self.timer.until(deadline) => None,
                 () = &mut lingered, if first_byte.is_none() => return Next::Closed,
             };
@@ -263,9 +278,8 @@ impl Connection {
         let raw = self.buffer.split_to(len).freeze();
         let mut fields = no_fields();
         let parsed = parse(&raw, limits, &mut fields)?;
-        let mut into = std::mem::take(&mut self.fields);
-        into.clear();
-        let parts = parts(&raw, &parsed, into).ok_or(HeadError {
+        let fields = SPARE.take().fields;
+        let parts = parts(&raw, &parsed, fields).ok_or(HeadError {
             status: StatusCode::BAD_REQUEST,
             reason: "malformed request line or field",
         })?;
@@ -280,26 +294,26 @@ impl Connection {
 
     /// Writes the answer; whether the connection may be used again.
     async fn answer(&mut self, hit: impl Hit, keep: bool, client: &Client) -> bool {
-        self.out.clear();
-        hit.write_head(&mut self.out);
+        let mut out = SPARE.take().out;
+        hit.write_head(&mut out);
         let persistence: &[u8] = if keep {
             b"Connection: keep-alive\r\n\r\n"
         } else {
             b"Connection: close\r\n\r\n"
         };
-        self.out.extend_from_slice(persistence);
-        let head = self.out.len();
+        out.extend_from_slice(persistence);
+        let head = out.len();
         let body = hit.body();
         let length: usize = body.iter().map(Bytes::len).sum();
         let mut written = 0;
         let result = if length <= COPIED {
             for chunk in body {
-                self.out.extend_from_slice(chunk);
+                out.extend_from_slice(chunk);
             }
-            let pieces = std::iter::once(self.out.as_slice());
+            let pieces = std::iter::once(out.as_slice());
             write(&mut self.stream, pieces, client, &mut written).await
         } else {
-            let pieces = std::iter::once(self.out.as_slice()).chain(body.iter().map(Bytes::as_ref));
+            let pieces = std::iter::once(out.as_slice()).chain(body.iter().map(Bytes::as_ref));
             write(&mut self.stream, pieces, client, &mut written).await
         };
         let complete = result.is_ok();
@@ -308,13 +322,27 @@ impl Connection {
             body: u64::try_from(written.saturating_sub(head)).unwrap_or(u64::MAX),
             error: result.err(),
         });
-        self.fields = parts.headers;
-        self.out.shrink_to(COPIED);
+        out.clear();
+        let mut fields = parts.headers;
+        fields.clear();
+        SPARE.set(Spare { out, fields });
         if complete && !keep {
             close(&mut self.stream, client).await;
         }
         complete && keep
     }
+}
+
+/// Appends to `buffer` what comes, so that it takes no more memory than that.
+async fn read(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<usize> {
+    std::future::poll_fn(|context| {
+        let mut bytes = [const { MaybeUninit::uninit() }; AT_ONCE];
+        let mut read = ReadBuf::uninit(&mut bytes);
+        let polled = Pin::new(&mut *stream).poll_read(context, &mut read);
+        buffer.extend_from_slice(read.filled());
+        polled.map_ok(|()| read.filled().len())
+    })
+    .await
 }
 
 /// Writes all of it, counting.

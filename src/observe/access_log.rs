@@ -28,6 +28,10 @@ const GATHER: Duration = Duration::from_millis(10);
 /// One request, as logged.
 #[derive(Serialize)]
 #[allow(
+    clippy::ref_option_ref,
+    reason = "the derived code refers to optional references"
+)]
+#[allow(
     missing_docs,
     reason = "the names are the log's documentation; README lists them"
 )]
@@ -106,6 +110,11 @@ impl Serialize for KeyHash {
     }
 }
 
+#[allow(
+    clippy::ref_option,
+    clippy::ref_option_ref,
+    reason = "the derived code passes a reference to the field"
+)]
 fn or_empty<S: Serializer>(value: &Option<impl Display>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => serializer.collect_str(value),

@@ -8,6 +8,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::compression::CompressionMetrics;
 use super::disk_metrics::DiskMetrics;
 use super::series::RecentSeries;
 use crate::origin::OriginPool;
@@ -26,6 +27,8 @@ pub struct Metrics {
     traffic: Traffic,
     origin: Origin,
     process: Process,
+    /// Compressions of stored responses.
+    pub compression: CompressionMetrics,
     disk: DiskMetrics,
 }
 
@@ -206,6 +209,7 @@ impl Metrics {
             traffic: Traffic::new(&registry)?,
             origin: Origin::new(&registry)?,
             process: Process::new(&registry)?,
+            compression: CompressionMetrics::new(&registry)?,
             disk: DiskMetrics::new()?,
             registry,
         })

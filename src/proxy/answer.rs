@@ -20,6 +20,7 @@ use crate::cache::freshness::initial_age;
 use crate::cache::response::{ExchangeTimes, ResponseView};
 use crate::cache::settings::BrowserTtl;
 use crate::cache::status::{CacheStatus, Outcome};
+use crate::fields::content_coding::vary_by_encoding;
 use crate::fields::hop_by_hop::{strip_for_forwarding, strip_for_storing};
 use crate::fields::tags::{CACHE_TAG, SURROGATE_KEY};
 use crate::fields::targeted::SEAWALL_CDN_CACHE_CONTROL;
@@ -171,7 +172,7 @@ pub(super) fn send(
     let (status, version) = (head.status, head.version);
     if !status.is_informational() {
         edit(head, |fields| {
-            dress(fields, status, version, asked, exchange, told, now)
+            dress(fields, status, version, asked, exchange, told, now);
         });
     }
 }
@@ -188,6 +189,10 @@ pub(super) fn dress(
 ) {
     let request = exchange.request.as_deref();
     let lookup = request.is_some_and(|request| request.decision == RequestDecision::Lookup);
+    if exchange.varies_by_encoding {
+        // On the response without coding as well: caches behind this one must not take it for everybody's.
+        vary_by_encoding(fields);
+    }
     let mut age = ClientAge::Continue;
     if let Some(ttl) = request.and_then(|request| browser_ttl(request, exchange)) {
         age = apply_browser_ttl(fields, ttl, status);

@@ -3,7 +3,7 @@
 //! answer; most hits need no more than the head that was prepared when the response was first served.
 
 use std::borrow::Cow;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -15,6 +15,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::answer::{self, X_CACHE, X_REQUEST_ID};
 use super::arrival::{self, Downstream};
+use super::encoding;
 use super::exchange::{Evaluated, Exchange};
 use super::lookup::{Lookup, Stock};
 use super::record::{self, Finished};
@@ -25,6 +26,7 @@ use crate::cache::reuse::{self, OriginState, ReuseDecision, decide_reuse};
 use crate::cache::status::CacheStatus;
 use crate::clock;
 use crate::edge::lane::{Arriving, Evaluation, Hit, Lane, Sent};
+use crate::fields::content_coding::Coding;
 use crate::request::Scheme;
 use crate::server::Shared;
 use crate::store::{Content, StoredResponse};
@@ -51,8 +53,8 @@ pub struct MemoryHit {
 
 /// The head of an answer.
 pub(super) enum Head {
-    /// As it was prepared; what differs from hit to hit follows it.
-    Prepared(Arc<StoredResponse>),
+    /// As it was prepared for this form of it; what differs from hit to hit follows it.
+    Prepared(Arc<StoredResponse>, Option<Coding>),
     /// Made for this request.
     Dressed(HeaderMap),
 }
@@ -126,22 +128,17 @@ fn answer(
         _ => return None,
     };
     let asked = &lookup.head;
-    let length = stored.content.complete_length();
-    let reply = Reply::of(
-        asked,
-        exchange,
-        stored.status,
-        &stored.fields,
-        length,
-        false,
-    );
-    let body = body(&reply, &stored)?;
+    let chosen = encoding::choose(shared, &asked.headers, exchange, &lookup.key, &stored);
+    let (status, coding) = (stored.status, chosen.coding);
+    let length = chosen.content.complete_length();
+    let reply = Reply::of(asked, exchange, status, chosen.fields, length, false);
+    let body = body(&reply, chosen.content)?;
     exchange.served_age(&stored.times);
     let told = CacheStatus::hit(ttl);
     exchange.status = Some(told);
     let status = reply.status;
     let head = match reply.fields {
-        Cow::Borrowed(_) if is_plain(exchange) => Head::Prepared(stored),
+        Cow::Borrowed(_) if is_plain(exchange) => Head::Prepared(stored, coding),
         fields => {
             let mut fields = fields.into_owned();
             let version = Version::HTTP_11;
@@ -160,11 +157,11 @@ fn answer(
 
 /// The bytes that follow the head; `None` when its length is not told, not all of it is in memory, or it
 /// is too much to keep there while a slow client reads.
-fn body(reply: &Reply<'_>, stored: &StoredResponse) -> Option<SmallVec<[Bytes; 2]>> {
+fn body(reply: &Reply<'_>, content: &Content) -> Option<SmallVec<[Bytes; 2]>> {
     if !matches!(reply.body, ReplyBody::None) && !reply.fields.contains_key(CONTENT_LENGTH) {
         return None;
     }
-    match (&reply.body, &stored.content) {
+    match (&reply.body, content) {
         (ReplyBody::None, _) => Some(SmallVec::new()),
         (ReplyBody::Page(page), _) => Some(smallvec![page.clone()]),
         (ReplyBody::Range(range), Content::Complete(body)) => {
@@ -192,8 +189,8 @@ impl Found {
     pub(super) fn fields(self, asked: &Parts, exchange: &Exchange) -> HeaderMap {
         match self.head {
             Head::Dressed(fields) => fields,
-            Head::Prepared(stored) => {
-                let mut fields = HeaderMap::clone(&stored.fields);
+            Head::Prepared(stored, coding) => {
+                let mut fields = HeaderMap::clone(stored.in_coding(coding).fields);
                 let version = Version::HTTP_11;
                 let Self {
                     status, told, now, ..
@@ -208,8 +205,8 @@ impl Found {
 impl Hit for MemoryHit {
     fn write_head(&self, out: &mut Vec<u8>) {
         let Found { told, now, .. } = &self.found;
-        let stored = match &self.found.head {
-            Head::Prepared(stored) => stored,
+        let (stored, coding) = match &self.found.head {
+            Head::Prepared(stored, coding) => (stored, *coding),
             Head::Dressed(fields) => {
                 write_status(out, self.found.status);
                 let fields = fields.iter().filter(|(name, _)| **name != CONNECTION);
@@ -217,8 +214,13 @@ impl Hit for MemoryHit {
                 return;
             }
         };
-        let prepared = stored.prepared.get(|| prepare(stored));
+        let form = stored.in_coding(coding);
+        let prepared = form.prepared.get(|| prepare(stored.status, form.fields));
         out.extend_from_slice(prepared);
+        let varies = coding.is_some() || stored.tells_of_encoding();
+        if self.exchange.varies_by_encoding && !varies {
+            out.extend_from_slice(b"Vary: Accept-Encoding\r\n");
+        }
         let age = self
             .exchange
             .times
@@ -249,7 +251,7 @@ impl Hit for MemoryHit {
             client: None,
             status: sent.head.then_some(self.found.status),
             sent: sent.body,
-            error: sent.error.map(|error| error.to_string().into()),
+            error: sent.error.map(|error| error_text(&error).into()),
             duration,
         };
         record::write(&self.shared, &self.exchange, &finished);
@@ -258,11 +260,19 @@ impl Hit for MemoryHit {
     }
 }
 
+/// The words begin as those of Pingora's lane, for who searches the log.
+fn error_text(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::TimedOut => "WriteTimedout: writing the answer".to_owned(),
+        _ => format!("WriteError: {error}"),
+    }
+}
+
 /// Status line and fields of every plain hit, without what differs from hit to hit.
-fn prepare(stored: &StoredResponse) -> Bytes {
+fn prepare(status: StatusCode, fields: &HeaderMap) -> Bytes {
     let mut out = Vec::with_capacity(512);
-    write_status(&mut out, stored.status);
-    for (name, value) in &*stored.fields {
+    write_status(&mut out, status);
+    for (name, value) in fields {
         let own = [&AGE, &CONNECTION, &X_CACHE, &X_REQUEST_ID].contains(&name);
         if !own && !answer::is_for_caches(name) {
             write_field(&mut out, name, value);

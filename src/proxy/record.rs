@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -50,7 +50,7 @@ pub(super) fn session(
     let address = session.client_addr().and_then(|address| address.as_inet());
     let finished = Finished {
         head: session.req_header(),
-        client: address.map(|address| address.ip()),
+        client: address.map(SocketAddr::ip),
         status: session.response_written().map(|head| head.status),
         sent: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
         error: error.map(error_text),

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
-use pingora_core::listeners::TcpSocketOptions;
+use pingora_core::listeners::{ListenerConfig, TcpSocketOptions};
 use pingora_core::protocols::TcpKeepalive;
+use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::background_service;
@@ -17,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::connections::{Connections, raise_open_files};
 use super::drain::{Drain, InFlight};
+use super::encoder::Encoder;
 use super::reload::{Contents, Loaded, Reload, contents, load, tls_paths};
 use super::signals::Signals;
 use super::{DevelopmentMode, Runtime, Shared};
@@ -27,6 +29,10 @@ use crate::edge::{Certificates, Front};
 use crate::observe::{AccessLog, Metrics};
 use crate::proxy;
 use crate::store::MemoryStore;
+
+/// Bytes that Pingora reads ahead for each connection: none. It would keep 64 KiB for every one, most of
+/// which are idle, and the front reads into memory that connections share.
+const READ_BUFFER: usize = 0;
 
 /// Why the process did not start.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +107,8 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
     }
     let access_log =
         AccessLog::to_stdout().map_err(|error| format!("no thread for the access log: {error}"))?;
+    let encoder = Encoder::start(store.clone(), metrics.compression.clone())
+        .map_err(|error| format!("no thread to compress in: {error}"))?;
     let files = raise_open_files();
     if let Some(most) = config
         .client
@@ -119,6 +127,7 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
         runtime: ArcSwap::from_pointee(runtime),
         metrics,
         store,
+        encoder,
         purge_limiter: Mutex::default(),
         access_log,
         development: DevelopmentMode::default(),
@@ -140,15 +149,18 @@ fn assemble(upgrade: bool, shared: &Arc<Shared>, reload: Reload) -> Result<Serve
     let mut edge = Service::new("edge".to_owned(), Front::new(requests, shared.clone()));
     for listener in &config.listeners {
         let address = listener.address.to_string();
+        let endpoint = ListenerConfig::tcp(address.as_str())
+            .tcp_socket_options(socket_options())
+            .l4_buffer(L4BufferSettings::default().read(READ_BUFFER));
         let Some(files) = &listener.tls else {
-            edge.add_tcp_with_settings(&address, socket_options());
+            edge.add_listener(endpoint);
             continue;
         };
         let mut loaded = reload.certificates.iter();
         let (_, certificates) = loaded
             .find(|(loaded, _)| loaded == files)
             .ok_or_else(|| format!("{address} has no certificate"))?;
-        edge.add_tls_with_settings(&address, Some(socket_options()), certificates.settings()?);
+        edge.add_listener(endpoint.tls(certificates.settings()?));
     }
     server.add_service(edge);
     if let Some(address) = config.admin {

@@ -4,6 +4,7 @@ mod assemble;
 mod connections;
 mod development;
 mod drain;
+mod encoder;
 mod purging;
 mod reload;
 mod runtime;
@@ -23,6 +24,7 @@ use crate::observe::{AccessLog, Metrics};
 use crate::purge::Limiter;
 use crate::store::MemoryStore;
 use drain::InFlight;
+use encoder::Encoder;
 
 /// What every part of the process sees.
 pub struct Shared {
@@ -31,6 +33,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// The store.
     pub store: Arc<MemoryStore>,
+    /// Where stored responses are compressed.
+    pub encoder: Encoder,
     /// How often purges may come.
     pub purge_limiter: Mutex<Limiter>,
     /// Zones whose cache is switched off for a while.

@@ -65,6 +65,7 @@ fn response(store: &MemoryStore, variant: &str, body: &str) -> StoredResponse {
             body.as_bytes(),
         )]))),
         disk: true,
+        encoded: None,
         prepared: crate::store::Prepared::default(),
     }
 }

@@ -211,9 +211,9 @@ async fn damaged_records_are_misses_and_never_wrong_bytes() {
     let mut misses = 0;
     for number in 0..PAGES {
         let response = seawall.get(&page(number), &[]).await;
-        let missed = usize::from(response.cache() != "HIT");
-        assert_eq!(response.text(), format!("{} {missed}", page(number)));
-        misses += missed;
+        let again = usize::from(response.cache() != "HIT");
+        assert_eq!(response.text(), format!("{} {again}", page(number)));
+        misses += again;
     }
     assert!(misses > 0);
 }

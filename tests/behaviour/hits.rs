@@ -17,11 +17,18 @@ const LARGE: usize = 8 << 20;
 /// An origin with small pages and a large one, behind Seawall with these limits; `/hit` and `/large`
 /// are stored.
 async fn stored(client: &str) -> (Origin, Seawall) {
+    stored_on(true, client).await
+}
+
+/// The same on this lane.
+async fn stored_on(lane: bool, client: &str) -> (Origin, Seawall) {
     let origin = Origin::start(|request| match request.target.as_str() {
         "/large" => Reply::fresh("x".repeat(LARGE)),
         target => Reply::fresh(format!("{} {target}", request.method)),
     });
-    let setup = Setup::before([&origin]).purging();
+    let setup = Setup::before([&origin])
+        .purging()
+        .server(&format!("hit_lane = {lane}"));
     let seawall = setup.section(&format!("[client]\n{client}")).start().await;
     for target in ["/hit", "/large"] {
         seawall.get(target, &[]).await;
@@ -204,34 +211,53 @@ async fn logged_slow(seawall: &Seawall) -> serde_json::Value {
 
 #[tokio::test]
 async fn a_client_that_stops_reading_a_hit_is_given_up_and_the_log_says_how_far_it_got() {
-    let (_origin, seawall) = stored("write_timeout = \"300ms\"").await;
-    let client = begin_large(&seawall).await;
-    let record = logged_slow(&seawall).await;
-    let sent = record["response_bytes"].as_u64().unwrap();
-    assert!((1..8 << 20).contains(&sent), "{record}");
-    assert_eq!(
-        (&record["status"], &record["cache"]),
-        (&200.into(), &"HIT".into())
-    );
-    assert!(record["error"].is_string(), "{record}");
-    drop(client);
-    // The next one gets all of it.
-    assert_eq!(seawall.get("/large", &[]).await.body.len(), LARGE);
+    for lane in [true, false] {
+        let (_origin, seawall) = stored_on(lane, "write_timeout = \"300ms\"").await;
+        let client = begin_large(&seawall).await;
+        let record = logged_slow(&seawall).await;
+        let sent = record["response_bytes"].as_u64().unwrap();
+        assert!((1..8 << 20).contains(&sent), "{record}");
+        let said = (&record["status"], &record["cache"]);
+        assert_eq!(said, (&200.into(), &"HIT".into()), "{lane}");
+        let error = record["error"].as_str().unwrap();
+        assert!(error.starts_with("WriteTimedout: "), "{record}");
+        drop(client);
+        // The next one gets all of it.
+        assert_eq!(seawall.get("/large", &[]).await.body.len(), LARGE);
+    }
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_halfway_through_a_hit_is_logged_with_what_it_got() {
-    let (_origin, seawall) = stored("").await;
-    let client = begin_large(&seawall).await;
-    drop(client);
-    let record = logged_slow(&seawall).await;
-    let sent = record["response_bytes"].as_u64().unwrap();
-    assert!(sent < 8 << 20, "{record}");
-    assert_eq!(
-        (&record["status"], &record["cache"]),
-        (&200.into(), &"HIT".into())
-    );
-    assert!(record["error"].is_string(), "{record}");
+    for lane in [true, false] {
+        let (_origin, seawall) = stored_on(lane, "").await;
+        drop(begin_large(&seawall).await);
+        let record = logged_slow(&seawall).await;
+        let sent = record["response_bytes"].as_u64().unwrap();
+        assert!(sent < 8 << 20, "{record}");
+        let said = (&record["status"], &record["cache"]);
+        assert_eq!(said, (&200.into(), &"HIT".into()), "{lane}");
+        let error = record["error"].as_str().unwrap();
+        assert!(error.starts_with("WriteError: "), "{record}");
+    }
+}
+
+#[tokio::test]
+async fn large_hits_that_nobody_reads_take_no_memory() {
+    let (_origin, seawall) = stored("write_timeout = \"1s\"").await;
+    let before = seawall.peak_memory();
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = seawall.connect().await;
+        client.send(HIT.replace("/hit", "/large").repeat(100)).await;
+        clients.push(client);
+    }
+    // All have begun: what a client does not take is where it was.
+    for client in &mut clients {
+        assert_eq!(client.response_head().await.unwrap().cache(), "HIT");
+    }
+    let grown = seawall.peak_memory().saturating_sub(before);
+    assert!(grown < 32 << 20, "{grown} bytes more");
 }
 
 #[tokio::test]

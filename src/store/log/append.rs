@@ -229,8 +229,9 @@ impl Appender {
                 }
                 Ok(false) => self.shared.abandon(id, &origin, Why::TooLarge),
                 Err(error) => {
-                    self.shared.abandon(id, &origin, Why::Unwritable);
+                    // First, so that whoever waits for the outcome finds the state.
                     self.failed("could not begin a segment", &error);
+                    self.shared.abandon(id, &origin, Why::Unwritable);
                 }
             }
         }
@@ -276,14 +277,16 @@ impl Appender {
                 }
                 Err(error) => {
                     open.entries.pop();
+                    let (shared, action) = (&self.shared, "could not mark a record alive");
+                    shared.health.failed(&shared.directory, action, &error);
                     self.shared.abandon(id, &origin, Why::Unwritable);
-                    failure = Some(error);
+                    failure = Some((action, error));
                 }
             }
         }
         let gone = open.segment.is_gone();
-        if let Some(error) = failure {
-            self.failed("could not mark a record alive", &error);
+        if let Some((action, error)) = failure {
+            self.failed(action, &error);
         } else if gone {
             self.open = None;
         }

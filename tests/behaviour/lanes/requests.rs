@@ -4,7 +4,7 @@
 use super::site::{DEBUG, KINDS, LAST_MODIFIED, RULES};
 use crate::support::TOKEN;
 
-/// Numbers that look random and follow from a seed (SplitMix64).
+/// Numbers that look random and follow from a seed (`SplitMix64`).
 pub struct Dice {
     state: u64,
     /// The cookie of a client that has its variant of a split.
@@ -93,13 +93,17 @@ fn packet(dice: &mut Dice, paths: &[String]) -> Packet {
     for _ in 0..count {
         let path = &paths[dice.below(paths.len())];
         let method = method(dice);
-        packet
-            .bytes
-            .extend(request(dice, method, path).into_bytes());
+        let request = request(dice, method, path);
+        packet.bytes.extend_from_slice(request.as_bytes());
         packet.methods.push(method.to_owned());
-        if packet.bytes.ends_with(CHUNKED.as_bytes()) {
-            // What comes together with the end of a chunked body may make Pingora refuse that,
-            // depending on when it looks: either lane hands it such requests.
+        if request.ends_with(CHUNKED)
+            || request.contains(
+                "
+Upgrade:",
+            )
+        {
+            // What comes together with the end of a chunked body, or with an upgrade, may make
+            // Pingora refuse that, depending on when it looks: either lane hands it such requests.
             break;
         }
     }
@@ -140,10 +144,10 @@ fn request(dice: &mut Dice, method: &str, path: &str) -> String {
     let version = if dice.one_in(old) { "1.0" } else { "1.1" };
     let mut head = format!("{method} {target} HTTP/{version}\r\n");
     if !(version == "1.0" && dice.one_in(6)) {
-        head += &format!(
-            "{}: {host}\r\n",
-            dice.of(&["Host", "Host", "Host", "host", "HOST"])
-        );
+        head += dice.of(&["Host", "Host", "Host", "host", "HOST"]);
+        head += ": ";
+        head += host;
+        head += "\r\n";
     }
     for _ in 0..dice.below(4) {
         head += &field(dice);

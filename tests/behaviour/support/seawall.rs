@@ -319,6 +319,16 @@ impl Seawall {
         admin.try_response("GET").await.is_ok() && Client::try_connect(self.address).await.is_ok()
     }
 
+    /// The most memory that the process has had at once, in bytes.
+    pub fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line
+            .and_then(|line| line.trim().strip_suffix(" kB"))
+            .unwrap();
+        kilobytes.trim().parse::<usize>().unwrap() << 10
+    }
+
     /// A file in the directory of the configuration.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
@@ -340,6 +350,18 @@ impl Seawall {
             .status()
             .unwrap();
         assert!(status.success());
+    }
+
+    /// Resident memory of the process in bytes: now, and the most there was.
+    pub fn resident(&self) -> (u64, u64) {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let of = |key: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(key));
+            let kibibytes = line.unwrap().trim().trim_end_matches(" kB");
+            kibibytes.parse::<u64>().unwrap() * 1024
+        };
+        (of("VmRSS:"), of("VmHWM:"))
     }
 
     /// Waits for the process to end.

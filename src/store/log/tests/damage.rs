@@ -166,6 +166,19 @@ fn a_record_of_another_key_with_the_same_digest_is_a_miss() {
 }
 
 #[test]
+fn a_segment_of_another_directory_is_not_taken_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let (copy, ..) = three(directory.path(), true);
+    let other = tempfile::tempdir().unwrap();
+    open(other.path()).close();
+    let stray = other.path().join("00000001.segment");
+    std::fs::copy(only_segment(copy.path()), &stray).unwrap();
+    let log = open(other.path());
+    assert_eq!(log.statistics().entries, 0);
+    assert!(!stray.exists());
+}
+
+#[test]
 fn another_version_of_the_format_is_set_aside() {
     let directory = tempfile::tempdir().unwrap();
     let (copy, mut bytes, _) = three(directory.path(), true);

@@ -60,9 +60,11 @@ fn a_record_retracted_while_it_waits_is_never_found() {
     let log = open_on(&device, directory.path(), options());
     write(&log, record("other", 1, 10));
     device.faults.stall.store(true, Ordering::SeqCst);
+    let before = log.statistics().written_bytes;
     let Put::Queued(receipt) = log.put(record("key", 1, 100)) else {
         panic!("not queued");
     };
+    wait_for("the writing", || log.statistics().written_bytes > before);
     assert!(log.wait_recovered(LONG));
     assert_eq!(log.oldest_generation(), 1);
     assert!(log.retract_all(b"key"));
