@@ -82,6 +82,7 @@ impl MemoryStore {
             if self.purges.disown(generation) {
                 disk.log.retract(&key.0, entry.slot);
             } else if let Some(stored) = self.read(disk, key, entry) {
+                disk.loaded.fetch_add(1, Ordering::Relaxed);
                 self.admit(disk, key, entry, stored);
             }
         }
@@ -124,7 +125,6 @@ impl MemoryStore {
             self.show(key, resource);
             stored
         };
-        disk.loaded.fetch_add(1, Ordering::Relaxed);
         self.meet_purges(key, &stored);
     }
 }
