@@ -43,6 +43,7 @@ pub(super) struct Traffic {
     refused: IntCounterVec,
     connections: IntGauge,
     connections_refused: IntCounter,
+    lane_hits: IntCounter,
     series: RecentSeries,
 }
 
@@ -129,6 +130,13 @@ impl Traffic {
             connections_refused: register(
                 to,
                 IntCounter::new(beyond, "Client connections beyond the limit")?,
+            )?,
+            lane_hits: register(
+                to,
+                IntCounter::new(
+                    name("hit_lane_total"),
+                    "Hits in memory that were answered on the hit lane",
+                )?,
             )?,
             series: RecentSeries::default(),
         })
@@ -223,6 +231,11 @@ impl Metrics {
             series.responses.inc();
             series.seconds.observe(figures.duration.as_secs_f64());
         });
+    }
+
+    /// Counts a hit that was answered on the hit lane.
+    pub fn lane_hit(&self) {
+        self.traffic.lane_hits.inc();
     }
 
     /// Counts a request sent to the origin.
