@@ -9,9 +9,10 @@ use prometheus::{
 };
 
 use super::disk_metrics::DiskMetrics;
+use super::reserve_metrics::ReserveMetrics;
 use super::series::RecentSeries;
 use crate::origin::OriginPool;
-use crate::store::{DiskStatistics, StoreStatistics};
+use crate::store::{DiskStatistics, ReserveStatistics, StoreStatistics};
 
 /// From a memory hit to a slow report.
 const SECONDS: &[f64] = &[
@@ -27,6 +28,7 @@ pub struct Metrics {
     origin: Origin,
     process: Process,
     disk: DiskMetrics,
+    reserve: ReserveMetrics,
 }
 
 /// Requests as clients see them.
@@ -201,6 +203,7 @@ impl Metrics {
             origin: Origin::new(&registry)?,
             process: Process::new(&registry)?,
             disk: DiskMetrics::new()?,
+            reserve: ReserveMetrics::new()?,
             registry,
         })
     }
@@ -293,7 +296,7 @@ impl Metrics {
     pub fn render<'p>(
         &self,
         store: StoreStatistics,
-        disk: Option<&DiskStatistics>,
+        (disk, reserve): (Option<&DiskStatistics>, Option<&ReserveStatistics>),
         pools: impl Iterator<Item = &'p OriginPool>,
     ) -> Result<Vec<u8>, prometheus::Error> {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -319,6 +322,8 @@ impl Metrics {
         let mut text = Vec::new();
         let mut families = self.registry.gather();
         families.extend(disk.into_iter().flat_map(|disk| self.disk.gather(disk)));
+        let reserve = reserve.into_iter();
+        families.extend(reserve.flat_map(|reserve| self.reserve.gather(reserve)));
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
     }

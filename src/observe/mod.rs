@@ -4,6 +4,7 @@ mod access_log;
 mod disk_metrics;
 mod logging;
 mod metrics;
+mod reserve_metrics;
 mod series;
 
 pub use access_log::{AccessLog, AccessRecord, KeyHash, Shown, Time};
