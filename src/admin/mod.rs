@@ -49,11 +49,7 @@ impl Admin {
         let store = &self.shared.store;
         let tiers = (store.disk_statistics(), store.reserve_statistics());
         let tiers = (tiers.0.as_ref(), tiers.1.as_ref());
-        match self
-            .shared
-            .metrics
-            .render(store.statistics(), tiers, pools)
-        {
+        match self.shared.metrics.render(store.statistics(), tiers, pools) {
             Ok(text) => respond(
                 StatusCode::OK,
                 "text/plain; version=0.0.4; charset=utf-8",

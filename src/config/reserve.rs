@@ -74,7 +74,8 @@ pub(super) fn read_reserve(section: Section<'_>) -> Option<Reserve> {
 }
 
 fn endpoint(text: &str) -> Result<String, String> {
-    let why = "must be a scheme, a host and perhaps a port, such as \"https://storage.internal:9000\"";
+    let why =
+        "must be a scheme, a host and perhaps a port, such as \"https://storage.internal:9000\"";
     let uri: Uri = text.parse().map_err(|_| why.to_owned())?;
     let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
     let user = text.contains('@');

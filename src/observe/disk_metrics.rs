@@ -53,8 +53,14 @@ impl DiskMetrics {
                 "Responses and slices that were not written to disk",
                 &["reason"],
             )?,
-            read_errors: counter("store_disk_read_errors_total", "Reads from disk that failed")?,
-            write_errors: counter("store_disk_write_errors_total", "Writes to disk that failed")?,
+            read_errors: counter(
+                "store_disk_read_errors_total",
+                "Reads from disk that failed",
+            )?,
+            write_errors: counter(
+                "store_disk_write_errors_total",
+                "Writes to disk that failed",
+            )?,
             corrupt: counter(
                 "store_disk_corrupt_total",
                 "Records on disk that were not what had been written",

@@ -401,7 +401,11 @@ fn gauges(
     )
 }
 
-pub(super) fn gauge(registry: &Registry, short: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+pub(super) fn gauge(
+    registry: &Registry,
+    short: &str,
+    help: &str,
+) -> Result<IntGauge, prometheus::Error> {
     register(registry, IntGauge::new(name(short), help)?)
 }
 
@@ -442,7 +446,12 @@ mod tests {
             bytes: 2,
             capacity: 3,
         };
-        let text = String::from_utf8(metrics.render(store, None, std::iter::empty()).unwrap()).unwrap();
+        let text = String::from_utf8(
+            metrics
+                .render(store, (None, None), std::iter::empty())
+                .unwrap(),
+        )
+        .unwrap();
         assert!(
             text.contains("seawall_cache_hit_ratio{zone=\"shop\"} 0.5\n"),
             "{text}"

@@ -10,6 +10,7 @@ use crate::store::ReserveStatistics;
 pub(super) struct ReserveMetrics {
     registry: Registry,
     uris: IntGauge,
+    ready: IntGauge,
     healthy: IntGauge,
     waiting: IntGauge,
     lookups: IntCounterVec,
@@ -28,6 +29,11 @@ impl ReserveMetrics {
         let counter = |short: &str, help: &str| register(to, IntCounter::new(name(short), help)?);
         Ok(Self {
             uris: gauge(to, "store_reserve_uris", "URIs known to be in the reserve")?,
+            ready: gauge(
+                to,
+                "store_reserve_ready",
+                "1 once what earlier processes kept in the reserve may be used, and is known",
+            )?,
             healthy: gauge(
                 to,
                 "store_reserve_healthy",
@@ -78,6 +84,7 @@ impl ReserveMetrics {
     pub(super) fn gather(&self, reserve: &ReserveStatistics) -> Vec<MetricFamily> {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.uris.set(signed(reserve.uris));
+        self.ready.set(i64::from(reserve.ready));
         self.healthy.set(i64::from(reserve.healthy));
         self.waiting.set(signed(reserve.waiting));
         for (counters, counts) in [

@@ -100,13 +100,19 @@ async fn stored(store: &Arc<MemoryStore>, name: &str) -> Vec<(String, bool)> {
             return None;
         };
         let body = body.in_memory(0..body.len()).unwrap().concat();
-        Some((String::from_utf8(body).unwrap(), times.is_fresh(clock::now())))
+        Some((
+            String::from_utf8(body).unwrap(),
+            times.is_fresh(clock::now()),
+        ))
     });
     told.collect()
 }
 
 fn fresh(bodies: &[&str]) -> Vec<(String, bool)> {
-    bodies.iter().map(|body| ((*body).to_owned(), true)).collect()
+    bodies
+        .iter()
+        .map(|body| ((*body).to_owned(), true))
+        .collect()
 }
 
 fn purge(store: &MemoryStore, target: Target, mode: Mode) {
@@ -187,7 +193,10 @@ async fn purges_reach_what_is_on_disk_alone_and_hold_after_restarts() {
         Target::Everything,
     ];
     for target in targets {
-        for (mode, left) in [(Mode::Hard, vec![]), (Mode::Soft, vec![("x".to_owned(), false)])] {
+        for (mode, left) in [
+            (Mode::Hard, vec![]),
+            (Mode::Soft, vec![("x".to_owned(), false)]),
+        ] {
             let directory = tempfile::tempdir().unwrap();
             let store = opened(directory.path());
             insert(&store, "k", response(&store, "", "x"));
@@ -195,7 +204,11 @@ async fn purges_reach_what_is_on_disk_alone_and_hold_after_restarts() {
             purge(&store, target.clone(), mode);
             assert_eq!(stored(&store, "k").await, left, "{target:?}");
             let store = reopened(store, directory.path());
-            assert_eq!(stored(&store, "k").await, left, "{target:?} after a restart");
+            assert_eq!(
+                stored(&store, "k").await,
+                left,
+                "{target:?} after a restart"
+            );
             // What is fetched after it is not reached.
             insert(&store, "k", response(&store, "", "y"));
             let store = reopened(store, directory.path());
@@ -259,7 +272,7 @@ async fn purges_are_forgotten_when_nothing_needs_them() {
     let store = opened(directory.path());
     insert(&store, "k", response(&store, "", "x"));
     settled(&store);
-    let tend = || store.disk().unwrap().tend(&store.purges, true);
+    let tend = || store.disk().unwrap().tend(&store.purges, true, None);
     purge(&store, Target::Key((*b"k").into()), Mode::Hard);
     assert_eq!(store.purges.in_force(), 0, "gone from disk already");
     insert(&store, "k", response(&store, "", "x"));
@@ -305,9 +318,16 @@ async fn slices_are_read_from_disk_after_a_restart() {
     let resource = store.find(&key("k")).unwrap();
     let content = &resource.variants()[0].content;
     assert!(content.is_whole());
-    let middle = content.read((1 << 20) + 7, u64::MAX).await.unwrap().unwrap();
+    let middle = content
+        .read((1 << 20) + 7, u64::MAX)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(middle, vec![1; (1 << 20) - 7]);
-    assert_eq!(content.read(2 << 20, u64::MAX).await.unwrap().unwrap(), vec![2; 5]);
+    assert_eq!(
+        content.read(2 << 20, u64::MAX).await.unwrap().unwrap(),
+        vec![2; 5]
+    );
     // Gone with their response.
     store.remove(&key("k"), resource.variants()[0].id);
     assert!(!content.is_whole());

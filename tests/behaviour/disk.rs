@@ -30,7 +30,11 @@ async fn records(seawall: &Seawall, count: usize) {
 
 /// With all pages stored, and on disk.
 async fn filled(origin: &Origin) -> Seawall {
-    let seawall = Setup::before([origin]).purging().disk(CAPACITY).start().await;
+    let seawall = Setup::before([origin])
+        .purging()
+        .disk(CAPACITY)
+        .start()
+        .await;
     for number in 0..PAGES {
         seawall.get(&page(number), &[]).await;
     }
@@ -227,7 +231,11 @@ async fn a_directory_that_cannot_be_used_keeps_seawall_from_starting_and_is_name
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();
-    for unusable in [file.clone(), file.join("below"), PathBuf::from("/proc/seawall")] {
+    for unusable in [
+        file.clone(),
+        file.join("below"),
+        PathBuf::from("/proc/seawall"),
+    ] {
         let unusable = unusable.display();
         let config = directory.path().join("seawall.toml");
         let toml = format!(
@@ -283,7 +291,9 @@ async fn capacity_follows_the_configuration_and_the_directory_does_not() {
     let elsewhere = "directory = \"DIR/elsewhere\"\ncapacity = \"16 MiB\"";
     seawall.reconfigure(|setup| setup.without_sections().disk(elsewhere));
     eventually("a word about the restart", async || {
-        seawall.stderr().contains("takes effect only with a restart")
+        seawall
+            .stderr()
+            .contains("takes effect only with a restart")
     })
     .await;
     assert!(!seawall.path("elsewhere").exists());
@@ -322,7 +332,10 @@ async fn a_full_disk_is_served_over_told_of_once_and_heals() {
     let body = "x".repeat(64 << 10);
     let origin = Origin::start(move |_| Reply::fresh(&body));
     let directory = small.0.path().join("store");
-    let disk = format!("directory = \"{}\"\ncapacity = \"8 MiB\"", directory.display());
+    let disk = format!(
+        "directory = \"{}\"\ncapacity = \"8 MiB\"",
+        directory.display()
+    );
     let seawall = Setup::before([&origin]).purging().disk(&disk).start().await;
     let state = |state: &str| format!("seawall_store_disk_state{{state=\"{state}\"}}");
     for number in 0..100 {
@@ -336,7 +349,12 @@ async fn a_full_disk_is_served_over_told_of_once_and_heals() {
         assert_eq!(seawall.get(&page(number), &[]).await.cache(), "HIT");
     }
     let told = |what: &str| seawall.stderr().matches(what).count();
-    assert_eq!(told("the disk store is read only"), 1, "{}", seawall.stderr());
+    assert_eq!(
+        told("the disk store is read only"),
+        1,
+        "{}",
+        seawall.stderr()
+    );
     assert_eq!(seawall.admin("/readyz").await.status, 200);
     let dropped = seawall.metric("seawall_store_disk_dropped_total{reason=\"unwritable\"}");
     assert!(dropped.await > 0.0);
@@ -348,7 +366,12 @@ async fn a_full_disk_is_served_over_told_of_once_and_heals() {
         seawall.metric(&state("healthy")).await == 1.0
     })
     .await;
-    assert_eq!(told("the disk store is read only"), 1, "{}", seawall.stderr());
+    assert_eq!(
+        told("the disk store is read only"),
+        1,
+        "{}",
+        seawall.stderr()
+    );
     assert_eq!(told("the disk store is healthy"), 1, "{}", seawall.stderr());
     assert_eq!(seawall.get("/new", &[]).await.cache(), "MISS");
     let seawall = seawall.ended_and_restarted().await;

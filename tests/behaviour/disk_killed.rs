@@ -40,12 +40,7 @@ fn version(target: &str, response: &Response) -> u64 {
     version
 }
 
-async fn ask(
-    address: SocketAddr,
-    method: &str,
-    target: &str,
-    fields: &[&str],
-) -> Option<Response> {
+async fn ask(address: SocketAddr, method: &str, target: &str, fields: &[&str]) -> Option<Response> {
     let mut client = Client::try_connect(address).await.ok()?;
     client.request(method, target, fields).await;
     client.try_response(method).await.ok()

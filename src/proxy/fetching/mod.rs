@@ -149,7 +149,7 @@ impl Fetch {
     /// Runs to the end of the body.
     pub(super) async fn run(mut self) {
         let mut report = FetchReport::default();
-        if self.from_reserve().await {
+        if self.ask_reserve().await {
             return;
         }
         for _ in 0..2 {

@@ -12,7 +12,7 @@ use crate::store::{SLICE, Selection, StoredResponse, Wanted};
 impl Fetch {
     /// Asks the reserve, if a rule says so and nothing is stored here. True when it had what answers
     /// the request; what it had that is to be validated becomes the first candidate.
-    pub(super) async fn from_reserve(&mut self) -> bool {
+    pub(super) async fn ask_reserve(&mut self) -> bool {
         // A background validation knows what it validates, and so does everybody who found something.
         let asks = self.lookup.site.settings.reserve.value
             && self.lead.is_some()
@@ -34,7 +34,13 @@ impl Fetch {
         if let ReuseDecision::Reuse { .. } | ReuseDecision::ReuseStale { .. } = decision {
             self.land(Landed::Stored(stored), now);
             let report = FetchReport::default();
-            self.tell(ArrivedResult::Recalled, Storing::Unknown, None, None, report);
+            self.tell(
+                ArrivedResult::Recalled,
+                Storing::Unknown,
+                None,
+                None,
+                report,
+            );
             return true;
         }
         if !matches!(self.purpose, Purpose::Range(_)) && stored.content.is_complete() {

@@ -263,7 +263,10 @@ impl Client {
             breaker.until = Some(clock::instant() + REST);
         }
         if breaker.in_a_row == MOST_FAILURES {
-            tracing::warn!(why, "the reserve fails and is left alone until it answers again");
+            tracing::warn!(
+                why,
+                "the reserve fails and is left alone until it answers again"
+            );
         }
         Failed::Failed
     }

@@ -35,6 +35,11 @@ impl Known {
         !state.complete || state.folders.contains(&folder.short())
     }
 
+    /// Whether all are known.
+    pub(super) fn is_complete(&self) -> bool {
+        self.lock().complete
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.lock().folders.len()

@@ -148,6 +148,8 @@ fn add(counter: Option<&AtomicU64>, count: u64) {
 pub struct ReserveStatistics {
     /// URIs known to have objects.
     pub uris: u64,
+    /// Whether what earlier processes have kept may be used, and is known.
+    pub ready: bool,
     /// Whether it answered when it was last asked.
     pub healthy: bool,
     /// Looks into it, by how they ended.
@@ -204,7 +206,11 @@ impl MemoryStore {
         };
         self.set_reserve(Arc::new(reserve));
         thread.spawn(write::keep_in_order(Arc::downgrade(self), config.retention));
-        tracing::info!(endpoint = config.endpoint, bucket = config.bucket, "keeping in the reserve");
+        tracing::info!(
+            endpoint = config.endpoint,
+            bucket = config.bucket,
+            "keeping in the reserve"
+        );
         Ok(())
     }
 
@@ -232,6 +238,7 @@ impl MemoryStore {
         let dropped = Why::ALL.iter().map(|(_, word)| *word);
         Some(ReserveStatistics {
             uris: u64::try_from(reserve.known.len()).unwrap_or(u64::MAX),
+            ready: reserve.trusted.get().is_some() && reserve.known.is_complete(),
             healthy: reserve.client.is_healthy(),
             lookups: looks.zip(counts.looks.iter().map(get)).collect(),
             slices: get(&counts.slices),

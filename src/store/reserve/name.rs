@@ -70,7 +70,10 @@ mod tests {
         let base = folder.base("a/b", b"");
         let variant = folder.variant("a/b", b"", b"gzip");
         for path in [&base, &variant, &body(&variant, 7)] {
-            assert!(path.starts_with(&format!("{}/", folder.path("a/b"))), "{path}");
+            assert!(
+                path.starts_with(&format!("{}/", folder.path("a/b"))),
+                "{path}"
+            );
             assert_eq!(Folder::holding(path), Some(folder), "{path}");
         }
         assert_ne!(base, folder.base("a/b", b"device"));

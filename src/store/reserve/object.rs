@@ -89,7 +89,7 @@ struct Written<'a> {
     key: &'a [u8],
     extras: &'a [u8],
     /// Microseconds since the epoch.
-    written: u64,
+    since_epoch: u64,
     retention: Duration,
     #[serde(borrow)]
     what: WrittenWhat<'a>,
@@ -151,7 +151,7 @@ fn write(place: &Place, term: Term, what: WrittenWhat<'_>, body: &[u8]) -> Optio
     let written = Written {
         key: &place.key.0,
         extras: &place.extras,
-        written: u64::try_from(since.as_micros()).ok()?,
+        since_epoch: u64::try_from(since.as_micros()).ok()?,
         retention: term.retention,
         what,
     };
@@ -191,29 +191,29 @@ pub(super) fn read(bytes: &Bytes, place: &Place) -> Option<Object> {
         }
         WrittenWhat::Response { head, sums, apart } => {
             let head = record::decode(head)?;
-            let body = read_body(&head, body, sums, apart)?;
+            let body = read_body(&head, &body, sums, apart)?;
             let head = Box::new(head);
             What::Response { head, body }
         }
     };
     Some(Object {
         term: Term {
-            written: UNIX_EPOCH.checked_add(Duration::from_micros(written.written))?,
+            written: UNIX_EPOCH.checked_add(Duration::from_micros(written.since_epoch))?,
             retention: written.retention,
         },
         what,
     })
 }
 
-fn read_body(head: &Head, body: Bytes, sums: Vec<u64>, apart: Option<u64>) -> Option<ReadBody> {
+fn read_body(head: &Head, body: &Bytes, sums: Vec<u64>, apart: Option<u64>) -> Option<ReadBody> {
     if let Some(stamp) = apart {
         let slices = u64::try_from(sums.len()).ok()?;
         let whole = body.is_empty() && slices == head.length.div_ceil(SLICE);
         return whole.then(|| ReadBody::Apart(stamp, sums.into()));
     }
-    let whole = u64::try_from(body.len()) == Ok(head.length) && sums == [sum(&body)];
+    let whole = u64::try_from(body.len()) == Ok(head.length) && sums == [sum(body)];
     // A copy, so that the head's bytes are not kept.
-    whole.then(|| ReadBody::Here(Bytes::copy_from_slice(&body)))
+    whole.then(|| ReadBody::Here(Bytes::copy_from_slice(body)))
 }
 
 #[cfg(test)]

@@ -22,7 +22,10 @@ pub(super) fn identity(config: &config::Reserve) -> String {
 /// Since which purge the reserve can be trusted; from `now` on, if that is not known.
 pub(super) fn since(directory: &Path, identity: &str, now: Generation) -> io::Result<Generation> {
     let path = directory.join(NAME);
-    if let Some(since) = fs::read_to_string(&path).ok().and_then(|text| read(&text, identity)) {
+    if let Some(since) = fs::read_to_string(&path)
+        .ok()
+        .and_then(|text| read(&text, identity))
+    {
         return Ok(since);
     }
     let new = directory.join(format!("{NAME}.new"));

@@ -4,6 +4,7 @@ mod client;
 mod crowd;
 mod origin;
 mod seawall;
+mod storage;
 mod tls;
 mod traffic;
 
@@ -14,6 +15,7 @@ pub use client::{Client, Response};
 pub use crowd::{answers, connected, crowd};
 pub use origin::{Gate, Origin, Received, Reply, echo_fields};
 pub use seawall::{Seawall, Setup, TOKEN};
+pub use storage::{Mood, Storage};
 pub use tls::Authority;
 pub use traffic::Traffic;
 
