@@ -352,7 +352,10 @@ async fn it_is_used_again_once_it_answers() {
         !storage.names().await.is_empty()
     })
     .await;
-    assert!(seawall.stderr().contains("the reserve answers again"));
+    eventually("word of that", async || {
+        seawall.stderr().contains("the reserve answers again")
+    })
+    .await;
     assert!(dropped(&seawall, "resting").await >= 1.0);
 }
 

@@ -59,7 +59,7 @@ fn head(length: usize) -> Bytes {
 #[test]
 fn an_object_reads_back_for_its_key_and_no_other() {
     let body = Bytes::from_static(b"body");
-    let bytes = whole(&place("key", "x"), term(), &head(4), &[body.clone()]).unwrap();
+    let bytes = whole(&place("key", "x"), term(), &head(4), std::slice::from_ref(&body)).unwrap();
     let object = read(&bytes, &place("key", "x")).unwrap();
     assert_eq!(object.term, term());
     let What::Response { head, body } = object.what else {
