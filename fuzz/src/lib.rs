@@ -39,6 +39,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("purge_json", requests::purge_json),
     ("query", keys::query),
     ("range", fields::range),
+    ("record", store::record),
     ("reference", keys::reference),
     ("request_control", fields::request_control),
     ("segment", store::segment),

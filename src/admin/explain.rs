@@ -197,6 +197,7 @@ fn origin_answer(answered: &Answered) -> Result<OriginAnswer, QuestionError> {
 /// Everything stored under the key that no purge has reached.
 fn variants(facts: &KeyFacts, store: &MemoryStore, now: SystemTime) -> Vec<Variant> {
     let key = StoreKey(facts.identity.primary.as_slice().into());
+    store.load_blocking(&key);
     let resource = store.find(&key).unwrap_or_default();
     let mut selected = false;
     let mut found = Vec::new();

@@ -3,7 +3,7 @@
 //! In the order of a request: [`eligibility`], [`query`], [`device`], [`key`] and [`extras`],
 //! [`reuse`]; the origin answers; [`storing`] with [`control`] and [`freshness`], [`freshen`] for a 304 or the
 //! answer to a HEAD, [`partial`] for a 206, [`invalidation`] after an unsafe request; [`browser`]
-//! and [`status`] on the way out. All are total functions over plain values; times are passed in,
+//! and [`status`] on the way out; [`encoding`] for what is compressed once it is stored. All are total functions over plain values; times are passed in,
 //! and every decision carries its reason.
 
 pub mod browser;
@@ -11,6 +11,7 @@ mod content_type;
 pub mod control;
 pub mod device;
 pub mod eligibility;
+pub mod encoding;
 pub mod extras;
 pub mod freshen;
 pub mod freshness;

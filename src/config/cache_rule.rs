@@ -8,6 +8,7 @@ use super::rule::{RuleFile, RuleKind, read_rules};
 use super::ttl::{read_browser_ttl, read_edge_ttl, read_read_timeout, read_serve_stale};
 use super::vary::read_vary;
 use crate::cache::settings::{CredentialPolicy, Eligibility, RequestCacheControl};
+use crate::fields::content_coding::{Coding, Codings};
 use crate::fields::tags::{MOST_TAGS, normalised};
 use crate::rules::{CachePatch, CacheRule};
 
@@ -72,6 +73,7 @@ fn read_patch(section: &Section<'_>) -> CachePatch {
             .map(|armor| armor.value),
         key: read_key(section).map(Arc::new),
         vary: read_vary(section).map(Arc::new),
+        compression: read_compression(section),
         pass_cache_tags: section.boolean("pass_cache_tags").map(|pass| pass.value),
         origin_range_requests: section
             .boolean("origin_range_requests")
@@ -81,6 +83,30 @@ fn read_patch(section: &Section<'_>) -> CachePatch {
             .boolean("origin_error_page_pass_through")
             .map(|pass| pass.value),
     }
+}
+
+/// `true` for all codings, `false` for none, or those named.
+fn read_compression(section: &Section<'_>) -> Option<Codings> {
+    if section.is_boolean("compression") {
+        let all = section.boolean("compression")?;
+        return Some(if all.value {
+            Codings::ALL
+        } else {
+            Codings::NONE
+        });
+    }
+    let known = Coding::ALL.map(Coding::as_str);
+    let mut codings = Codings::NONE;
+    for name in section.strings("compression")? {
+        let coding = Coding::ALL
+            .into_iter()
+            .find(|coding| coding.as_str() == name.value);
+        match coding {
+            Some(coding) => codings = codings.with(coding),
+            None => section.unknown_word("compression", &name, known.into_iter()),
+        }
+    }
+    Some(codings)
 }
 
 /// Tags under `key` in the form in which they are compared: lower case, each once, sorted.

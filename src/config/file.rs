@@ -132,6 +132,7 @@ fn read_server(section: Section<'_>) -> Server {
     if let Some(path) = section.string("upgrade_socket") {
         server.upgrade_socket = PathBuf::from(path.value);
     }
+    put(&mut server.hit_lane, section.boolean("hit_lane"));
     section.finish();
     server
 }
@@ -168,6 +169,8 @@ fn read_client(section: Section<'_>) -> Client {
         bounded_size(&section, "max_uri_length", 256..=1_000_000),
     );
     put(&mut client.max_body_size, section.size("max_body_size"));
+    let most = section.integer("max_connections", 1..=u64::from(u32::MAX));
+    client.max_connections = most.and_then(|most| u32::try_from(most.value).ok());
     put_number(
         &mut client.max_requests_per_connection,
         section.integer("max_requests_per_connection", 1..=u64::from(u32::MAX)),

@@ -110,7 +110,7 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// Settings of the process; they take effect at start only.
+/// Settings of the process; most take effect at start only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Worker threads; by default one per core.
@@ -119,6 +119,9 @@ pub struct Server {
     pub drain_timeout: Duration,
     /// Socket over which listening sockets are handed to a new binary.
     pub upgrade_socket: PathBuf,
+    /// Whether hits in memory are answered before Pingora sees the request. This one takes effect at
+    /// once.
+    pub hit_lane: bool,
 }
 
 impl Default for Server {
@@ -128,6 +131,7 @@ impl Default for Server {
             drain_timeout: Duration::from_secs(30),
             // A directory of its own: who can put a socket there can take the listeners over.
             upgrade_socket: PathBuf::from("/run/seawall/upgrade.sock"),
+            hit_lane: true,
         }
     }
 }
@@ -151,6 +155,8 @@ pub struct Client {
     pub max_uri_length: usize,
     /// Largest request body in bytes.
     pub max_body_size: u64,
+    /// Connections at a time; by default some of the open files that the process may have stay free.
+    pub max_connections: Option<u32>,
     /// Requests served on one HTTP/1 connection before it is closed.
     pub max_requests_per_connection: u32,
     /// Concurrent HTTP/2 streams per connection.
@@ -168,6 +174,7 @@ impl Default for Client {
             max_headers: 100,
             max_uri_length: 8 << 10,
             max_body_size: 100 << 20,
+            max_connections: None,
             max_requests_per_connection: 10_000,
             http2_max_streams: 100,
         }

@@ -2,11 +2,10 @@
 //! it, and has it evaluated. A hit in memory is written here; every other request goes to Pingora with
 //! its evaluation. A head that never completes or means two things ends here.
 
-use std::io;
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,9 +17,10 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::stream::Stream as TcpStream;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use super::head::{BodyFraming, Head, HeadError, HeadLimits, Parsed, complete, no_fields, parse};
+use super::io::{close, read, write};
 use super::lane::{Arriving, Evaluation, Hit, Lane, Sent};
 use super::timer::Timer;
 use super::turnstile::{Allowance, Turnstile};
@@ -52,15 +52,28 @@ struct Connection {
     tls: bool,
     /// What has come and was not read yet.
     buffer: BytesMut,
-    /// Where answers are put together.
-    out: Vec<u8>,
-    /// Memory for the fields of a request.
-    fields: HeaderMap,
     served: u32,
     timer: Timer,
 }
 
+/// Memory that the connections of a thread share, as most of them are idle.
+#[derive(Default)]
+struct Spare {
+    /// Where answers are put together.
+    out: Vec<u8>,
+    /// For the fields of a request.
+    fields: HeaderMap,
+}
+
+thread_local! {
+    static SPARE: Cell<Spare> = Cell::default();
+}
+
 /// What came of waiting for the next request.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is a request nearly always, and a box for each would cost more"
+)]
 enum Next {
     Request(Request),
     Http2,
@@ -97,7 +110,7 @@ where
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let _connection = self.shared.metrics.connection();
+        let _connection = self.shared.admit()?;
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             return self.requests.process_new(stream, shutdown).await;
         }
@@ -137,7 +150,9 @@ where
             connection.served += 1;
             let last =
                 connection.served >= client.max_requests_per_connection || *shutdown.borrow();
-            let simple = request.head.body == BodyFraming::Length(0) && !request.head.upgrade;
+            let simple = runtime.config.server.hit_lane
+                && request.head.body == BodyFraming::Length(0)
+                && !request.head.upgrade;
             let evaluation = self.requests.evaluate(Arriving {
                 runtime: runtime.clone(),
                 head: request.parts,
@@ -161,6 +176,8 @@ where
                     let (own, allowance) = share(&request.head, arrived);
                     prefix.unsplit(connection.buffer.split_to(own - prefix.len()));
                     let turnstile = Turnstile::new(connection.stream, allowance);
+                    // Pingora reads one Connection line where there are several.
+                    let last = last || !request.persists;
                     let mut session = session(Box::new(turnstile), prefix, client, last);
                     session.set_connection_user_context(Some(evaluated));
                     let reused = self.requests.process_new_http(session, shutdown).await?;
@@ -188,8 +205,6 @@ impl Connection {
             tls: stream.get_ssl_digest().is_some(),
             stream,
             buffer: BytesMut::new(),
-            out: Vec::new(),
-            fields: HeaderMap::new(),
             served: 0,
             timer: Timer::default(),
         }
@@ -233,10 +248,9 @@ impl Connection {
                 None if self.served == 0 => clock::instant() + client.header_timeout,
                 None => clock::instant() + client.idle_timeout,
             };
-            self.buffer.reserve(4096);
             let read = tokio::select! {
                 biased;
-                read = self.stream.read_buf(&mut self.buffer) => Some(read),
+                read = read(&mut self.stream, &mut self.buffer) => Some(read),
                 () = self.timer.until(deadline) => None,
                 () = &mut lingered, if first_byte.is_none() => return Next::Closed,
             };
@@ -259,9 +273,8 @@ impl Connection {
         let raw = self.buffer.split_to(len).freeze();
         let mut fields = no_fields();
         let parsed = parse(&raw, limits, &mut fields)?;
-        let mut into = std::mem::take(&mut self.fields);
-        into.clear();
-        let parts = parts(&raw, &parsed, into).ok_or(HeadError {
+        let fields = SPARE.take().fields;
+        let parts = parts(&raw, &parsed, fields).ok_or(HeadError {
             status: StatusCode::BAD_REQUEST,
             reason: "malformed request line or field",
         })?;
@@ -276,26 +289,26 @@ impl Connection {
 
     /// Writes the answer; whether the connection may be used again.
     async fn answer(&mut self, hit: impl Hit, keep: bool, client: &Client) -> bool {
-        self.out.clear();
-        hit.write_head(&mut self.out);
+        let mut out = SPARE.take().out;
+        hit.write_head(&mut out);
         let persistence: &[u8] = if keep {
             b"Connection: keep-alive\r\n\r\n"
         } else {
             b"Connection: close\r\n\r\n"
         };
-        self.out.extend_from_slice(persistence);
-        let head = self.out.len();
+        out.extend_from_slice(persistence);
+        let head = out.len();
         let body = hit.body();
         let length: usize = body.iter().map(Bytes::len).sum();
         let mut written = 0;
         let result = if length <= COPIED {
             for chunk in body {
-                self.out.extend_from_slice(chunk);
+                out.extend_from_slice(chunk);
             }
-            let pieces = std::iter::once(self.out.as_slice());
+            let pieces = std::iter::once(out.as_slice());
             write(&mut self.stream, pieces, client, &mut written).await
         } else {
-            let pieces = std::iter::once(self.out.as_slice()).chain(body.iter().map(Bytes::as_ref));
+            let pieces = std::iter::once(out.as_slice()).chain(body.iter().map(Bytes::as_ref));
             write(&mut self.stream, pieces, client, &mut written).await
         };
         let complete = result.is_ok();
@@ -304,45 +317,14 @@ impl Connection {
             body: u64::try_from(written.saturating_sub(head)).unwrap_or(u64::MAX),
             error: result.err(),
         });
-        self.fields = parts.headers;
-        self.out.shrink_to(COPIED);
+        out.clear();
+        let mut fields = parts.headers;
+        fields.clear();
+        SPARE.set(Spare { out, fields });
         if complete && !keep {
             close(&mut self.stream, client).await;
         }
         complete && keep
-    }
-}
-
-/// Writes all of it, counting.
-async fn write(
-    stream: &mut Stream,
-    pieces: impl Iterator<Item = &[u8]>,
-    client: &Client,
-    written: &mut usize,
-) -> io::Result<()> {
-    for mut piece in pieces {
-        while !piece.is_empty() {
-            let count = in_time(client.write_timeout, stream.write(piece)).await?;
-            *written += count;
-            piece = piece.get(count..).unwrap_or_default();
-            if count == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-        }
-    }
-    in_time(client.write_timeout, stream.flush()).await
-}
-
-/// What `io` comes to within `time`. Most is done at once, and needs no timer.
-async fn in_time<T>(time: Duration, io: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let mut io = std::pin::pin!(io);
-    let at_once = std::future::poll_fn(|context| Poll::Ready(io.as_mut().poll(context))).await;
-    match at_once {
-        Poll::Ready(result) => result,
-        Poll::Pending => match tokio::time::timeout(time, io).await {
-            Ok(result) => result,
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        },
     }
 }
 
@@ -367,19 +349,20 @@ fn parts(raw: &Bytes, parsed: &Parsed<'_, '_>, mut fields: HeaderMap) -> Option<
 
 /// Whether the client lets the connection be used for another request (RFC 9112 §9.3).
 fn persists(parsed: &Parsed<'_, '_>) -> bool {
-    let mut persists = parsed.http_11;
-    for field in parsed.fields {
-        if field.name.eq_ignore_ascii_case("connection") {
-            for option in field.value.split(|byte| *byte == b',') {
-                let option = option.trim_ascii();
-                if option.eq_ignore_ascii_case(b"close") {
-                    return false;
-                }
-                persists |= option.eq_ignore_ascii_case(b"keep-alive");
-            }
-        }
+    let fields = parsed.fields.iter();
+    let mut lines = fields
+        .filter(|field| field.name.eq_ignore_ascii_case("connection"))
+        .map(|field| field.value);
+    let closes = |line: &[u8]| {
+        let mut options = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        options.any(|option| option.eq_ignore_ascii_case(b"close"))
+    };
+    if lines.clone().any(closes) {
+        return false;
     }
-    persists
+    // Of an HTTP/1.0 client Pingora wants to hear the option alone; both lanes do the same.
+    let alone = |line: &[u8]| line.eq_ignore_ascii_case(b"keep-alive");
+    parsed.http_11 || lines.next().is_some_and(alone)
 }
 
 fn begins_http2(buffer: &[u8]) -> bool {
@@ -461,17 +444,4 @@ async fn refuse(stream: &mut Stream, error: HeadError, client: &Client, metrics:
     if matches!(sent, Ok(Ok(()))) {
         close(stream, client).await;
     }
-}
-
-/// Closes a connection so that what was written last is read: closing with unread bytes would reset it
-/// (RFC 9112 §9.6).
-async fn close(stream: &mut Stream, client: &Client) {
-    let close = async {
-        stream.flush().await?;
-        stream.shutdown().await?;
-        let mut rest = BytesMut::new();
-        while stream.read_buf(&mut rest).await? > 0 && rest.len() < 65_536 {}
-        Ok::<(), io::Error>(())
-    };
-    let _ = tokio::time::timeout(client.write_timeout.min(LINGER), close).await;
 }

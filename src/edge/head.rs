@@ -265,7 +265,8 @@ fn check_host(
     match (host, authority) {
         (None, _) if http_11 => Err(bad("no Host")),
         (None, None) => Err(bad("no Host")),
-        (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority.as_bytes()) => {
+        // Pingora takes another spelling for another host; a hit must not be answered otherwise.
+        (Some(host), Some(authority)) if host != authority.as_bytes() => {
             Err(bad("Host and target name different hosts"))
         }
         _ => Ok(()),
@@ -354,7 +355,7 @@ mod tests {
     fn plain_requests_pass_with_their_framing() {
         assert_eq!(status("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), Ok(false));
         assert_eq!(
-            status("GET http://a/x HTTP/1.1\r\nHost: A\r\n\r\n"),
+            status("GET http://a/x HTTP/1.1\r\nHost: a\r\n\r\n"),
             Ok(false)
         );
         assert_eq!(status("GET / HTTP/1.0\r\nHost: a\r\n\r\n"), Ok(false));

@@ -6,6 +6,7 @@
 
 mod front;
 pub mod head;
+mod io;
 pub mod lane;
 mod timer;
 mod tls;

@@ -14,6 +14,7 @@ use super::trace::{self, Recorder};
 use super::words;
 use crate::cache::browser::apply_browser_ttl;
 use crate::cache::eligibility::RequestDecision;
+use crate::cache::encoding::may_be_compressed;
 use crate::cache::freshness::Lifetimes;
 use crate::cache::response::{ExchangeTimes, ResponseView};
 use crate::cache::reuse::{
@@ -23,6 +24,7 @@ use crate::cache::settings::{BrowserTtl, RequestCacheControl, RuleId};
 use crate::cache::status::{CacheStatus, Forwarded, Outcome, Storing};
 use crate::cache::storing::{NoStoreReason, StoreDecision, decide_storing, too_rare};
 use crate::config::Zone;
+use crate::fields::content_coding::vary_by_encoding;
 use crate::fields::hop_by_hop::strip_for_forwarding;
 use crate::fields::request_control::RequestControl;
 use crate::fields::tags::{CACHE_TAG, SURROGATE_KEY, cache_tags_with};
@@ -149,6 +151,9 @@ fn client(
         recorder.matched(Phase::ErrorPages, id);
         trace::rule(rules, Phase::ErrorPages, id)
     });
+    if cache.storable.is_ok() && varies_by_encoding(asked, status, &fields) {
+        vary_by_encoding(&mut fields);
+    }
     let ttl = settings.browser_ttl.value;
     let lookup = asked.plan.decision == RequestDecision::Lookup;
     // What may not be kept here for everybody is not for a rule to keep in browsers either.
@@ -190,6 +195,21 @@ fn client(
             .map(|(name, value)| (name.to_string(), text(value)))
             .collect(),
     }
+}
+
+/// Whether others may get it compressed.
+fn varies_by_encoding(asked: &Asked<'_>, status: StatusCode, fields: &HeaderMap) -> bool {
+    let length = fields
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok());
+    let response = ResponseView {
+        status,
+        headers: fields,
+    };
+    let length = length.and_then(|length| length.parse().ok());
+    asked.plan.decision == RequestDecision::Lookup
+        && !asked.plan.settings.compression.value.is_empty()
+        && may_be_compressed(&response, length)
 }
 
 /// The rule whose page takes the place of an error.

@@ -3,9 +3,9 @@
 //! What the selecting key says and what the origin is asked must be the same: the shell forwards
 //! [`AcceptedCodings::to_value`] of a request that may be stored, never the client's own wording.
 
-use http::{HeaderMap, HeaderValue, header::ACCEPT_ENCODING};
+use http::{HeaderMap, HeaderValue};
 
-use super::syntax;
+use super::content_coding::{Coding, CodingWeights};
 
 /// Which of the known codings a client accepts; weights other than zero are not told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,19 +27,13 @@ pub struct AcceptedCodings {
 impl AcceptedCodings {
     /// The codings accepted by all Accept-Encoding lines; `None` without the field.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
-        headers.get(ACCEPT_ENCODING)?;
-        let mut named = Named::default();
-        for line in headers.get_all(ACCEPT_ENCODING) {
-            for member in syntax::members(line.as_bytes()) {
-                named.add(member);
-            }
-        }
-        let others = named.others.unwrap_or(false);
+        let weights = CodingWeights::of(headers)?;
+        let accepts = |coding| weights.weight(coding) > 0;
         Some(Self {
-            br: named.br.unwrap_or(others),
-            gzip: named.gzip.unwrap_or(others),
-            zstd: named.zstd.unwrap_or(others),
-            identity: named.identity.or(named.others).unwrap_or(true),
+            br: accepts(Coding::Br),
+            gzip: accepts(Coding::Gzip),
+            zstd: accepts(Coding::Zstd),
+            identity: weights.accepts_identity(),
         })
     }
 
@@ -69,39 +63,10 @@ impl AcceptedCodings {
     }
 }
 
-/// What the field says by name; `others` is its `*`.
-#[derive(Default)]
-struct Named {
-    br: Option<bool>,
-    gzip: Option<bool>,
-    zstd: Option<bool>,
-    identity: Option<bool>,
-    others: Option<bool>,
-}
-
-impl Named {
-    fn add(&mut self, member: &[u8]) {
-        let (coding, weight) = syntax::weighted(member);
-        let is = |known: &[u8]| coding.eq_ignore_ascii_case(known);
-        let slot = if is(b"br") {
-            &mut self.br
-        } else if is(b"gzip") || is(b"x-gzip") {
-            &mut self.gzip
-        } else if is(b"zstd") {
-            &mut self.zstd
-        } else if is(b"identity") {
-            &mut self.identity
-        } else if is(b"*") {
-            &mut self.others
-        } else {
-            return;
-        };
-        *slot = Some(slot.unwrap_or(true) && weight > 0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use http::header::ACCEPT_ENCODING;
+
     use super::*;
 
     fn canonical(value: &str) -> String {

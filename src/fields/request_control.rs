@@ -87,6 +87,17 @@ impl RequestControl {
     }
 }
 
+/// Whether the client asks that nobody on the way transforms the response (§5.2.1.6).
+pub fn forbids_transforming(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(CACHE_CONTROL).iter();
+    let says = |member: &[u8]| {
+        syntax::directive(member)
+            .0
+            .eq_ignore_ascii_case(b"no-transform")
+    };
+    lines.any(|line| syntax::members(line.as_bytes()).any(says))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

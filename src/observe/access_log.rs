@@ -28,14 +28,17 @@ const GATHER: Duration = Duration::from_millis(10);
 /// One request, as logged.
 #[derive(Serialize)]
 #[allow(
+    clippy::ref_option_ref,
+    reason = "the derived code refers to optional references"
+)]
+#[allow(
     missing_docs,
     reason = "the names are the log's documentation; README lists them"
 )]
 pub struct AccessRecord<'a> {
     pub time: Time,
     pub request_id: &'a str,
-    #[serde(serialize_with = "or_empty")]
-    pub client: Option<IpAddr>,
+    pub client: OrEmpty<IpAddr>,
     pub zone: &'a str,
     pub method: &'a str,
     pub scheme: &'a str,
@@ -51,9 +54,11 @@ pub struct AccessRecord<'a> {
     pub request_bytes: u64,
     /// The `X-Cache` word.
     pub cache: &'static str,
+    /// Where a hit was found: `memory` or `disk`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<&'static str>,
     /// The `Cache-Status` value, which holds the reason.
-    #[serde(serialize_with = "or_empty")]
-    pub cache_status: Option<&'a CacheStatus>,
+    pub cache_status: OrEmpty<&'a CacheStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,10 +108,15 @@ impl Serialize for KeyHash {
     }
 }
 
-fn or_empty<S: Serializer>(value: &Option<impl Display>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.collect_str(value),
-        None => serializer.serialize_str(""),
+/// Written as it is shown to people, or as an empty text.
+pub struct OrEmpty<T>(pub Option<T>);
+
+impl<T: Display> Serialize for OrEmpty<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Some(value) => serializer.collect_str(value),
+            None => serializer.serialize_str(""),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::compression::CompressionMetrics;
 use super::disk_metrics::DiskMetrics;
 use super::reserve_metrics::ReserveMetrics;
 use super::series::RecentSeries;
@@ -27,6 +28,8 @@ pub struct Metrics {
     traffic: Traffic,
     origin: Origin,
     process: Process,
+    /// Compressions of stored responses.
+    pub compression: CompressionMetrics,
     disk: DiskMetrics,
     reserve: ReserveMetrics,
 }
@@ -41,6 +44,8 @@ pub(super) struct Traffic {
     hit_ratio_bytes: GaugeVec,
     refused: IntCounterVec,
     connections: IntGauge,
+    connections_refused: IntCounter,
+    lane_hits: IntCounter,
     series: RecentSeries,
 }
 
@@ -99,6 +104,7 @@ impl Traffic {
         let by = ["zone", "cache_status", "rule"];
         let of_all = "Share of requests answered by the cache since start";
         let of_bytes = "Share of body bytes answered by the cache since start";
+        let beyond = name("refused_connections_total");
         Ok(Self {
             requests: counters(to, "requests_total", "Requests", &by)?,
             bytes: counters(
@@ -123,6 +129,17 @@ impl Traffic {
                 &["reason"],
             )?,
             connections: gauge(to, "connections", "Open client connections")?,
+            connections_refused: register(
+                to,
+                IntCounter::new(beyond, "Client connections beyond the limit")?,
+            )?,
+            lane_hits: register(
+                to,
+                IntCounter::new(
+                    name("hit_lane_total"),
+                    "Hits in memory that were answered on the hit lane",
+                )?,
+            )?,
             series: RecentSeries::default(),
         })
     }
@@ -202,6 +219,7 @@ impl Metrics {
             traffic: Traffic::new(&registry)?,
             origin: Origin::new(&registry)?,
             process: Process::new(&registry)?,
+            compression: CompressionMetrics::new(&registry)?,
             disk: DiskMetrics::new()?,
             reserve: ReserveMetrics::new()?,
             registry,
@@ -216,6 +234,11 @@ impl Metrics {
             series.responses.inc();
             series.seconds.observe(figures.duration.as_secs_f64());
         });
+    }
+
+    /// Counts a hit that was answered on the hit lane.
+    pub fn lane_hit(&self) {
+        self.traffic.lane_hits.inc();
     }
 
     /// Counts a request sent to the origin.
@@ -247,6 +270,11 @@ impl Metrics {
         Connection {
             open: self.traffic.connections.clone(),
         }
+    }
+
+    /// Counts a connection that was closed because there were too many.
+    pub fn connection_refused(&self) {
+        self.traffic.connections_refused.inc();
     }
 
     /// Client connections open now.

@@ -1,12 +1,14 @@
 //! What is told about the work done: metrics and the access log. Renders decisions, makes none.
 
 mod access_log;
+mod compression;
 mod disk_metrics;
 mod logging;
 mod metrics;
 mod reserve_metrics;
 mod series;
 
-pub use access_log::{AccessLog, AccessRecord, KeyHash, Shown, Time};
+pub use access_log::{AccessLog, AccessRecord, KeyHash, OrEmpty, Shown, Time};
+pub use compression::CompressionMetrics;
 pub use logging::init as init_logging;
 pub use metrics::{Connection, Metrics, RequestFigures};

@@ -9,6 +9,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use pingora_error::Result;
 use pingora_http::ResponseHeader;
 
 use super::exchange::{Exchange, SiteRequest};
@@ -20,6 +21,7 @@ use crate::cache::freshness::initial_age;
 use crate::cache::response::{ExchangeTimes, ResponseView};
 use crate::cache::settings::BrowserTtl;
 use crate::cache::status::{CacheStatus, Outcome};
+use crate::fields::content_coding::vary_by_encoding;
 use crate::fields::hop_by_hop::{strip_for_forwarding, strip_for_storing};
 use crate::fields::tags::{CACHE_TAG, SURROGATE_KEY};
 use crate::fields::targeted::SEAWALL_CDN_CACHE_CONTROL;
@@ -171,7 +173,7 @@ pub(super) fn send(
     let (status, version) = (head.status, head.version);
     if !status.is_informational() {
         edit(head, |fields| {
-            dress(fields, status, version, asked, exchange, told, now)
+            dress(fields, status, version, asked, exchange, told, now);
         });
     }
 }
@@ -188,6 +190,10 @@ pub(super) fn dress(
 ) {
     let request = exchange.request.as_deref();
     let lookup = request.is_some_and(|request| request.decision == RequestDecision::Lookup);
+    if exchange.varies_by_encoding {
+        // On the response without coding as well: caches behind this one must not take it for everybody's.
+        vary_by_encoding(fields);
+    }
     let mut age = ClientAge::Continue;
     if let Some(ttl) = request.and_then(|request| browser_ttl(request, exchange)) {
         age = apply_browser_ttl(fields, ttl, status);
@@ -283,6 +289,42 @@ fn current_age(fields: &HeaderMap, exchange: &Exchange, now: SystemTime) -> Dura
     initial_age(fields, &times)
 }
 
+/// A name as people write it: `Content-Type`.
+pub(super) fn titled(name: &HeaderName) -> String {
+    let mut begins = true;
+    let titled = name.as_str().chars().map(|character| {
+        let upper = std::mem::replace(&mut begins, character == '-');
+        if upper {
+            character.to_ascii_uppercase()
+        } else {
+            character
+        }
+    });
+    titled.collect()
+}
+
+/// A head with these fields for a client that speaks `version`.
+///
+/// # Errors
+/// When a value is not a valid field value.
+pub(super) fn head(
+    version: Version,
+    status: StatusCode,
+    fields: HeaderMap,
+) -> Result<ResponseHeader> {
+    if version >= Version::HTTP_2 {
+        // RFC 9113 §8.2: names are in lower case there.
+        let mut parts = http::Response::new(()).into_parts().0;
+        (parts.status, parts.headers) = (status, fields);
+        return Ok(parts.into());
+    }
+    let mut head = ResponseHeader::build(status, Some(fields.len() + 2))?;
+    for (name, value) in &fields {
+        head.append_header(titled(name), value.clone())?;
+    }
+    Ok(head)
+}
+
 /// Changes the fields through plain `http` types; Pingora's record of their case follows.
 pub(super) fn edit(head: &mut ResponseHeader, change: impl FnOnce(&mut HeaderMap)) {
     let mut fields = head.headers.clone();
@@ -297,7 +339,7 @@ pub(super) fn edit(head: &mut ResponseHeader, change: impl FnOnce(&mut HeaderMap
         if !head.headers.contains_key(name) {
             for value in fields.get_all(name) {
                 // Both came out of a header map, so they are valid.
-                let _ = head.append_header(name.clone(), value.clone());
+                let _ = head.append_header(titled(name), value.clone());
             }
         }
     }

@@ -29,6 +29,10 @@ use crate::store::{Begun, StoreKey};
 use crate::zone::Authority;
 
 /// One request, from its arrival to its log line.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, found out at another time"
+)]
 pub(super) struct Exchange {
     /// The configuration it began with.
     pub(super) runtime: Arc<Runtime>,
@@ -54,6 +58,8 @@ pub(super) struct Exchange {
     pub(super) times: Option<StoredTimes>,
     /// Why it went forward through the cache.
     pub(super) forward: ForwardReason,
+    /// Whether the store had to read from disk for it.
+    pub(super) from_disk: bool,
     /// How long it waited for another request's fetch.
     pub(super) waited: Option<Duration>,
     pub(super) origin: OriginExchange,
@@ -61,6 +67,8 @@ pub(super) struct Exchange {
     pub(super) requested: Option<SystemTime>,
     /// Whether the answer was found not to be storable.
     pub(super) storing_refused: bool,
+    /// Whether another client may get the same answer compressed.
+    pub(super) varies_by_encoding: bool,
     /// Why there is no answer.
     pub(super) failure: Option<FetchFailure>,
     /// Since when purges concern the answer to a POST.
@@ -167,10 +175,12 @@ impl Exchange {
             key: None,
             times: None,
             forward: ForwardReason::Miss,
+            from_disk: false,
             waited: None,
             origin: OriginExchange::default(),
             requested: None,
             storing_refused: false,
+            varies_by_encoding: false,
             failure: None,
             posting: None,
             posted: None,

@@ -22,7 +22,8 @@ use super::arrival::Downstream;
 use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
-    answer, arrival, cached, deadline, edge_reply, error_page, forward, passing, record, zone_page,
+    answer, arrival, cached, deadline, edge_reply, error_page, forward, hit, passing, record,
+    serve, zone_page,
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
@@ -121,7 +122,16 @@ impl ProxyHttp for Gateway {
             .as_ref()
             .is_some_and(|request| request.decision == RequestDecision::Lookup);
         if lookup {
-            cached::answer(self, session, exchange).await?;
+            // An HTTP/1 request has been looked for in memory before it came here.
+            if exchange.lookup.is_none() {
+                let asked = Arc::new(session.req_header().as_owned_parts());
+                if let Some(found) = hit::find(&self.shared, exchange, &asked) {
+                    serve::found(session, exchange, found, &asked).await?;
+                    return Ok(true);
+                }
+            }
+            // In a box, so that what is not needed for a hit is not moved for one.
+            Box::pin(cached::answer(self, session, exchange)).await?;
             return Ok(true);
         }
         passing::prepare(self, session, exchange).await

@@ -3,7 +3,7 @@
 //! answer; most hits need no more than the head that was prepared when the response was first served.
 
 use std::borrow::Cow;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -15,16 +15,18 @@ use smallvec::{SmallVec, smallvec};
 
 use super::answer::{self, X_CACHE, X_REQUEST_ID};
 use super::arrival::{self, Downstream};
+use super::encoding;
 use super::exchange::{Evaluated, Exchange};
 use super::lookup::{Lookup, Stock};
 use super::record::{self, Finished};
 use super::reply::{Reply, ReplyBody};
 use super::requests::Requests;
 use crate::cache::eligibility::RequestDecision;
-use crate::cache::reuse::{Found, OriginState, ReuseDecision, decide_reuse};
+use crate::cache::reuse::{self, OriginState, ReuseDecision, decide_reuse};
 use crate::cache::status::CacheStatus;
 use crate::clock;
 use crate::edge::lane::{Arriving, Evaluation, Hit, Lane, Sent};
+use crate::fields::content_coding::Coding;
 use crate::request::Scheme;
 use crate::server::Shared;
 use crate::store::{Content, StoredResponse};
@@ -32,22 +34,27 @@ use crate::store::{Content, StoredResponse};
 /// Larger bodies are read as the client takes them, on Pingora's lane.
 const LARGEST: u64 = 4 << 20;
 
-/// A response in memory, about to be sent.
+/// A response in memory that answers a request.
+pub(super) struct Found {
+    pub(super) status: StatusCode,
+    pub(super) head: Head,
+    pub(super) body: SmallVec<[Bytes; 2]>,
+    told: CacheStatus,
+    now: SystemTime,
+}
+
+/// A hit on its way to the client.
 pub struct MemoryHit {
     shared: Arc<Shared>,
     exchange: Box<Exchange>,
     asked: Arc<Parts>,
-    told: CacheStatus,
-    now: SystemTime,
-    status: StatusCode,
-    head: Head,
-    body: SmallVec<[Bytes; 2]>,
+    found: Found,
 }
 
 /// The head of an answer.
-enum Head {
-    /// As it was prepared; what differs from hit to hit follows it.
-    Prepared(Arc<StoredResponse>),
+pub(super) enum Head {
+    /// As it was prepared for this form of it; what differs from hit to hit follows it.
+    Prepared(Arc<StoredResponse>, Option<Coding>),
     /// Made for this request.
     Dressed(HeaderMap),
 }
@@ -75,91 +82,86 @@ impl Lane for Requests {
         };
         exchange.refusal = arrival::receive(shared, &mut head, downstream, &mut exchange).err();
         let head = Arc::new(head);
-        match find(shared, exchange, &head, simple) {
-            Ok(hit) => Evaluation::Hit(hit),
-            Err(exchange) => Evaluation::Forward(Box::new(Evaluated { exchange, head })),
+        match simple.then(|| find(shared, &mut exchange, &head)).flatten() {
+            Some(found) => Evaluation::Hit(Box::new(MemoryHit {
+                shared: shared.clone(),
+                exchange,
+                asked: head,
+                found,
+            })),
+            None => Evaluation::Forward(Box::new(Evaluated { exchange, head })),
         }
     }
 }
 
-/// The hit, or the exchange with what was found out.
-fn find(
-    shared: &Arc<Shared>,
-    mut exchange: Box<Exchange>,
-    asked: &Arc<Parts>,
-    simple: bool,
-) -> Result<Box<MemoryHit>, Box<Exchange>> {
+/// The fresh response in memory that answers the request, which counts as used. Otherwise what was looked
+/// up is left in `exchange`.
+pub(super) fn find(shared: &Shared, exchange: &mut Exchange, asked: &Arc<Parts>) -> Option<Found> {
     let site = exchange.request.as_ref().filter(|request| {
-        let looked_up = request.decision == RequestDecision::Lookup;
-        simple && looked_up && exchange.edge.is_none() && exchange.refusal.is_none()
+        let answered = exchange.edge.is_some() || exchange.refusal.is_some();
+        request.decision == RequestDecision::Lookup && !answered
     });
-    let Some(site) = site.cloned() else {
-        return Err(exchange);
-    };
-    let lookup = Lookup::of(site, asked.clone());
-    let found = match lookup.find(&shared.store) {
-        Stock::Selected(stored, times) => Some((stored, times)),
-        Stock::Nothing | Stock::Others(_) => None,
-    };
+    let lookup = Lookup::of(site?.clone(), asked.clone());
     let now = exchange.arrived;
-    let reused = found.and_then(|(stored, times)| {
-        let found = Found::Complete(&times);
-        match decide_reuse(&lookup.control, found, OriginState::Unasked, now) {
-            ReuseDecision::Reuse { ttl } if stored.content.is_complete() => Some((stored, ttl)),
-            _ => None,
-        }
-    });
-    let Some((stored, ttl)) = reused else {
+    let found = answer(&lookup, shared, exchange, now);
+    if found.is_some() {
+        lookup.count_use(&shared.store);
+        exchange.key = Some(lookup.key.clone());
+    } else {
         exchange.lookup = Some(Arc::new(lookup));
-        return Err(exchange);
+    }
+    found
+}
+
+fn answer(
+    lookup: &Lookup,
+    shared: &Shared,
+    exchange: &mut Exchange,
+    now: SystemTime,
+) -> Option<Found> {
+    let Stock::Selected(stored, times) = lookup.find(&shared.store) else {
+        return None;
     };
-    let length = stored.content.complete_length();
-    let reply = Reply::of(
-        asked,
-        &exchange,
-        stored.status,
-        &stored.fields,
-        length,
-        false,
-    );
-    let Some(body) = body(&reply, &stored) else {
-        exchange.lookup = Some(Arc::new(lookup));
-        return Err(exchange);
+    let complete = reuse::Found::Complete(&times);
+    let ttl = match decide_reuse(&lookup.control, complete, OriginState::Unasked, now) {
+        ReuseDecision::Reuse { ttl } if stored.content.is_complete() => ttl,
+        _ => return None,
     };
-    lookup.count_use(&shared.store);
-    exchange.key = Some(lookup.key.clone());
+    let asked = &lookup.head;
+    let chosen = encoding::choose(shared, &asked.headers, exchange, &lookup.key, &stored);
+    let (status, coding) = (stored.status, chosen.coding);
+    let length = chosen.content.complete_length();
+    let reply = Reply::of(asked, exchange, status, chosen.fields, length, false);
+    let body = body(&reply, chosen.content)?;
     exchange.served_age(&stored.times);
     let told = CacheStatus::hit(ttl);
     exchange.status = Some(told);
     let status = reply.status;
-    let plain = matches!(reply.fields, Cow::Borrowed(_)) && is_plain(&exchange);
-    let head = if plain {
-        Head::Prepared(stored.clone())
-    } else {
-        let mut fields = reply.fields.into_owned();
-        let version = Version::HTTP_11;
-        answer::dress(&mut fields, status, version, asked, &exchange, &told, now);
-        Head::Dressed(fields)
+    let head = match reply.fields {
+        Cow::Borrowed(_) if is_plain(exchange) => Head::Prepared(stored, coding),
+        fields => {
+            let mut fields = fields.into_owned();
+            let version = Version::HTTP_11;
+            answer::dress(&mut fields, status, version, asked, exchange, &told, now);
+            Head::Dressed(fields)
+        }
     };
-    Ok(Box::new(MemoryHit {
-        shared: shared.clone(),
-        exchange,
-        asked: asked.clone(),
-        told,
-        now,
+    Some(Found {
         status,
         head,
         body,
-    }))
+        told,
+        now,
+    })
 }
 
 /// The bytes that follow the head; `None` when its length is not told, not all of it is in memory, or it
 /// is too much to keep there while a slow client reads.
-fn body(reply: &Reply<'_>, stored: &StoredResponse) -> Option<SmallVec<[Bytes; 2]>> {
+fn body(reply: &Reply<'_>, content: &Content) -> Option<SmallVec<[Bytes; 2]>> {
     if !matches!(reply.body, ReplyBody::None) && !reply.fields.contains_key(CONTENT_LENGTH) {
         return None;
     }
-    match (&reply.body, &stored.content) {
+    match (&reply.body, content) {
         (ReplyBody::None, _) => Some(SmallVec::new()),
         (ReplyBody::Page(page), _) => Some(smallvec![page.clone()]),
         (ReplyBody::Range(range), Content::Complete(body)) => {
@@ -182,23 +184,47 @@ fn is_plain(exchange: &Exchange) -> bool {
     })
 }
 
+impl Found {
+    /// The fields of the answer to `asked`.
+    pub(super) fn fields(self, asked: &Parts, exchange: &Exchange) -> HeaderMap {
+        match self.head {
+            Head::Dressed(fields) => fields,
+            Head::Prepared(stored, coding) => {
+                let mut fields = HeaderMap::clone(stored.in_coding(coding).fields);
+                let version = Version::HTTP_11;
+                let Self {
+                    status, told, now, ..
+                } = self;
+                answer::dress(&mut fields, status, version, asked, exchange, &told, now);
+                fields
+            }
+        }
+    }
+}
+
 impl Hit for MemoryHit {
     fn write_head(&self, out: &mut Vec<u8>) {
-        let stored = match &self.head {
-            Head::Prepared(stored) => stored,
+        let Found { told, now, .. } = &self.found;
+        let (stored, coding) = match &self.found.head {
+            Head::Prepared(stored, coding) => (stored, *coding),
             Head::Dressed(fields) => {
-                write_status(out, self.status);
+                write_status(out, self.found.status);
                 let fields = fields.iter().filter(|(name, _)| **name != CONNECTION);
                 fields.for_each(|(name, value)| write_field(out, name, value));
                 return;
             }
         };
-        let prepared = stored.prepared.get(|| prepare(stored));
+        let form = stored.in_coding(coding);
+        let prepared = form.prepared.get(|| prepare(stored.status, form.fields));
         out.extend_from_slice(prepared);
+        let varies = coding.is_some() || stored.tells_of_encoding();
+        if self.exchange.varies_by_encoding && !varies {
+            out.extend_from_slice(b"Vary: Accept-Encoding\r\n");
+        }
         let age = self
             .exchange
             .times
-            .map_or(0, |times| times.age(self.now).as_secs());
+            .map_or(0, |times| times.age(*now).as_secs());
         // Writing into memory does not fail.
         let _ = write!(
             out,
@@ -206,16 +232,16 @@ impl Hit for MemoryHit {
             super::forward::via(Version::HTTP_11)
         );
         out.extend_from_slice(b"Cache-Status: ");
-        self.exchange.write_cache_status(&self.told, out);
+        self.exchange.write_cache_status(told, out);
         out.extend_from_slice(b"\r\nX-Cache: ");
-        out.extend_from_slice(self.told.x_cache().as_str().as_bytes());
+        out.extend_from_slice(told.x_cache().as_str().as_bytes());
         out.extend_from_slice(b"\r\nX-Request-Id: ");
         out.extend_from_slice(self.exchange.request_id.as_str().as_bytes());
         out.extend_from_slice(b"\r\n");
     }
 
     fn body(&self) -> &[Bytes] {
-        &self.body
+        &self.found.body
     }
 
     fn finish(self, sent: Sent) -> Parts {
@@ -223,22 +249,31 @@ impl Hit for MemoryHit {
         let finished = Finished {
             head: &self.asked,
             client: None,
-            status: sent.head.then_some(self.status),
+            status: sent.head.then_some(self.found.status),
             sent: sent.body,
-            error: sent.error.map(|error| error.to_string().into()),
+            error: sent.error.map(|error| error_text(&error).into()),
             duration,
         };
         record::write(&self.shared, &self.exchange, &finished);
+        self.shared.metrics.lane_hit();
         drop(self.exchange);
         Arc::try_unwrap(self.asked).unwrap_or_else(|_| http::Request::new(()).into_parts().0)
     }
 }
 
+/// The words begin as those of Pingora's lane, for who searches the log.
+fn error_text(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::TimedOut => "WriteTimedout: writing the answer".to_owned(),
+        _ => format!("WriteError: {error}"),
+    }
+}
+
 /// Status line and fields of every plain hit, without what differs from hit to hit.
-fn prepare(stored: &StoredResponse) -> Bytes {
+fn prepare(status: StatusCode, fields: &HeaderMap) -> Bytes {
     let mut out = Vec::with_capacity(512);
-    write_status(&mut out, stored.status);
-    for (name, value) in &*stored.fields {
+    write_status(&mut out, status);
+    for (name, value) in fields {
         let own = [&AGE, &CONNECTION, &X_CACHE, &X_REQUEST_ID].contains(&name);
         if !own && !answer::is_for_caches(name) {
             write_field(&mut out, name, value);
@@ -253,17 +288,8 @@ fn write_status(out: &mut Vec<u8>, status: StatusCode) {
     let _ = write!(out, "HTTP/1.1 {} {reason}\r\n", status.as_u16());
 }
 
-/// Names are written as people write them: `Content-Type`.
 fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    let mut begins = true;
-    for byte in name.as_str().bytes() {
-        out.push(if begins {
-            byte.to_ascii_uppercase()
-        } else {
-            byte
-        });
-        begins = byte == b'-';
-    }
+    out.extend_from_slice(answer::titled(name).as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());
     out.extend_from_slice(b"\r\n");

@@ -3,7 +3,7 @@
 //!
 //! In the order of a request: [`mod@requests`] counts and times it, [`arrival`] finds its zone and
 //! settings. If it may use the cache, [`cached`] looks it up ([`lookup`]), has it fetched
-//! ([`fetching`]) and serves it ([`serve`]); what goes past the cache is [`passing`]. [`forward`]
+//! ([`fetching`]) and serves it ([`serve`], [`encoding`]); what goes past the cache is [`passing`]. [`forward`]
 //! prepares requests for the origin, [`answer`] and [`error_page`] responses for the client,
 //! [`record`] writes it all down. [`gateway`] is the list of hooks.
 
@@ -12,6 +12,7 @@ mod arrival;
 mod cached;
 mod deadline;
 mod edge_reply;
+mod encoding;
 mod error_page;
 mod exchange;
 mod fetching;
@@ -24,6 +25,7 @@ mod record;
 mod reply;
 mod requests;
 mod serve;
+mod source;
 mod zone_page;
 
 use std::sync::Arc;

@@ -26,7 +26,8 @@ use crate::fields::validators::Validators;
 use crate::purge::{Scope, Target, UrlTarget, purge_method, url_keys};
 use crate::rules::split_target;
 use crate::store::{
-    Begun, Body, Content, MemoryStore, Prepared, Selection, StoreKey, StoredResponse, Subject,
+    Begun, Body, Content, Encoded, MemoryStore, Prepared, Selection, StoreKey, StoredResponse,
+    Subject,
 };
 use crate::zone::Authority;
 
@@ -219,6 +220,12 @@ impl Posted {
         }
         let mut fields = self.fields;
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from(self.length));
+        let content = Content::Complete(Arc::new(Body::copy_of(&self.chunks)));
+        let view = ResponseView {
+            status: self.status,
+            headers: &fields,
+        };
+        let encoded = Encoded::of(&view, &content);
         store.insert(
             &self.key,
             StoredResponse {
@@ -230,7 +237,8 @@ impl Posted {
                 selection: self.selection,
                 tags: self.tags,
                 subject: self.subject,
-                content: Content::Complete(Arc::new(Body::copy_of(&self.chunks))),
+                content,
+                encoded,
                 prepared: Prepared::default(),
                 disk: self.disk,
             },

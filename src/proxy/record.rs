@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -12,7 +12,7 @@ use pingora_proxy::Session;
 
 use super::exchange::{Exchange, SiteRequest};
 use crate::cache::key::short_hash;
-use crate::observe::{AccessRecord, KeyHash, RequestFigures, Shown, Time};
+use crate::observe::{AccessRecord, KeyHash, OrEmpty, RequestFigures, Shown, Time};
 use crate::server::Shared;
 
 /// Words for a request that no zone answered, which no cache decision is made about.
@@ -50,7 +50,7 @@ pub(super) fn session(
     let address = session.client_addr().and_then(|address| address.as_inet());
     let finished = Finished {
         head: session.req_header(),
-        client: address.map(|address| address.ip()),
+        client: address.map(SocketAddr::ip),
         status: session.response_written().map(|head| head.status),
         sent: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
         error: error.map(error_text),
@@ -94,7 +94,7 @@ pub(super) fn write(shared: &Shared, exchange: &Exchange, finished: &Finished<'_
     let record = AccessRecord {
         time: Time(exchange.arrived),
         request_id: exchange.request_id.as_str(),
-        client: request.map(|request| request.client).or(finished.client),
+        client: OrEmpty(request.map(|request| request.client).or(finished.client)),
         zone,
         method: head.method.as_str(),
         scheme: request.map_or("", |request| request.scheme.as_str()),
@@ -106,7 +106,12 @@ pub(super) fn write(shared: &Shared, exchange: &Exchange, finished: &Finished<'_
         response_bytes: finished.sent,
         request_bytes: exchange.body_received,
         cache,
-        cache_status: exchange.status.as_ref(),
+        tier: matches!(cache, "HIT" | "STALE" | "UPDATING").then_some(if exchange.from_disk {
+            "disk"
+        } else {
+            "memory"
+        }),
+        cache_status: OrEmpty(exchange.status.as_ref()),
         rule: rule.as_ref().map(|(name, _)| *name),
         rule_at: rule.as_ref().map(|(_, place)| Shown(*place)),
         key: exchange.key.as_ref().map(|key| KeyHash(short_hash(&key.0))),

@@ -107,13 +107,13 @@ impl<'f> Reply<'f> {
                     body: ReplyBody::None,
                 }
             }
-            RangeOutcome::Partial(ranges) => match ranges.as_slice() {
-                [range] => Self::range(fields, range.clone(), length),
-                _ => {
-                    let boundary = format!("seawall-{}", exchange.request_id.as_str());
-                    Self::ranges(fields, ranges, length, once, &boundary)
+            RangeOutcome::Partial(ranges) => {
+                if let [range] = ranges.as_slice() {
+                    return Self::range(fields, range.clone(), length);
                 }
-            },
+                let boundary = format!("seawall-{}", exchange.request_id.as_str());
+                Self::ranges(fields, ranges, length, once, &boundary)
+            }
         }
     }
 

@@ -4,168 +4,23 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Version, header};
-use pingora_error::{Error, ErrorType, OrErr, Result};
+use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::answer;
+use super::encoding;
 use super::exchange::Exchange;
-use super::fetching::Refetch;
 use super::gateway::Gateway;
+use super::hit::Found;
 use super::reply::{Reply, ReplyBody};
+use super::source::Source;
 use crate::cache::status::CacheStatus;
 use crate::clock;
 use crate::edge;
-use crate::store::{
-    Content, FillError, FillReader, MissingSlice, SLICE, SliceFailure, StoredResponse, cut,
-};
-
-/// Where a body comes from.
-pub(super) enum Source {
-    /// The store.
-    Stored {
-        content: Content,
-        /// Where slices come from that are not there any more.
-        refetch: Option<Refetch>,
-        /// Whether one was missing: then the next will be.
-        missed: bool,
-    },
-    /// The origin, as it arrives.
-    Filling {
-        reader: FillReader,
-        /// Position of the first byte of `rest`.
-        at: u64,
-        rest: Bytes,
-        refetch: Option<Refetch>,
-    },
-}
-
-impl Source {
-    /// What is stored.
-    pub(super) fn stored(content: Content, refetch: Option<Refetch>) -> Self {
-        Self::Stored {
-            content,
-            refetch,
-            missed: false,
-        }
-    }
-
-    /// A response as it arrives.
-    pub(super) fn filling(reader: FillReader, refetch: Option<Refetch>) -> Self {
-        Self::Filling {
-            reader,
-            at: 0,
-            rest: Bytes::new(),
-            refetch,
-        }
-    }
-
-    /// The next bytes from `start` on, not beyond `end`; `None` at the end. What lies before `start`
-    /// is passed over: a response as it arrives cannot go back.
-    async fn read(&mut self, start: u64, end: u64) -> Result<Option<Bytes>> {
-        let (reader, at, rest, refetch) = match self {
-            Self::Stored {
-                content,
-                refetch,
-                missed,
-            } => return stored(content, refetch.as_ref(), missed, start, end).await,
-            Self::Filling {
-                reader,
-                at,
-                rest,
-                refetch,
-            } => (reader, at, rest, refetch.as_ref()),
-        };
-        loop {
-            if *at < start {
-                let skipped = usize::try_from(start - *at)
-                    .unwrap_or(usize::MAX)
-                    .min(rest.len());
-                drop(rest.split_to(skipped));
-                *at += length(skipped);
-            }
-            if *at >= end {
-                return Ok(None);
-            }
-            if *at >= start && !rest.is_empty() {
-                let wanted = usize::try_from(end - *at)
-                    .unwrap_or(usize::MAX)
-                    .min(rest.len());
-                *at += length(wanted);
-                return Ok(Some(rest.split_to(wanted)));
-            }
-            if *at < start {
-                *at = reader.skip(start);
-            }
-            let read = match reader.read().await {
-                Err(FillError::Missing(number)) => {
-                    let slice = again(refetch, number).await?;
-                    Some(reader.take(number, &slice))
-                }
-                read => read
-                    .or_err(ErrorType::ReadError, "the response under way")
-                    .map_err(Error::into_up)?,
-            };
-            match read {
-                Some(chunk) => *rest = chunk,
-                None => return Ok(None),
-            }
-        }
-    }
-
-    /// The length of the whole, when it is known.
-    fn length(&self) -> Option<u64> {
-        match self {
-            Self::Stored { content, .. } => content.complete_length(),
-            Self::Filling { reader, .. } => answer::content_length(&reader.fill().fields),
-        }
-    }
-}
-
-/// The next bytes of what is stored; a slice that is gone comes from the origin.
-async fn stored(
-    content: &Content,
-    refetch: Option<&Refetch>,
-    missed: &mut bool,
-    start: u64,
-    end: u64,
-) -> Result<Option<Bytes>> {
-    // The end of what is read ahead, too: no more is fetched than the client wants.
-    let end = end.min(content.complete_length().unwrap_or(end));
-    let next = start / SLICE + 1;
-    if *missed
-        && next.saturating_mul(SLICE) < end
-        && let Some(refetch) = refetch
-    {
-        refetch.ahead(next);
-    }
-    let number = match content.read(start, end).await {
-        Ok(bytes) => return Ok(bytes),
-        Err(MissingSlice { number }) => number,
-    };
-    if !*missed
-        && next.saturating_mul(SLICE) < end
-        && let Some(refetch) = refetch
-    {
-        refetch.ahead(next);
-    }
-    *missed = true;
-    let slice = again(refetch, number).await?;
-    Ok(Some(cut(&slice, number, start, end)))
-}
-
-/// A slice from the origin.
-async fn again(refetch: Option<&Refetch>, number: u64) -> Result<Bytes> {
-    let slice = match refetch {
-        // Boxed: this is rare, and the future of every answer would be as large.
-        Some(refetch) => Box::pin(refetch.slice(number)).await,
-        None => Err(SliceFailure::Failed),
-    };
-    slice
-        .or_err(ErrorType::ReadError, "a slice of the response")
-        .map_err(Error::into_up)
-}
+use crate::store::StoredResponse;
 
 fn length(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
@@ -185,9 +40,45 @@ pub(super) async fn response(
     told: CacheStatus,
 ) -> Result<()> {
     let once = matches!(source, Source::Filling { .. });
+    if let Source::Filling { reader, .. } = &source
+        && reader.fill().times.is_some()
+    {
+        encoding::note(exchange, status, fields, source.length());
+    }
     let asked = session.req_header();
     let reply = Reply::of(asked, exchange, status, fields, source.length(), once);
     write(session, exchange, reply, source, told).await
+}
+
+/// Answers with a response that is in memory.
+///
+/// # Errors
+/// When the client is gone.
+pub(super) async fn found(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    found: Found,
+    asked: &Parts,
+) -> Result<()> {
+    let (status, body) = (found.status, found.body.clone());
+    let fields = found.fields(asked, exchange);
+    let head = answer::head(session.req_header().version, status, fields)?;
+    if let (Some(connection), Some(date)) = (session.stream(), head.headers.get(header::DATE)) {
+        edge::keep_date(connection, date.as_bytes());
+    }
+    let bodiless = body.is_empty();
+    session
+        .write_response_header(Box::new(head), bodiless)
+        .await
+        .map_err(Error::into_down)?;
+    let last = body.len().saturating_sub(1);
+    for (number, chunk) in body.into_iter().enumerate() {
+        session
+            .write_response_body(Some(chunk), number == last)
+            .await
+            .map_err(Error::into_down)?;
+    }
+    Ok(())
 }
 
 /// Answers with a range of a response that is stored in part.
@@ -231,9 +122,7 @@ async fn write(
         clock::now(),
     );
     exchange.status = Some(told);
-    let mut parts = http::Response::new(()).into_parts().0;
-    (parts.status, parts.headers) = (status, fields);
-    let mut head = ResponseHeader::from(parts);
+    let mut head = answer::head(asked.version, status, fields)?;
     let bodiless = matches!(body, ReplyBody::None);
     frame(&mut head, asked.version, bodiless)?;
     if let (Some(connection), Some(date)) = (session.stream(), head.headers.get(header::DATE)) {

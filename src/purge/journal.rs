@@ -349,6 +349,41 @@ mod tests {
     }
 
     #[test]
+    fn hard_purges_of_keys_can_be_forgotten_before_others() {
+        let mut journal = Journal::default();
+        let key = |key: &[u8]| scope(None, Target::Key(key.into()));
+        journal.record(key(b"key"), Mode::Hard, Generation(1), at(1));
+        journal.record(key(b"other"), Mode::Hard, Generation(2), at(2));
+        journal.record(key(b"key"), Mode::Soft, Generation(3), at(3));
+        let tag = scope(None, Target::Tag("t".into()));
+        journal.record(tag, Mode::Hard, Generation(2), at(2));
+        journal.record(key(b"late"), Mode::Hard, Generation(4), at(4));
+        journal.forget_keys(Generation(1), Generation(3));
+        let left = journal.records();
+        let left: Vec<_> = left.iter().map(|record| record.generation.0).collect();
+        assert_eq!(left, [1, 2, 3, 4]);
+        journal.forget_keys(Generation(0), Generation(4));
+        let left = journal.records();
+        let left: Vec<_> = left.iter().map(|record| record.generation.0).collect();
+        assert_eq!(left, [2, 3]);
+    }
+
+    #[test]
+    fn a_fetch_is_spared_by_purges_of_other_things_but_not_by_those_of_tags() {
+        let mut journal = Journal::default();
+        let (subject, other) = (subject("/", &[]), Target::Key((*b"other").into()));
+        journal.record(scope(None, other), Mode::Hard, Generation(2), at(2));
+        assert!(journal.spares(&subject, Generation(1)));
+        let host = scope(None, Target::Host("a.test".into()));
+        journal.record(host, Mode::Soft, Generation(3), at(3));
+        assert!(!journal.spares(&subject, Generation(2)));
+        assert!(journal.spares(&subject, Generation(3)));
+        let tag = scope(None, Target::Tag("t".into()));
+        journal.record(tag, Mode::Hard, Generation(4), at(4));
+        assert!(!journal.spares(&subject, Generation(3)));
+    }
+
+    #[test]
     fn purging_everything_makes_older_purges_superfluous() {
         let mut journal = Journal::default();
         for generation in 1..100 {

@@ -7,15 +7,18 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
-use pingora_core::listeners::TcpSocketOptions;
+use pingora_core::listeners::{ListenerConfig, TcpSocketOptions};
 use pingora_core::protocols::TcpKeepalive;
+use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::background_service;
 use pingora_core::services::listening::Service;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::connections::{Connections, raise_open_files};
 use super::drain::{Drain, InFlight};
+use super::encoder::Encoder;
 use super::reload::{Contents, Loaded, Reload, contents, load, tls_paths};
 use super::signals::Signals;
 use super::{DevelopmentMode, Runtime, Shared};
@@ -26,6 +29,10 @@ use crate::edge::{Certificates, Front};
 use crate::observe::{AccessLog, Metrics};
 use crate::proxy;
 use crate::store::MemoryStore;
+
+/// Bytes that Pingora reads ahead for each connection: none. It would keep 64 KiB for every one, most of
+/// which are idle, and the front reads into memory that connections share.
+const READ_BUFFER: usize = 0;
 
 /// Why the process did not start.
 #[derive(Debug, thiserror::Error)]
@@ -103,15 +110,32 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
     }
     let access_log =
         AccessLog::to_stdout().map_err(|error| format!("no thread for the access log: {error}"))?;
+    let encoder = Encoder::start(store.clone(), metrics.compression.clone())
+        .map_err(|error| format!("no thread to compress in: {error}"))?;
+    let files = raise_open_files();
+    if let Some(most) = config
+        .client
+        .max_connections
+        .map(u64::from)
+        .filter(|most| *most >= files)
+    {
+        tracing::warn!(
+            client.max_connections = most,
+            files,
+            "more client connections are allowed than the process may have files open"
+        );
+    }
     let runtime = Runtime::prepare(config, None)?;
     Ok(Arc::new(Shared {
         runtime: ArcSwap::from_pointee(runtime),
         metrics,
         store,
+        encoder,
         purge_limiter: Mutex::default(),
         access_log,
         development: DevelopmentMode::default(),
         in_flight: InFlight::default(),
+        connections: Connections::new(files),
     }))
 }
 
@@ -128,15 +152,18 @@ fn assemble(upgrade: bool, shared: &Arc<Shared>, reload: Reload) -> Result<Serve
     let mut edge = Service::new("edge".to_owned(), Front::new(requests, shared.clone()));
     for listener in &config.listeners {
         let address = listener.address.to_string();
+        let endpoint = ListenerConfig::tcp(address.as_str())
+            .tcp_socket_options(socket_options())
+            .l4_buffer(L4BufferSettings::default().read(READ_BUFFER));
         let Some(files) = &listener.tls else {
-            edge.add_tcp_with_settings(&address, socket_options());
+            edge.add_listener(endpoint);
             continue;
         };
         let mut loaded = reload.certificates.iter();
         let (_, certificates) = loaded
             .find(|(loaded, _)| loaded == files)
             .ok_or_else(|| format!("{address} has no certificate"))?;
-        edge.add_tls_with_settings(&address, Some(socket_options()), certificates.settings()?);
+        edge.add_listener(endpoint.tls(certificates.settings()?));
     }
     server.add_service(edge);
     if let Some(address) = config.admin {
@@ -167,7 +194,7 @@ fn server_conf(config: &Config) -> ServerConf {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     ServerConf {
         threads: config.server.threads.unwrap_or(cores),
-        work_stealing: true,
+        work_stealing: false,
         upgrade_sock: config.server.upgrade_socket.display().to_string(),
         // Draining ends the process as soon as it is done; this is only the last resort.
         grace_period_seconds: Some(config.server.drain_timeout.as_secs() + 5),

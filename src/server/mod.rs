@@ -1,8 +1,10 @@
 //! The process: what is shared, how it is put together, how it reloads and ends.
 
 mod assemble;
+mod connections;
 mod development;
 mod drain;
+mod encoder;
 mod purging;
 mod reload;
 mod runtime;
@@ -13,6 +15,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 
 pub use assemble::{StartError, serve};
+pub use connections::{Admitted, Connections};
 pub use development::DevelopmentMode;
 pub use reload::load_config;
 pub use runtime::{Runtime, Site};
@@ -21,6 +24,7 @@ use crate::observe::{AccessLog, Metrics};
 use crate::purge::Limiter;
 use crate::store::MemoryStore;
 use drain::InFlight;
+use encoder::Encoder;
 
 /// What every part of the process sees.
 pub struct Shared {
@@ -29,6 +33,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// The store.
     pub store: Arc<MemoryStore>,
+    /// Where stored responses are compressed.
+    pub encoder: Encoder,
     /// How often purges may come.
     pub purge_limiter: Mutex<Limiter>,
     /// Zones whose cache is switched off for a while.
@@ -37,11 +43,19 @@ pub struct Shared {
     pub access_log: AccessLog,
     /// Requests being served.
     pub in_flight: InFlight,
+    /// Connections of clients.
+    pub connections: Connections,
 }
 
 impl Shared {
     /// The configuration in force. A request keeps the one it began with.
     pub fn runtime(&self) -> Arc<Runtime> {
         self.runtime.load_full()
+    }
+
+    /// Room for one more connection of a client, or none.
+    pub fn admit(&self) -> Option<Admitted<'_>> {
+        let most = self.runtime.load().config.client.max_connections;
+        self.connections.admit(most, &self.metrics)
     }
 }

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Runtime, Shared};
 use crate::clock;
-use crate::config::{self, Config, Outside, TlsFiles};
+use crate::config::{self, Config, Outside, Server, TlsFiles};
 use crate::edge::Certificates;
 
 /// How often the files are looked at. Looking works for editors that replace a file, for mounted
@@ -175,10 +175,15 @@ fn warn_of_restart(old: &Config, new: &Config) {
         let disk = config.cache.disk.as_ref();
         disk.map(|disk| (disk.directory.clone(), disk.write_rate))
     };
+    let server = Server {
+        // Read for every request.
+        hit_lane: old.server.hit_lane,
+        ..new.server.clone()
+    };
     let changed = [
         ("listen", old.listeners != new.listeners),
         ("admin", old.admin != new.admin),
-        ("server", old.server != new.server),
+        ("server", old.server != server),
         ("cache.disk", disk(old) != disk(new)),
         ("cache.reserve", old.cache.reserve != new.cache.reserve),
         (

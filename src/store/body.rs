@@ -107,6 +107,16 @@ impl Body {
         }
     }
 
+    /// The same body with all of its bytes held: whoever reads it so does not lose any. `None` when some
+    /// are not in memory.
+    pub fn held(&self) -> Option<Self> {
+        let slices = self.in_memory(0..self.len)?;
+        Some(Self {
+            form: Form::Held(slices.into_vec()),
+            len: self.len,
+        })
+    }
+
     /// Whether every byte is in memory or in a tier below.
     pub fn is_whole(&self) -> bool {
         self.slices()

@@ -57,6 +57,8 @@ pub(super) enum Follow {
     Change,
     /// A purge: what is gone goes. What is merely stale by now the journal knows.
     Purge,
+    /// Nothing: what is stored is the same, and only more was made of it.
+    Encoding,
     /// A purge of the key: what memory does not hold goes as well.
     PurgeOfKey,
 }

@@ -65,6 +65,7 @@ fn response(store: &MemoryStore, variant: &str, body: &str) -> StoredResponse {
             body.as_bytes(),
         )]))),
         disk: true,
+        encoded: None,
         prepared: crate::store::Prepared::default(),
     }
 }
@@ -216,6 +217,29 @@ async fn purges_reach_what_is_on_disk_alone_and_hold_after_restarts() {
             let store = reopened(store, directory.path());
             assert_eq!(stored(&store, "k").await, fresh(&["y"]), "{target:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_purge_of_a_key_and_of_more_rids_the_disk_of_the_key() {
+    for mode in [Mode::Hard, Mode::Soft] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = opened(directory.path());
+        insert(&store, "k", response(&store, "", "x"));
+        evicted(&store);
+        let scopes = [Target::Key((*b"k").into()), Target::Tag("other".into())]
+            .map(|target| Scope { zone: None, target });
+        let outcome = store.purge(&scopes, mode, clock::now()).unwrap();
+        assert_eq!(outcome.objects, u64::from(mode == Mode::Hard));
+        for _ in 0..2 {
+            store.disk().unwrap().tend(&store.purges, true);
+            let left = stored(&store, "k").await;
+            assert!(left.iter().all(|(_, fresh)| !fresh), "{mode:?}: {left:?}");
+            evicted(&store);
+        }
+        let store = reopened(store, directory.path());
+        let left = stored(&store, "k").await;
+        assert!(left.iter().all(|(_, fresh)| !fresh), "{mode:?}: {left:?}");
     }
 }
 

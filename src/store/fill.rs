@@ -6,6 +6,9 @@
 //! the writer waits for those there. A writer that goes away before the end fails every reader, so
 //! that a truncated body never looks complete.
 
+mod reader;
+mod state;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,9 +19,12 @@ use http::{HeaderMap, StatusCode};
 use tokio::sync::Notify;
 
 use super::body::Body;
-use super::slices::{SLICE, Sliced, cut};
+use super::slices::{SLICE, Sliced};
 use super::stored::Selection;
 use crate::cache::reuse::StoredTimes;
+
+pub use reader::FillReader;
+use state::{End, State};
 
 /// Bytes held for readers, where what came before is not kept, or is kept in slices.
 const WINDOW: u64 = 4 << 20;
@@ -65,38 +71,17 @@ impl Budget {
 /// How much of a body is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// All of it, up to this many bytes, to be stored.
-    Stored(u64),
+    /// All of it, to be stored.
+    Stored {
+        /// Up to this many bytes.
+        most: u64,
+        /// Whether slices that are gone can be fetched again.
+        again: bool,
+    },
     /// All of it, up to this many bytes, for those who read along, or to become part of something.
     UpTo(u64),
     /// No more than readers need.
     Window,
-}
-
-#[derive(Debug)]
-struct State {
-    keep: Keep,
-    /// Chunks not yet dropped, each with the position of its first byte.
-    chunks: VecDeque<(u64, Bytes)>,
-    /// Bytes that count towards the budget.
-    held: u64,
-    written: u64,
-    /// What came since the last whole slice, on its way to be one; for what is to be stored.
-    slice: BytesMut,
-    /// Whole slices that are kept as such.
-    slices: u64,
-    /// The body is made, and nothing is added to it.
-    sealed: bool,
-    end: Option<End>,
-    /// Position of each reader's next byte.
-    readers: BTreeMap<u64, u64>,
-    next_reader: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Complete,
-    Aborted,
 }
 
 /// Why a write or a read cannot go on.
@@ -155,7 +140,8 @@ impl Fill {
     pub fn reader(self: &Arc<Self>) -> Option<FillReader> {
         let mut state = self.lock();
         let begins = state.written == 0 && state.readers.is_empty();
-        if state.end == Some(End::Aborted) || (state.keep == Keep::Window && !begins) {
+        let gone = state.end == Some(End::Aborted) || (state.keep == Keep::Window && !begins);
+        if gone || !self.can_begin(&state) {
             return None;
         }
         let id = state.next_reader;
@@ -165,6 +151,13 @@ impl Fill {
             fill: self.clone(),
             id,
         })
+    }
+
+    /// Whether the beginning is there, or can be had again.
+    fn can_begin(&self, state: &State) -> bool {
+        matches!(state.keep, Keep::Stored { again: true, .. })
+            || state.chunks.front().is_none_or(|(at, _)| *at == 0)
+            || (0..state.slices).all(|number| self.slices.holds(number))
     }
 
     /// Its slices, as far as it is kept in slices.
@@ -197,7 +190,7 @@ impl Fill {
             return Ok(());
         }
         let whole = self.append(chunk);
-        self.keep_slices(whole);
+        self.keep_slices(&whole);
         self.changed.notify_waiters();
         self.wait_for_readers().await
     }
@@ -216,7 +209,7 @@ impl Fill {
                 let dropped = length_of(&std::mem::take(&mut state.slice));
                 self.release(&mut state, dropped);
             }
-            if matches!(state.keep, Keep::Stored(_)) {
+            if matches!(state.keep, Keep::Stored { .. }) {
                 whole = self.collect(&mut state, at, &chunk);
             }
         }
@@ -229,9 +222,11 @@ impl Fill {
         match state.keep {
             Keep::Window => true,
             Keep::UpTo(largest) => fits(largest),
-            Keep::Stored(largest) => {
-                let inline = state.written <= SLICE;
-                fits(largest) && (inline || self.slices.slices().could_hold(state.written))
+            Keep::Stored { most, .. } => {
+                // With a length it was asked before the first byte, and the lower tier may be busy for
+                // a moment.
+                let sure = self.expected.is_some() || state.written <= SLICE;
+                fits(most) && (sure || self.slices.slices().could_hold(state.written))
             }
         }
     }
@@ -262,19 +257,27 @@ impl Fill {
         whole
     }
 
-    /// Keeps whole slices as such, and lets go of what came as chunks, as far as no reader that is
-    /// close behind needs it.
-    fn keep_slices(&self, whole: Vec<(u64, Bytes)>) {
+    /// Keeps whole slices as such, and lets go of what came as chunks, as far as readers can do
+    /// without.
+    fn keep_slices(&self, whole: &[(u64, Bytes)]) {
         if whole.is_empty() {
             return;
         }
-        let bytes = whole.iter().map(|(_, slice)| length(slice)).sum();
-        for (number, slice) in &whole {
+        for (number, slice) in whole {
             self.slices.put(*number, slice);
         }
         let mut state = self.lock();
         state.slices += u64::try_from(whole.len()).unwrap_or(0);
-        let dropped = state.drop_sliced();
+        let bytes: u64 = whole.iter().map(|(_, slice)| length(slice)).sum();
+        let dropped = match state.keep {
+            Keep::Stored { again: true, .. } => state.drop_sliced(true),
+            _ if self.slices.slices().has_tier() => state.drop_sliced(false),
+            // Memory may let go of slices that nobody else has: readers keep them.
+            _ => {
+                state.hold_sliced(whole);
+                0
+            }
+        };
         self.release(&mut state, dropped.saturating_add(bytes));
     }
 
@@ -286,7 +289,7 @@ impl Fill {
             let at = state.written;
             let len = at.saturating_add(length(last));
             match state.keep {
-                Keep::Stored(most) if len <= most => {}
+                Keep::Stored { most, .. } if len <= most => {}
                 Keep::UpTo(most) if len <= most => {
                     state.sealed = true;
                     let chunks = state.chunks.iter().map(|(_, chunk)| chunk.clone());
@@ -308,7 +311,7 @@ impl Fill {
             return Some(Arc::new(Body::of(rest)));
         }
         whole.push((number, rest));
-        self.keep_slices(whole);
+        self.keep_slices(&whole);
         Some(Arc::new(Body::sliced(self.slices.clone(), len)))
     }
 
@@ -434,169 +437,6 @@ fn length(chunk: &Bytes) -> u64 {
     u64::try_from(chunk.len()).unwrap_or(u64::MAX)
 }
 
-impl State {
-    /// Drops the chunks that every reader has read; how many bytes.
-    fn drop_read(&mut self) -> u64 {
-        let Some(slowest) = self.readers.values().copied().min() else {
-            return 0;
-        };
-        let mut bytes = 0;
-        while let Some((at, chunk)) = self.chunks.front()
-            && at.saturating_add(length(chunk)) <= slowest
-        {
-            bytes += length(chunk);
-            self.chunks.pop_front();
-        }
-        bytes
-    }
-
-    /// Drops the chunks that are kept as slices, but not what a reader close behind is about to read;
-    /// how many bytes.
-    fn drop_sliced(&mut self) -> u64 {
-        let kept = self.slices.saturating_mul(SLICE);
-        let close = self.written.saturating_sub(WINDOW);
-        let wanted = self.readers.values().copied().filter(|next| *next >= close);
-        let upto = wanted.min().unwrap_or(u64::MAX).min(kept);
-        let mut bytes = 0;
-        while let Some((at, chunk)) = self.chunks.front()
-            && at.saturating_add(length(chunk)) <= upto
-        {
-            bytes += length(chunk);
-            self.chunks.pop_front();
-        }
-        bytes
-    }
-
-    fn lags(&self, next: u64) -> bool {
-        self.written.saturating_sub(next) > WINDOW
-    }
-
-    /// The bytes from `next` to the end of their chunk.
-    fn chunk(&self, next: u64) -> Option<Bytes> {
-        let after = self.chunks.partition_point(|(at, _)| *at <= next);
-        let (at, chunk) = self.chunks.get(after.checked_sub(1)?)?;
-        let from = usize::try_from(next.saturating_sub(*at)).ok()?;
-        (from < chunk.len()).then(|| chunk.slice(from..))
-    }
-
-    fn any_lags(&self) -> bool {
-        self.readers.values().any(|next| self.lags(*next))
-    }
-
-    /// Ends the readers that lag, unless all do: then there is nobody to hurry for.
-    fn leave_behind(&mut self) -> bool {
-        let mut readers = std::mem::take(&mut self.readers);
-        let quick = readers.values().filter(|next| !self.lags(**next)).count();
-        if quick > 0 {
-            readers.retain(|_, next| !self.lags(*next));
-        }
-        self.readers = readers;
-        quick > 0
-    }
-}
-
-/// One reader of a [`Fill`].
-#[derive(Debug)]
-pub struct FillReader {
-    fill: Arc<Fill>,
-    id: u64,
-}
-
-impl FillReader {
-    /// What it reads.
-    pub fn fill(&self) -> &Arc<Fill> {
-        &self.fill
-    }
-
-    /// The next chunk; `None` at the end.
-    ///
-    /// # Errors
-    /// When the response was cut short, or this reader was too slow. One that misses a slice may
-    /// [`take`](Self::take) it from elsewhere and go on.
-    pub async fn read(&mut self) -> Result<Option<Bytes>, FillError> {
-        loop {
-            let mut changed = std::pin::pin!(self.fill.changed.notified());
-            changed.as_mut().enable();
-            match self.look() {
-                Look::Read(read) => return read,
-                Look::Wait => changed.await,
-                Look::Slice(number) => {
-                    let slice = self.fill.slices.read(number).await;
-                    return match slice {
-                        Some(slice) => Ok(Some(self.take(number, &slice))),
-                        None if self.fill.lock().end == Some(End::Aborted) => {
-                            Err(FillError::Aborted)
-                        }
-                        None => Err(FillError::Missing(number)),
-                    };
-                }
-            }
-        }
-    }
-
-    fn look(&self) -> Look {
-        let mut state = self.fill.lock();
-        let Some(next) = state.readers.get(&self.id).copied() else {
-            return Look::Read(Err(FillError::TooSlow));
-        };
-        if let Some(chunk) = state.chunk(next) {
-            let read = next.saturating_add(length(&chunk));
-            state.readers.insert(self.id, read);
-            if state.keep == Keep::Window {
-                self.fill.drained.notify_one();
-            }
-            return Look::Read(Ok(Some(chunk)));
-        }
-        if next < state.slices.saturating_mul(SLICE).min(state.written) {
-            return Look::Slice(next / SLICE);
-        }
-        match state.end {
-            None => Look::Wait,
-            Some(End::Complete) => Look::Read(Ok(None)),
-            Some(End::Aborted) => Look::Read(Err(FillError::Aborted)),
-        }
-    }
-
-    /// The next bytes, from the slice that holds them.
-    pub fn take(&self, number: u64, slice: &Bytes) -> Bytes {
-        let mut state = self.fill.lock();
-        let next = state.readers.get(&self.id).copied().unwrap_or(u64::MAX);
-        let bytes = cut(slice, number, next, u64::MAX);
-        self.move_to(&mut state, next.saturating_add(length(&bytes)));
-        bytes
-    }
-
-    /// Passes over what lies before `start`, as far as it has come; the position of the next byte.
-    pub fn skip(&self, start: u64) -> u64 {
-        let mut state = self.fill.lock();
-        let next = state.readers.get(&self.id).copied().unwrap_or_default();
-        let to = start.min(state.written).max(next);
-        self.move_to(&mut state, to);
-        to
-    }
-
-    fn move_to(&self, state: &mut State, next: u64) {
-        if let Some(known) = state.readers.get_mut(&self.id) {
-            *known = next;
-        }
-        if state.keep == Keep::Window {
-            self.fill.drained.notify_one();
-        }
-    }
-}
-
-/// What a reader finds.
-enum Look {
-    Read(Result<Option<Bytes>, FillError>),
-    /// The next bytes are in this slice.
-    Slice(u64),
-    Wait,
-}
-
-impl Drop for FillReader {
-    fn drop(&mut self) {
-        self.fill.lock().readers.remove(&self.id);
-        self.fill.drained.notify_waiters();
-        self.fill.drained.notify_one();
-    }
-}
+#[cfg(test)]
+#[path = "fill/tests.rs"]
+mod tests;

@@ -38,6 +38,13 @@ impl MemoryStore {
         loading.await.is_ok()
     }
 
+    /// The same where waiting for the disk is nobody's trouble.
+    pub fn load_blocking(&self, key: &StoreKey) {
+        if let Some(disk) = self.disk() {
+            self.load_now(disk, key, &self.missing(disk, key));
+        }
+    }
+
     /// What is on disk under `key` and could be in memory, newest first. What would not fit beside
     /// what is there is left where it is.
     fn missing(&self, disk: &Disk, key: &StoreKey) -> Vec<Entry> {
@@ -75,6 +82,7 @@ impl MemoryStore {
             if self.purges.disown(generation) {
                 disk.log.retract(&key.0, entry.slot);
             } else if let Some(stored) = self.read(disk, key, entry) {
+                disk.loaded.fetch_add(1, Ordering::Relaxed);
                 self.admit(disk, key, entry, stored);
             }
         }
@@ -117,7 +125,6 @@ impl MemoryStore {
             self.show(key, resource);
             stored
         };
-        disk.loaded.fetch_add(1, Ordering::Relaxed);
         self.meet_purges(key, &stored);
     }
 }

@@ -19,6 +19,10 @@ use super::uses::Uses;
 /// A shard must hold its largest object in its hot part, or `quick_cache` evicts it at once.
 const SHARD: u64 = 64 << 20;
 const MOST_SHARDS: u64 = 64;
+/// What an object is taken to weigh. By it `quick_cache` knows how many keys to remember that it has
+/// evicted: half as many as there are objects. Four times too many or too few cost a point of the hit
+/// ratio on Zipf(0.9); this is between small objects and pages.
+const AVERAGE: u64 = 6 << 10;
 /// Locks under which resources are changed.
 const WRITERS: usize = 64;
 
@@ -83,9 +87,9 @@ impl MemoryStore {
         let options = OptionsBuilder::new()
             .shards(shards)
             .estimated_items_capacity(
-                usize::try_from(capacity / 16_384)
+                usize::try_from(capacity / AVERAGE)
                     .unwrap_or(0)
-                    .clamp(128, 1 << 20),
+                    .clamp(128, 1 << 22),
             )
             .weight_capacity(capacity)
             .build()
@@ -270,6 +274,7 @@ impl MemoryStore {
         } else if known.is_some() {
             self.complete.remove(key);
         }
+        self.slices.balance();
         followed
     }
 
@@ -336,3 +341,7 @@ impl MemoryStore {
 pub(super) fn shards(capacity: u64) -> usize {
     usize::try_from((capacity / SHARD).clamp(1, MOST_SHARDS)).unwrap_or(1)
 }
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;

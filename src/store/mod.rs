@@ -2,12 +2,13 @@
 //!
 //! Owns the bytes and nothing of policy: what may be stored, reused or combined is decided in
 //! [`crate::cache`] before anything arrives here. A [`Resource`] holds everything stored under one
-//! URI; [`MemoryStore`] finds it; [`Slices`] keeps large bodies in pieces; [`Uses`] counts how often keys
-//! are asked for; a [`Flight`] is a fetch under way, which others may wait for, and a [`Fill`] its body,
-//! which they read along.
+//! URI; [`MemoryStore`] finds it; an [`Encoded`] has what a response is in other codings; [`Slices`] keeps
+//! large bodies in pieces; [`Uses`] counts how often keys are asked for; a [`Flight`] is a fetch under way,
+//! which others may wait for, and a [`Fill`] its body, which they read along.
 
 mod body;
 mod disk;
+mod encoded;
 mod fill;
 mod flight;
 mod load;
@@ -25,6 +26,7 @@ mod uses;
 
 pub use body::Body;
 pub use disk::DiskStatistics;
+pub use encoded::{Encoded, Kept, Representation};
 pub use fill::{Budget, Fill, FillError, FillReader, Keep};
 pub use flight::{Boarding, Flight, FlightKey, Flights, Landing, Lead};
 pub use memory::{MemoryStore, StoreStatistics};

@@ -57,10 +57,10 @@ impl Head {
 
     /// The whole response.
     pub fn with(self, content: Content) -> StoredResponse {
-        StoredResponse {
-            content,
-            ..self.response
-        }
+        let mut response = self.response;
+        response.content = content;
+        response.renew_encoded();
+        response
     }
 }
 
@@ -182,6 +182,7 @@ pub fn decode(bytes: &[u8]) -> Option<Head> {
             path: written.path.to_owned(),
         }),
         content: Content::Complete(Arc::default()),
+        encoded: None,
         disk: true,
         prepared: Prepared::default(),
     };
@@ -308,6 +309,7 @@ mod tests {
                 tags: tags.into_iter().map(String::into_boxed_str).collect(),
                 subject: Arc::new(Subject { zone, host, path }),
                 content: Content::Complete(Arc::new(Body::copy_of(&[body.into()]))),
+                encoded: None,
                 disk: true,
                 prepared: Prepared::default(),
             }

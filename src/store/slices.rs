@@ -26,11 +26,18 @@ const OVERHEAD: u64 = 128;
 /// The share of all memory that slices may take.
 const LARGEST_SHARE: u64 = 2;
 
+/// The share of slices for those that were asked for again. The rest is for what is new: a slice must
+/// last until those who read a body one behind the other have passed.
+const HOT: f64 = 0.75;
+
 /// Memory changes hands in so many steps.
 const STEPS: u64 = 32;
 
 /// How often a fill looks whether the lower tier has room again.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// How long a fill waits for that.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where slices are kept beside memory.
 pub trait SliceTier: Send + Sync {
@@ -109,6 +116,7 @@ impl Slices {
             .shards(shards(capacity))
             .estimated_items_capacity(usize::try_from(capacity / SLICE).unwrap_or(0).max(64))
             .weight_capacity(capacity)
+            .hot_allocation(HOT)
             .build()
             .map_err(|error| error.to_string())?;
         let memory = Cache::with_options(
@@ -140,6 +148,11 @@ impl Slices {
         let _ = self.tier.set(tier);
     }
 
+    /// Whether there is a tier below memory.
+    pub(super) fn has_tier(&self) -> bool {
+        self.tier.get().is_some()
+    }
+
     /// Bytes in memory.
     pub(super) fn weight(&self) -> u64 {
         self.memory.weight()
@@ -151,11 +164,15 @@ impl Slices {
         bytes <= self.memory.capacity() / 4 * 3 || self.tier.get().is_some_and(|t| t.has_room())
     }
 
-    /// Waits until the tier below, if there is one, takes slices.
-    pub async fn room(&self) {
-        while self.tier.get().is_some_and(|tier| !tier.has_room()) {
-            tokio::time::sleep(LOOK).await;
-        }
+    /// Waits until the tier below, if there is one, takes slices; whether it does. One that does not for
+    /// so long is out of order.
+    pub async fn room(&self) -> bool {
+        let room = async {
+            while self.tier.get().is_some_and(|tier| !tier.has_room()) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, room).await.is_ok()
     }
 
     fn put(&self, key: SliceKey, bytes: &Bytes) {
@@ -175,9 +192,12 @@ impl Slices {
         Some(bytes)
     }
 
-    /// Takes memory from the responses, or gives it back.
-    fn balance(&self) {
-        let mut shared = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Takes memory from the responses, or gives it back. Who finds another one at it leaves it to that
+    /// one, and to the next slice or response.
+    pub(super) fn balance(&self) {
+        let Ok(mut shared) = self.budget.try_lock() else {
+            return;
+        };
         let share = self.share(shared.all);
         if share != shared.taken {
             shared.taken = share;
@@ -212,6 +232,13 @@ impl Sliced {
             end: AtomicU64::new(0),
             retired: AtomicBool::new(false),
         }
+    }
+
+    /// The same, kept from the tier below if not `wanted` there.
+    #[must_use]
+    pub fn below(self, wanted: bool) -> Self {
+        self.retired.store(!wanted, Ordering::Release);
+        self
     }
 
     /// The body's name.
@@ -249,6 +276,12 @@ impl Sliced {
         Some(read)
     }
 
+    /// As if memory had evicted the slice.
+    #[cfg(test)]
+    pub(super) fn lose(&self, number: u64) {
+        self.slices.memory.remove(&(self.id, number));
+    }
+
     /// Whether the slice is in memory or below.
     pub fn holds(&self, number: u64) -> bool {
         let tier = || self.slices.tier.get();
@@ -269,9 +302,10 @@ impl Sliced {
 impl Drop for Sliced {
     fn drop(&mut self) {
         for number in 0..*self.end.get_mut() {
+            // Responses may be evicted to make room for slices, and take theirs with them: nothing is
+            // balanced here, within that.
             self.slices.memory.remove(&(self.id, number));
         }
-        self.slices.balance();
     }
 }
 

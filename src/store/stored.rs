@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::body::Body;
+use super::encoded::Encoded;
 use super::slices::{MissingSlice, Sliced};
 use crate::cache::reuse::StoredTimes;
 use crate::fields::vary::Vary;
@@ -49,6 +50,8 @@ pub struct StoredResponse {
     pub subject: Arc<Subject>,
     /// Its body.
     pub content: Content,
+    /// Its encoded forms; `None` when it may have none.
+    pub encoded: Option<Arc<Encoded>>,
     /// Whether it may be kept on disk.
     pub disk: bool,
     /// Status line and fields as they go out on HTTP/1, once they were needed.
@@ -291,18 +294,25 @@ impl StoredResponse {
 
     /// Bytes it accounts for in memory. Slices are accounted for where they are.
     pub fn weight(&self) -> u64 {
-        let fields: usize = self
-            .fields
-            .iter()
-            .map(|(name, value): (&HeaderName, _)| name.as_str().len() + value.len() + 32)
-            .sum();
         let tags: usize = self.tags.iter().map(|tag| tag.len() + 16).sum();
-        let head = u64::try_from(fields + tags + self.selection.key.len()).unwrap_or(u64::MAX);
+        let head = u64::try_from(tags + self.selection.key.len()).unwrap_or(u64::MAX);
+        let encoded = self.encoded.as_ref().map_or(0, |encoded| encoded.weight());
         self.content
             .weight()
+            .saturating_add(weight_of(&self.fields))
             .saturating_add(head)
+            .saturating_add(encoded)
             .saturating_add(OVERHEAD)
     }
+}
+
+/// Bytes that fields account for.
+pub(super) fn weight_of(fields: &HeaderMap) -> u64 {
+    let bytes: usize = fields
+        .iter()
+        .map(|(name, value): (&HeaderName, _)| name.as_str().len() + value.len() + 32)
+        .sum();
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -35,12 +35,12 @@ impl MemoryStore {
     /// Counts what purges would reach.
     pub fn preview(&self, scopes: &[Scope]) -> PurgeOutcome {
         let mut outcome = PurgeOutcome::default();
-        let named = named(scopes);
+        let (named, others) = named(scopes);
         let latest = Generation(u64::MAX);
-        for key in named.iter().flatten() {
+        for key in &named {
             self.count_on_disk(key, latest, &mut outcome);
         }
-        for key in named.unwrap_or_else(|| self.keys()) {
+        for key in if others { self.keys() } else { named } {
             let Some(resource) = self.find(&key) else {
                 continue;
             };
@@ -60,32 +60,46 @@ impl MemoryStore {
     fn sweep(&self, scopes: &[Scope], mode: Mode, generation: Generation) -> PurgeOutcome {
         let mut outcome = PurgeOutcome::default();
         let mut followed = true;
-        let named = named(scopes);
-        let how = match mode {
-            Mode::Hard if named.is_some() => Follow::PurgeOfKey,
-            _ => Follow::Purge,
-        };
-        for key in named.unwrap_or_else(|| self.keys()) {
-            if how == Follow::PurgeOfKey {
-                self.count_on_disk(&key, generation, &mut outcome);
-            }
-            followed &= self.change_as(&key, how, |resource| {
-                resource.change(|stored| {
-                    if stored.generation >= generation {
-                        return Some(stored.clone());
-                    }
-                    let left = self.purges.apply(&key, stored);
-                    if left.as_ref().is_none_or(|left| left.times != stored.times) {
-                        count(&mut outcome, stored);
-                    }
-                    left
-                });
-            });
+        let (named, others) = named(scopes);
+        for key in &named {
+            let how = match mode {
+                // These purges are forgotten once they are swept, so the disk must be rid of it.
+                Mode::Hard => {
+                    self.count_on_disk(key, generation, &mut outcome);
+                    Follow::PurgeOfKey
+                }
+                Mode::Soft => Follow::Purge,
+            };
+            followed &= self.sweep_key(key, how, generation, &mut outcome);
+        }
+        for key in others.then(|| self.keys()).iter().flatten() {
+            followed &= self.sweep_key(key, Follow::Purge, generation, &mut outcome);
         }
         if !followed {
             self.purges.unfollowed();
         }
         outcome
+    }
+
+    fn sweep_key(
+        &self,
+        key: &StoreKey,
+        how: Follow,
+        generation: Generation,
+        outcome: &mut PurgeOutcome,
+    ) -> bool {
+        self.change_as(key, how, |resource| {
+            resource.change(|stored| {
+                if stored.generation >= generation {
+                    return Some(stored.clone());
+                }
+                let left = self.purges.apply(key, stored);
+                if left.as_ref().is_none_or(|left| left.times != stored.times) {
+                    count(outcome, stored);
+                }
+                left
+            });
+        })
     }
 
     /// Counts what is on disk alone, and older than the purge `generation`.
@@ -110,15 +124,15 @@ impl MemoryStore {
     }
 }
 
-/// The keys that scopes name, if that is all they do.
-fn named(scopes: &[Scope]) -> Option<Vec<StoreKey>> {
-    scopes
-        .iter()
-        .map(|scope| match &scope.target {
-            Target::Key(key) => Some(StoreKey(Arc::from(&**key))),
-            _ => None,
-        })
-        .collect()
+/// The keys that scopes name, and whether they name anything else.
+fn named(scopes: &[Scope]) -> (Vec<StoreKey>, bool) {
+    let keys = scopes.iter().filter_map(|scope| match &scope.target {
+        Target::Key(key) => Some(StoreKey(Arc::from(&**key))),
+        _ => None,
+    });
+    let keys: Vec<StoreKey> = keys.collect();
+    let others = keys.len() < scopes.len();
+    (keys, others)
 }
 
 fn count(outcome: &mut PurgeOutcome, stored: &StoredResponse) {

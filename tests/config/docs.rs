@@ -7,10 +7,11 @@ use toml::{Table, Value};
 use super::read;
 use super::reference::tokens;
 
-const PAGES: [&str; 5] = [
+const PAGES: [&str; 6] = [
     "README.md",
     "docs/explain.md",
     "docs/rules.md",
+    "docs/store.md",
     "docs/from-nginx.md",
     "docs/from-cloudflare.md",
 ];

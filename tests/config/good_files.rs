@@ -558,6 +558,22 @@ fn the_lesser_settings_of_a_rule_are_read() {
 }
 
 #[test]
+fn compression_is_a_switch_or_a_list_of_codings() {
+    for (text, expected) in [
+        ("min_uses = 1", "zstd, br, gzip"),
+        ("compression = true", "zstd, br, gzip"),
+        ("compression = false", "false"),
+        ("compression = []", "false"),
+        ("compression = \"gzip\"", "gzip"),
+        ("compression = [\"gzip\", \"zstd\"]", "zstd, gzip"),
+    ] {
+        let told = ruled(text).describe();
+        let words = told.iter().find(|(key, ..)| *key == "compression");
+        assert_eq!(words.unwrap().1, expected, "{text}");
+    }
+}
+
+#[test]
 fn purging_takes_its_token_from_the_environment_and_shows_it_nowhere() {
     let source = format!(
         "{}\n[cache]\ndebug_token = \"${{TOKEN}}\"\n[purge]\ntoken = \"${{TOKEN}}\"",

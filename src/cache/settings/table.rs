@@ -10,6 +10,7 @@ use super::{
     BrowserTtl, CredentialPolicy, EdgeTtl, Eligibility, KeySettings, ReadTimeout,
     RequestCacheControl, RuleId, Setting, StaleWindows, VarySettings,
 };
+use crate::fields::content_coding::Codings;
 
 macro_rules! cache_settings {
     ($($(#[doc = $doc:literal])+ $key:literal $name:ident: $type:ty = $default:expr;)+) => {
@@ -109,6 +110,8 @@ cache_settings! {
     "key" key: Arc<KeySettings> = Arc::default();
     /// How selecting fields are told apart.
     "vary" vary: Arc<VarySettings> = Arc::default();
+    /// In which codings stored responses are kept beside themselves, for clients that accept them.
+    "compression" compression: Codings = Codings::ALL;
     /// Whether `Cache-Tag` and `Surrogate-Key` are passed on to clients.
     "pass_cache_tags" pass_cache_tags: bool = false;
     /// Whether responses are fetched slice by slice, only those that clients want, where the origin

@@ -7,6 +7,7 @@ use super::{
     BrowserTtl, CredentialPolicy, EdgeTtl, EdgeTtlMode, Eligibility, HostKey, KeySettings,
     QueryKey, ReadTimeout, RequestCacheControl, StaleWindows, TtlValue, VaryForm, VarySettings,
 };
+use crate::fields::content_coding::Codings;
 
 /// The value of a setting.
 pub(super) trait SettingValue: Clone {
@@ -51,6 +52,13 @@ impl SettingValue for Arc<[Box<str>]> {
         } else {
             self.join(", ")
         }
+    }
+}
+
+impl SettingValue for Codings {
+    fn in_words(&self) -> String {
+        let names = self.iter().map(|coding| coding.as_str().to_owned());
+        or_else(names, ", ", "false")
     }
 }
 

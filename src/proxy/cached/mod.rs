@@ -4,22 +4,25 @@
 //! or begin one. Each waiter decides for itself what to do with how the fetch ended.
 
 mod outcome;
+mod purpose;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use http::{Method, StatusCode, Version, header};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::answer::content_length;
+use super::encoding;
 use super::exchange::Exchange;
 use super::fetching::{Fetch, Landed, Purpose, Refetch, can_refetch};
 use super::gateway::Gateway;
 use super::lookup::{Lookup, Stock};
-use super::serve::{self, Source};
+use super::serve;
+use super::source::Source;
 use crate::cache::partial;
 use crate::cache::reuse::{ForwardReason, OriginState, ReuseDecision, StaleMode, decide_reuse};
 use crate::cache::status::CacheStatus;
@@ -30,7 +33,7 @@ use crate::fields::validators::{
 };
 use crate::fields::vary::Vary;
 use crate::purge::Generation;
-use crate::store::{Begun, Boarding, Flight, FlightKey, Landing, Lead, SLICE, StoredResponse};
+use crate::store::{Begun, Boarding, Content, Flight, FlightKey, Landing, Lead, StoredResponse};
 
 /// How often a request looks again when what it waited for was not for it.
 const MOST_ROUNDS: usize = 8;
@@ -95,7 +98,7 @@ struct Request<'g> {
 
 impl Request<'_> {
     async fn round(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Round> {
-        let stock = self.stock().await;
+        let stock = self.stock(exchange).await;
         let now = clock::now();
         if let Stock::Selected(stored, _) = &stock
             && !stored.content.is_complete()
@@ -147,44 +150,14 @@ impl Request<'_> {
     }
 
     /// What the store has for the request, on disk if not in memory.
-    async fn stock(&self) -> Stock {
+    async fn stock(&self, exchange: &mut Exchange) -> Stock {
         let store = &self.gateway.shared.store;
         let stock = self.lookup.find(store);
         if stock.selected().is_none() && store.load(&self.lookup.key).await {
+            exchange.from_disk = true;
             return self.lookup.find(store);
         }
         stock
-    }
-
-    /// What to ask for when nothing is stored: a range the client wants is all that is needed.
-    fn purpose(&self) -> Purpose {
-        match (self.in_slices(), self.single_range()) {
-            (Some(slice), _) => slice,
-            (None, Some(range)) => Purpose::Range(range),
-            (None, None) => Purpose::Whole,
-        }
-    }
-
-    /// The slice to begin with, where a rule wants slices: the first that the client needs, as far as
-    /// that can be told without knowing the length.
-    fn in_slices(&self) -> Option<Purpose> {
-        let site = &self.lookup.site;
-        let head = &self.lookup.head;
-        let wanted = site.settings.origin_range_requests.value
-            && head.method == Method::GET
-            && self.lookup.too_rare(&self.gateway.shared.store).is_none();
-        let first = match RangeSpec::of(&head.headers) {
-            Some(RangeSpec::From { first, .. }) => first,
-            _ => 0,
-        };
-        wanted.then_some(Purpose::Slice(first / SLICE))
-    }
-
-    /// The client's Range, if it is one range of bytes.
-    fn single_range(&self) -> Option<HeaderValue> {
-        let head = &self.lookup.head;
-        let single = head.method == Method::GET && RangeSpec::of(&head.headers).is_some();
-        head.headers.get(header::RANGE).filter(|_| single).cloned()
     }
 
     /// Part of the response is stored: it may be enough, or worth completing.
@@ -240,6 +213,7 @@ impl Request<'_> {
             Some(range) if applies => {
                 let status = CacheStatus::hit(ttl);
                 exchange.served_age(&stored.times);
+                encoding::note(exchange, stored.status, &stored.fields, complete);
                 serve::part(session, exchange, stored, range, status).await?;
                 Ok(Round::Answered)
             }
@@ -271,21 +245,40 @@ impl Request<'_> {
         status: CacheStatus,
     ) -> Result<Round> {
         exchange.served_age(&stored.times);
-        let refetch = stored.content.slices().map(|slices| {
-            let body = (slices, stored.content.len());
-            Refetch::new(self.gateway, &self.lookup, exchange, &stored.fields, body)
-        });
-        let source = Source::stored(stored.content.clone(), refetch);
-        serve::response(
-            session,
-            exchange,
-            stored.status,
-            &stored.fields,
-            source,
-            status,
-        )
-        .await?;
+        let (shared, key) = (&self.gateway.shared, &self.lookup.key);
+        let asked = &self.lookup.head.headers;
+        let chosen = encoding::choose(shared, asked, exchange, key, stored);
+        // An encoded form is never in slices.
+        let source = if chosen.content.slices().is_some() {
+            self.source(exchange, stored)
+        } else {
+            Source::stored(chosen.content.clone(), None)
+        };
+        let fields = chosen.fields;
+        serve::response(session, exchange, stored.status, fields, source, status).await?;
         Ok(Round::Answered)
+    }
+
+    /// A stored body to read: slices of it may go while it is read, and are fetched again where that is
+    /// possible, and held from the beginning where it is not.
+    fn source(&self, exchange: &Exchange, stored: &StoredResponse) -> Source {
+        let (Content::Complete(body), Some(slices)) = (&stored.content, stored.content.slices())
+        else {
+            return Source::stored(stored.content.clone(), None);
+        };
+        if !can_refetch(&stored.fields)
+            && let Some(held) = body.held()
+        {
+            return Source::stored(Content::Complete(Arc::new(held)), None);
+        }
+        let refetch = Refetch::new(
+            self.gateway,
+            &self.lookup,
+            exchange,
+            &stored.fields,
+            (slices, body.len()),
+        );
+        Source::stored(stored.content.clone(), Some(refetch))
     }
 
     /// A background validation (RFC 5861 §3), unless one is under way.
@@ -295,7 +288,8 @@ impl Request<'_> {
             return;
         }
         if let (Boarding::Lead(lead), begun) = self.board(&key) {
-            let fetch = self.fetch(exchange, stock, (key, Some(lead), begun), Purpose::Whole);
+            let purpose = self.in_slices().unwrap_or(Purpose::Whole);
+            let fetch = self.fetch(exchange, stock, (key, Some(lead), begun), purpose);
             tokio::spawn(fetch.run());
         }
     }
@@ -443,28 +437,6 @@ impl Request<'_> {
         let begun = self.gateway.shared.store.purges.begin();
         let fetch = self.fetch(exchange, &stock, (key, None, begun), self.own(&stock));
         self.run(session, exchange, &stock, fetch).await.map(drop)
-    }
-
-    /// The client's own request; a validation where something is stored and the client has no
-    /// conditions.
-    fn own(&self, stock: &Stock) -> Purpose {
-        let head = &self.lookup.head;
-        let conditional = [
-            header::RANGE,
-            header::IF_NONE_MATCH,
-            header::IF_MODIFIED_SINCE,
-            header::IF_MATCH,
-            header::IF_UNMODIFIED_SINCE,
-        ];
-        let plain = head.method == Method::GET
-            && !conditional
-                .iter()
-                .any(|name| head.headers.contains_key(name));
-        if plain && matches!(stock, Stock::Selected(..)) {
-            Purpose::Whole
-        } else {
-            Purpose::Own
-        }
     }
 
     /// Runs a fetch and answers with what arrives.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::super::answer;
+use super::slice::can_refetch;
 use super::{
     ArrivedResult, Fetch, Landed, Purpose, Received, is_failure, is_lasting, stored_times,
 };
@@ -19,7 +20,9 @@ use crate::clock;
 use crate::fields::content_range::ContentRange;
 use crate::fields::vary::Vary;
 use crate::origin::{AnswerBody, FetchFailure, FetchReport};
-use crate::store::{Body, Content, Fill, Keep, Part, Prepared, SLICE, Sliced, StoredResponse};
+use crate::store::{
+    Body, Content, Encoded, Fill, Keep, Part, Prepared, SLICE, Sliced, StoredResponse,
+};
 
 /// Most parts kept of one response; with more, what was there makes room for what is new.
 const MOST_PARTS: usize = 16;
@@ -67,32 +70,26 @@ impl Fetch {
             StoreDecision::Store(lifetimes) => Some(stored_times(lifetimes, &head.headers, &times)),
             StoreDecision::DoNotStore(_) => None,
         };
-        // What the origin says to one visitor about its trouble is not for others; nor is what nobody
-        // here reads.
-        let asked = &self.lookup.head.headers;
-        let anonymous =
-            !asked.contains_key(header::AUTHORIZATION) && !asked.contains_key(header::COOKIE);
-        let shared = stored_times.is_none()
-            && failed
-            && anonymous
-            && self.arrived.is_some()
-            && shares_failure(&ResponseView {
-                status,
-                headers: &head.headers,
-            });
+        let shared =
+            stored_times.is_none() && failed && self.may_share_failure(status, &head.headers);
         let largest = self.lookup.site.settings.max_object_size.value;
         // What is too rare to be kept is shared all the same by those who wait for it. What is stored
         // already was wanted often enough.
         let too_rare = stored_times
             .filter(|_| self.selected.is_none())
             .and_then(|_| self.lookup.too_rare(&self.shared.store));
+        let expected = self.expected_length(status, &head.headers);
         let keep = match (stored_times, too_rare) {
-            (Some(_), None) if status != StatusCode::PARTIAL_CONTENT => Keep::Stored(largest),
+            (Some(_), None) if status != StatusCode::PARTIAL_CONTENT => Keep::Stored {
+                most: largest,
+                again: can_refetch(&head.headers) && expected.is_some(),
+            },
             (None, _) if !shared => Keep::Window,
             _ => Keep::UpTo(largest),
         };
         let store = &self.shared.store;
-        let slices = Sliced::new(store.next_id(), store.slices.clone());
+        let on_disk = self.lookup.site.settings.disk.value;
+        let slices = Sliced::new(store.next_id(), store.slices.clone()).below(on_disk);
         let own = Arc::new(head.headers.clone());
         let mut fields = own.clone();
         if stored_times.is_some() || shared {
@@ -104,7 +101,7 @@ impl Fetch {
             fields,
             stored_times,
             self.lookup.selection(&head.headers),
-            (keep, self.expected_length(status, &head.headers)),
+            (keep, expected),
             (slices, store.fill_budget()),
         ));
         let _ended = AbortWhenDropped(fill.clone());
@@ -147,10 +144,11 @@ impl Fetch {
         let expected = fill.expected();
         let mut unstored = times.filter(|_| expected != Some(0));
         let mut kept = None;
+        let mut patient = true;
         loop {
-            if unstored.is_some() && fill.is_background() {
+            if patient && unstored.is_some() && fill.is_background() {
                 // Nobody waits for it: it goes no faster than the slowest tier.
-                self.shared.store.slices.room().await;
+                patient = self.shared.store.slices.room().await;
             }
             let read = tokio::select! {
                 read = body.read() => read,
@@ -242,6 +240,11 @@ impl Fetch {
                 None => drop(fields.remove(header::CONTENT_LENGTH)),
             }
         }
+        let view = ResponseView {
+            status,
+            headers: &fields,
+        };
+        let encoded = Encoded::of(&view, &content);
         let stored = StoredResponse {
             id: fill.slices().id(),
             generation: self.begun.generation(),
@@ -252,6 +255,7 @@ impl Fetch {
             tags,
             subject: self.lookup.subject().clone(),
             content,
+            encoded,
             prepared: Prepared::default(),
             disk: self.lookup.site.settings.disk.value,
         };
@@ -300,6 +304,15 @@ impl Fetch {
         let joined = known.is_some();
         let known = known.map_or(&nothing, |stored| &stored.content);
         Some((known.with(&part, range.complete), joined))
+    }
+
+    /// What the origin says to one visitor about its trouble is not for others; nor is what nobody here
+    /// reads.
+    fn may_share_failure(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        let asked = &self.lookup.head.headers;
+        let anonymous =
+            !asked.contains_key(header::AUTHORIZATION) && !asked.contains_key(header::COOKIE);
+        anonymous && self.arrived.is_some() && shares_failure(&ResponseView { status, headers })
     }
 
     /// Whether the selected response may be served in place of a failure.

@@ -8,7 +8,7 @@ mod reserve;
 mod slice;
 mod validated;
 
-pub(super) use slice::{Refetch, can_refetch};
+pub(super) use slice::{Ahead, Refetch, can_refetch};
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -166,23 +166,23 @@ impl Fetch {
             );
             let status = received.head.status;
             let again = match (status, &self.purpose) {
-                (StatusCode::NOT_MODIFIED, Purpose::Whole) if !self.candidates.is_empty() => {
+                (StatusCode::NOT_MODIFIED, Purpose::Whole | Purpose::Slice(_))
+                    if !self.candidates.is_empty() =>
+                {
                     self.not_modified(received, &report).await
                 }
                 (StatusCode::PARTIAL_CONTENT, Purpose::Complete(missing)) => {
                     let missing = *missing;
                     self.completed(received, &missing, &report).await
                 }
-                (StatusCode::NOT_MODIFIED, Purpose::Slice(_)) if !self.candidates.is_empty() => {
-                    self.not_modified(received, &report).await
-                }
                 (StatusCode::PARTIAL_CONTENT, Purpose::Slice(number)) => {
                     let number = *number;
                     self.first_slice(received, number, &report).await
                 }
-                (StatusCode::RANGE_NOT_SATISFIABLE, Purpose::Slice(_)) => true,
-                // The stored part is of another representation.
-                (StatusCode::RANGE_NOT_SATISFIABLE, Purpose::Complete(_)) => true,
+                // The stored part is of another representation, or there is no such slice.
+                (StatusCode::RANGE_NOT_SATISFIABLE, Purpose::Complete(_) | Purpose::Slice(_)) => {
+                    true
+                }
                 _ => {
                     self.answered(received, report).await;
                     return;
@@ -212,7 +212,10 @@ impl Fetch {
         if let Some(lead) = self.lead.take() {
             lead.end(Landed::Passing);
         }
-        Purpose::Own
+        match self.arrived {
+            Some(_) => Purpose::Own,
+            None => Purpose::Whole,
+        }
     }
 
     /// The answer; `None` when the client for whom alone it is has left.

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::RequestHeader;
+use tokio::task::JoinHandle;
 
 use super::super::answer;
 use super::super::exchange::{Exchange, RequestId};
@@ -24,7 +25,7 @@ use crate::origin::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Term
 use crate::purge::Generation;
 use crate::server::Shared;
 use crate::store::{
-    Boarding, Body, Content, FlightKey, Landing, Prepared, SLICE, SliceFailure, Sliced,
+    Boarding, Body, Content, Encoded, FlightKey, Landing, Prepared, SLICE, SliceFailure, Sliced,
     StoredResponse, positions,
 };
 
@@ -39,6 +40,23 @@ pub(in super::super) struct Refetch {
     fields: Arc<HeaderMap>,
     slices: Arc<Sliced>,
     len: u64,
+}
+
+/// A slice that is fetched before it is asked for. Who asked for it has it, whatever becomes of it in
+/// the store.
+pub(in super::super) struct Ahead {
+    number: u64,
+    slice: JoinHandle<Result<Bytes, SliceFailure>>,
+}
+
+impl Ahead {
+    /// The slice, if it is this one.
+    pub(in super::super) async fn take(self, number: u64) -> Option<Result<Bytes, SliceFailure>> {
+        if self.number != number {
+            return None;
+        }
+        Some(self.slice.await.unwrap_or(Err(SliceFailure::Failed)))
+    }
 }
 
 impl Refetch {
@@ -89,12 +107,14 @@ impl Refetch {
         }
     }
 
-    /// Fetches a slice that will be wanted soon, unless it is there.
-    pub(in super::super) fn ahead(&self, number: u64) {
-        if !self.slices.holds(number) {
-            let this = self.clone();
-            tokio::spawn(async move { drop(this.slice(number).await) });
+    /// Begins to fetch a slice that will be wanted soon, unless it is there.
+    pub(in super::super) fn ahead(&self, number: u64) -> Option<Ahead> {
+        if self.slices.holds(number) {
+            return None;
         }
+        let this = self.clone();
+        let slice = tokio::spawn(async move { this.slice(number).await });
+        Some(Ahead { number, slice })
     }
 
     fn flight(&self, number: u64) -> FlightKey {
@@ -290,10 +310,17 @@ impl Fetch {
         let body = if len <= SLICE {
             Body::of(slice)
         } else {
-            let slices = Sliced::new(id, self.shared.store.slices.clone());
+            let on_disk = self.lookup.site.settings.disk.value;
+            let slices = Sliced::new(id, self.shared.store.slices.clone()).below(on_disk);
             slices.put(number, &slice);
             Body::sliced(Arc::new(slices), len)
         };
+        let content = Content::Complete(Arc::new(body));
+        let view = ResponseView {
+            status: StatusCode::OK,
+            headers: &fields,
+        };
+        let encoded = Encoded::of(&view, &content);
         let stored = StoredResponse {
             id,
             generation: self.begun.generation(),
@@ -303,7 +330,8 @@ impl Fetch {
             tags: self.lookup.tags(&fields),
             subject: self.lookup.subject().clone(),
             fields: Arc::new(fields),
-            content: Content::Complete(Arc::new(body)),
+            content,
+            encoded,
             disk: self.lookup.site.settings.disk.value,
             prepared: Prepared::default(),
         };

@@ -104,6 +104,7 @@ impl Fetch {
             freshened.times = stored_times(lifetimes, &fields, times);
         }
         freshened.fields = Arc::new(fields);
+        freshened.renew_encoded();
         match decision {
             StoreDecision::Store(_) => {
                 store.replace(key, freshened.clone());

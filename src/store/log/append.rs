@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::core::{Core, Origin};
 use super::format::{
     self, BLOCK, FIRST, INDEX_SHARE, IndexEntry, Location, RecordHeader, SegmentHeader,
 };
 use super::index::Id;
 use super::queue::Queued;
 use super::segment::{self, Segment};
+use super::shared::{Origin, Shared};
 use super::state::{State, Why, count};
 use super::types::largest_record;
 
@@ -158,23 +158,23 @@ fn block_sums(seed: u64, body: &[Bytes]) -> Vec<u64> {
 }
 
 pub(super) struct Appender {
-    pub(super) core: Arc<Core>,
+    pub(super) shared: Arc<Shared>,
     pub(super) open: Option<Open>,
 }
 
 impl Appender {
-    pub(super) fn new(core: Arc<Core>) -> Self {
-        Self { core, open: None }
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, open: None }
     }
 
     /// Works until the log is closed, and seals what is open then.
     pub(super) fn run(&mut self) {
-        let core = Arc::clone(&self.core);
+        let shared = Arc::clone(&self.shared);
         loop {
-            let work = core.queue.take(BATCH, core.retry);
+            let work = shared.queue.take(BATCH, shared.retry);
             let bytes = work.records.iter().map(|queued| queued.length).sum();
             self.append(work.records);
-            core.queue.done(bytes);
+            shared.queue.done(bytes);
             if work.closing {
                 break;
             }
@@ -189,10 +189,10 @@ impl Appender {
     }
 
     fn throttle(&self, bytes: u64) {
-        if let Some(rate) = self.core.write_rate.filter(|rate| *rate > 0) {
+        if let Some(rate) = self.shared.write_rate.filter(|rate| *rate > 0) {
             let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate);
             let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
-            self.core.queue.pause(Duration::from_nanos(nanos));
+            self.shared.queue.pause(Duration::from_nanos(nanos));
         }
     }
 
@@ -206,12 +206,12 @@ impl Appender {
                 receipt,
             } = queued;
             let origin = Origin::Put { ticket, receipt };
-            if !self.core.health.is_healthy() {
-                self.core.abandon(id, &origin, Why::Unwritable);
+            if !self.shared.health.is_healthy() {
+                self.shared.abandon(id, &origin, Why::Unwritable);
                 continue;
             }
-            if !self.core.is_wanted(id, ticket) {
-                self.core.abandon(id, &origin, Why::Superseded);
+            if !self.shared.is_wanted(id, ticket) {
+                self.shared.abandon(id, &origin, Why::Superseded);
                 continue;
             }
             match self.segment_for(length) {
@@ -227,10 +227,11 @@ impl Appender {
                     };
                     self.stage(&content, length, origin);
                 }
-                Ok(false) => self.core.abandon(id, &origin, Why::TooLarge),
+                Ok(false) => self.shared.abandon(id, &origin, Why::TooLarge),
                 Err(error) => {
-                    self.core.abandon(id, &origin, Why::Unwritable);
+                    // First, so that whoever waits for the outcome finds the state.
                     self.failed("could not begin a segment", &error);
+                    self.shared.abandon(id, &origin, Why::Unwritable);
                 }
             }
         }
@@ -239,8 +240,8 @@ impl Appender {
 
     pub(super) fn stage(&mut self, content: &Content<'_>, length: u64, origin: Origin) {
         if let Some(open) = &mut self.open {
-            count(&self.core.counters.written_bytes, length);
-            if let Err(error) = open.stage(self.core.seed, content, origin) {
+            count(&self.shared.counters.written_bytes, length);
+            if let Err(error) = open.stage(self.shared.seed, content, origin) {
                 self.failed("could not write", &error);
             }
         }
@@ -262,28 +263,30 @@ impl Appender {
                 slot: entry.slot,
             };
             if failure.is_some() || open.segment.is_gone() {
-                self.core.abandon(id, &origin, Why::Unwritable);
+                self.shared.abandon(id, &origin, Why::Unwritable);
                 continue;
             }
             let ordinal = u32::try_from(open.entries.len()).unwrap_or(u32::MAX);
             // Marks refer to it by its number, so it has its place before it can be found.
             open.entries.push(entry);
-            match self.core.publish(&open.segment, ordinal, &entry, &origin) {
-                Ok(Ok(())) => published(&self.core, &origin),
+            match self.shared.publish(&open.segment, ordinal, &entry, &origin) {
+                Ok(Ok(())) => published(&self.shared, &origin),
                 Ok(Err(why)) => {
                     open.entries.pop();
-                    self.core.abandon(id, &origin, why);
+                    self.shared.abandon(id, &origin, why);
                 }
                 Err(error) => {
                     open.entries.pop();
-                    self.core.abandon(id, &origin, Why::Unwritable);
-                    failure = Some(error);
+                    let (shared, action) = (&self.shared, "could not mark a record alive");
+                    shared.health.failed(&shared.directory, action, &error);
+                    self.shared.abandon(id, &origin, Why::Unwritable);
+                    failure = Some((action, error));
                 }
             }
         }
         let gone = open.segment.is_gone();
-        if let Some(error) = failure {
-            self.failed("could not mark a record alive", &error);
+        if let Some((action, error)) = failure {
+            self.failed(action, &error);
         } else if gone {
             self.open = None;
         }
@@ -291,15 +294,17 @@ impl Appender {
 
     /// Gives up on the open segment. What was found in it stays so.
     fn failed(&mut self, action: &str, error: &io::Error) {
-        count(&self.core.counters.write_errors, 1);
-        self.core.health.failed(&self.core.directory, action, error);
+        count(&self.shared.counters.write_errors, 1);
+        self.shared
+            .health
+            .failed(&self.shared.directory, action, error);
         if let Some(mut open) = self.open.take() {
             for Staged { entry, origin } in std::mem::take(&mut open.staged) {
                 let id = Id {
                     digest: entry.digest,
                     slot: entry.slot,
                 };
-                self.core.abandon(id, &origin, Why::Unwritable);
+                self.shared.abandon(id, &origin, Why::Unwritable);
             }
             self.seal(&open);
         }
@@ -310,7 +315,7 @@ impl Appender {
         if self.open.as_ref().is_some_and(|open| open.fits(length)) {
             return Ok(true);
         }
-        if length > largest_record(self.core.segment_size()) {
+        if length > largest_record(self.shared.segment_size()) {
             return Ok(false);
         }
         self.publish();
@@ -320,32 +325,32 @@ impl Appender {
         self.begin()?;
         // With the next one in mind, and where what is worth keeping can go.
         let limit = self
-            .core
+            .shared
             .capacity()
-            .saturating_sub(self.core.segment_size());
+            .saturating_sub(self.shared.segment_size());
         self.make_room(limit)?;
         Ok(self.open.as_ref().is_some_and(|open| open.fits(length)))
     }
 
     /// Begins a new segment.
     fn begin(&mut self) -> io::Result<()> {
-        let core = Arc::clone(&self.core);
-        let size = core.segment_size();
-        self.make_room(core.capacity().saturating_sub(size))?;
-        let number = core.next_segment.fetch_add(1, Ordering::SeqCst);
-        let path = segment::path(&core.directory, number);
-        let blob = core.device.create(&path, size)?;
+        let shared = Arc::clone(&self.shared);
+        let size = shared.segment_size();
+        self.make_room(shared.capacity().saturating_sub(size))?;
+        let number = shared.next_segment.fetch_add(1, Ordering::SeqCst);
+        let path = segment::path(&shared.directory, number);
+        let blob = shared.device.create(&path, size)?;
         let header = SegmentHeader {
             number,
             size,
-            seed: core.seed,
+            seed: shared.seed,
         };
         if let Err(error) = blob.write_all_at(&header.encode(), 0) {
-            let _ = core.device.remove(&path);
+            let _ = shared.device.remove(&path);
             return Err(error);
         }
         let segment = Arc::new(Segment::open(number, path, blob, size));
-        let mut segments = core
+        let mut segments = shared
             .segments
             .write()
             .unwrap_or_else(PoisonError::into_inner);
@@ -369,24 +374,25 @@ impl Appender {
             return;
         }
         if open.entries.is_empty() {
-            self.core.condemn(&open.segment);
+            self.shared.condemn(&open.segment);
             return;
         }
         let index_at = format::aligned(open.end);
-        if let Err(error) = open.segment.seal(self.core.seed, index_at, &open.entries) {
+        if let Err(error) = open.segment.seal(self.shared.seed, index_at, &open.entries) {
             // It stays as it is; a restart reads its records instead of its index.
-            count(&self.core.counters.write_errors, 1);
-            let (core, number) = (&self.core, open.segment.number);
+            count(&self.shared.counters.write_errors, 1);
+            let (shared, number) = (&self.shared, open.segment.number);
             tracing::debug!(%error, number, "could not seal a segment");
-            core.health
-                .failed(&core.directory, "could not seal a segment", &error);
+            shared
+                .health
+                .failed(&shared.directory, "could not seal a segment", &error);
         }
     }
 
     /// What is done when there is time: remove what nobody needs, heal, follow the capacity.
     fn look_around(&mut self) {
         self.retry_condemned();
-        if !self.core.is_recovered() {
+        if !self.shared.is_recovered() {
             return;
         }
         // First, as it may be room that is missing.
@@ -394,12 +400,15 @@ impl Appender {
             self.failed("could not make room", &error);
             return;
         }
-        if !self.core.health.is_healthy() {
+        if !self.shared.health.is_healthy() {
             match self.probe() {
-                Ok(()) => self.core.health.set(&self.core.directory, State::Healthy),
+                Ok(()) => self
+                    .shared
+                    .health
+                    .set(&self.shared.directory, State::Healthy),
                 Err(error) => {
-                    let directory = &self.core.directory;
-                    let health = &self.core.health;
+                    let directory = &self.shared.directory;
+                    let health = &self.shared.health;
                     health.failed(directory, "still not writable", &error);
                 }
             }
@@ -408,7 +417,7 @@ impl Appender {
 
     /// Whether the disk can be written to again.
     fn probe(&mut self) -> io::Result<()> {
-        let condemned = &self.core.condemned;
+        let condemned = &self.shared.condemned;
         let condemned = condemned.lock().unwrap_or_else(PoisonError::into_inner);
         if !condemned.is_empty() {
             return Err(io::Error::other("a segment cannot be removed"));
@@ -420,7 +429,7 @@ impl Appender {
                 let header = SegmentHeader {
                     number: open.segment.number,
                     size: open.size,
-                    seed: self.core.seed,
+                    seed: self.shared.seed,
                 };
                 open.segment.blob.write_all_at(&header.encode(), 0)
             }
@@ -428,24 +437,24 @@ impl Appender {
     }
 
     fn retry_condemned(&self) {
-        let condemned = &self.core.condemned;
+        let condemned = &self.shared.condemned;
         let mut condemned = condemned.lock().unwrap_or_else(PoisonError::into_inner);
         condemned.retain(|segment| {
-            let removed = self.core.device.remove(&segment.path).is_ok();
+            let removed = self.shared.device.remove(&segment.path).is_ok();
             if removed {
-                self.core.forget_segment(segment);
+                self.shared.forget_segment(segment);
             }
             !removed
         });
     }
 }
 
-fn published(core: &Core, origin: &Origin) {
+fn published(shared: &Shared, origin: &Origin) {
     match origin {
         Origin::Put { receipt, .. } => {
-            count(&core.counters.written, 1);
+            count(&shared.counters.written, 1);
             receipt.settle(Ok(()));
         }
-        Origin::Moved(_) => count(&core.counters.moved, 1),
+        Origin::Moved(_) => count(&shared.counters.moved, 1),
     }
 }

@@ -7,11 +7,11 @@ impl Log {
     /// What is stored under a primary key in this slot, as far as recovery has come. Looks into memory
     /// only.
     pub fn get(&self, primary: &[u8], slot: u64) -> Option<Entry> {
-        if self.core.is_closed() {
+        if self.shared.is_closed() {
             return None;
         }
-        let digest = self.core.digest(primary);
-        let found = self.core.index.get(Id { digest, slot });
+        let digest = self.shared.digest(primary);
+        let found = self.shared.index.get(Id { digest, slot });
         found.as_ref().map(Entry::new)
     }
 }

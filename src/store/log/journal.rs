@@ -24,13 +24,29 @@ pub(super) struct Retraction {
     pub(super) below: u32,
 }
 
+/// [`Retraction::below`] before the process has the directory and knows.
+pub(super) const NOT_KNOWN: u32 = u32::MAX;
+
 const ENTRY: usize = 32;
 
-impl Retraction {
-    fn encode(self, seed: u64) -> Vec<u8> {
-        let reach = (u64::from(self.below) << 1) | u64::from(self.all);
+/// What a file consists of.
+enum Entry {
+    Retraction(Retraction),
+    /// Where it was not known before in this file, this is [`Retraction::below`].
+    Below(u32),
+}
+
+impl Entry {
+    fn encode(&self, seed: u64) -> Vec<u8> {
+        let (id, kind, below) = match self {
+            Self::Retraction(retraction) => {
+                let kind = u64::from(retraction.all);
+                (retraction.id, kind, retraction.below)
+            }
+            Self::Below(below) => (Id { digest: 0, slot: 0 }, 2, *below),
+        };
         let mut bytes = Vec::with_capacity(ENTRY);
-        for number in [self.id.digest, self.id.slot, reach] {
+        for number in [id.digest, id.slot, (u64::from(below) << 2) | kind] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         let sum = checksum(seed, &bytes);
@@ -42,16 +58,36 @@ impl Retraction {
         if u64_at(bytes, 24)? != checksum(seed, bytes.get(..24)?) {
             return None;
         }
-        let reach = u64_at(bytes, 16)?;
-        Some(Self {
-            id: Id {
-                digest: u64_at(bytes, 0)?,
-                slot: u64_at(bytes, 8)?,
-            },
-            all: reach & 1 == 1,
-            below: u32::try_from(reach >> 1).ok()?,
-        })
+        let id = Id {
+            digest: u64_at(bytes, 0)?,
+            slot: u64_at(bytes, 8)?,
+        };
+        let last = u64_at(bytes, 16)?;
+        let below = u32::try_from(last >> 2).ok()?;
+        let all = match last & 3 {
+            0 => false,
+            1 => true,
+            _ => return Some(Self::Below(below)),
+        };
+        Some(Self::Retraction(Retraction { id, all, below }))
     }
+}
+
+/// The retractions in the bytes of a file.
+fn decode(bytes: &[u8], seed: u64) -> Vec<Retraction> {
+    let mut retractions: Vec<Retraction> = Vec::new();
+    let entries = bytes.chunks_exact(ENTRY);
+    for entry in entries.filter_map(|bytes| Entry::decode(bytes, seed)) {
+        match entry {
+            Entry::Retraction(retraction) => retractions.push(retraction),
+            Entry::Below(below) => {
+                for earlier in &mut retractions {
+                    earlier.below = earlier.below.min(below);
+                }
+            }
+        }
+    }
+    retractions
 }
 
 /// This process's file.
@@ -74,17 +110,26 @@ impl Journal {
     /// Notes a retraction, for good.
     pub(super) fn note(&self, retraction: Retraction) -> io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if file.is_none() {
-            let new = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(&self.path)?;
-            let _ = new.try_lock();
-            *file = Some(new);
+        let bytes = Entry::Retraction(retraction).encode(self.seed);
+        if let Some(file) = file.as_mut() {
+            return file.write_all(&bytes);
         }
-        match file.as_mut() {
-            Some(file) => file.write_all(&retraction.encode(self.seed)),
-            None => Ok(()),
+        let mut new = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.path)?;
+        let _ = new.try_lock();
+        let written = new.write_all(&bytes);
+        *file = Some(new);
+        written
+    }
+
+    /// Notes which segments the retractions up to now concern. If that fails they concern all that
+    /// are there, which costs misses.
+    pub(super) fn note_below(&self, below: u32) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = file.as_mut() {
+            let _ = file.write_all(&Entry::Below(below).encode(self.seed));
         }
     }
 
@@ -109,9 +154,7 @@ pub(super) fn load(directory: &Path, seed: u64) -> io::Result<(Vec<Retraction>, 
         {
             continue;
         }
-        let bytes = std::fs::read(&path)?;
-        let entries = bytes.chunks_exact(ENTRY);
-        retractions.extend(entries.filter_map(|bytes| Retraction::decode(bytes, seed)));
+        retractions.extend(decode(&std::fs::read(&path)?, seed));
         files.push(path);
     }
     Ok((retractions, files))

@@ -19,7 +19,6 @@
 //! the background and does nothing until then.
 
 mod append;
-mod core;
 mod device;
 mod directory;
 mod format;
@@ -32,6 +31,7 @@ mod read;
 mod reclaim;
 mod recovery;
 mod segment;
+mod shared;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -44,13 +44,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use self::append::Appender;
-use self::core::Core;
 use self::device::{Device, Disk};
 use self::directory::Lock;
 use self::index::Index;
 use self::journal::Journal;
 use self::queue::Queue;
 use self::recovery::Found;
+use self::shared::Shared;
 use self::state::{Counters, Health};
 use self::types::Hot;
 
@@ -66,14 +66,14 @@ const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// The log. Dropping it closes it.
 pub struct Log {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Log")
-            .field("directory", &self.core.directory)
+            .field("directory", &self.shared.directory)
             .finish_non_exhaustive()
     }
 }
@@ -108,7 +108,7 @@ impl Log {
         } else {
             State::Waiting
         };
-        let core = Arc::new(Core {
+        let shared = Arc::new(Shared {
             directory: directory.to_owned(),
             seed,
             device,
@@ -119,10 +119,10 @@ impl Log {
             segment: options.segment,
             capacity: AtomicU64::new(options.capacity),
             index: Index::new(),
-            stripes: Core::new_stripes(),
+            stripes: Shared::new_stripes(),
             segments: RwLock::default(),
             next_segment: AtomicU32::new(1),
-            first_own: AtomicU32::new(u32::MAX),
+            first_own: AtomicU32::new(journal::NOT_KNOWN),
             condemned: Mutex::default(),
             queue: Queue::new(options.queue),
             health: Health::new(state),
@@ -136,25 +136,25 @@ impl Log {
         });
         if lock.held {
             // What is put before the segments are opened is newer than they are.
-            core.number_segments().map_err(fail)?;
+            shared.number_segments().map_err(fail)?;
         }
-        let background = Arc::clone(&core);
+        let background = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("seawall-log".to_owned())
             .spawn(move || run(&background, lock))
             .map_err(OpenError::Thread)?;
         Ok(Self {
-            core,
+            shared,
             thread: Mutex::new(Some(thread)),
         })
     }
 
     /// Everything stored under a primary key, as far as recovery has come. Looks into memory only.
     pub fn find(&self, primary: &[u8]) -> Vec<Entry> {
-        if self.core.is_closed() {
+        if self.shared.is_closed() {
             return Vec::new();
         }
-        let found = self.core.index.find(self.core.digest(primary));
+        let found = self.shared.index.find(self.shared.digest(primary));
         found.iter().map(Entry::new).collect()
     }
 
@@ -162,74 +162,74 @@ impl Log {
     /// this returns, even if the new one was dropped. Of the disk it waits for one byte at most,
     /// with which that one is marked.
     pub fn put(&self, record: Record) -> Put {
-        self.core.put(record)
+        self.shared.put(record)
     }
 
     /// Whether a record with a body of `bytes` would find room among those that wait.
     pub fn has_room(&self, bytes: u64) -> bool {
-        self.core.queue.has_room(bytes)
+        self.shared.queue.has_room(bytes)
     }
 
     /// Waits until it would; false if it would not after `patience`.
     pub fn wait_for_room(&self, bytes: u64, patience: Duration) -> bool {
-        self.core.queue.wait_for_room(bytes, patience)
+        self.shared.queue.wait_for_room(bytes, patience)
     }
 
     /// Drops a record: when this returns, no restart finds it either. False when the disk refused
     /// that, in which case it is tried again in the background.
     pub fn retract(&self, primary: &[u8], slot: u64) -> bool {
-        self.core.retract(primary, slot)
+        self.shared.retract(primary, slot)
     }
 
     /// [`Log::retract`] for every record of a key.
     pub fn retract_all(&self, primary: &[u8]) -> bool {
-        self.core.retract_all(primary)
+        self.shared.retract_all(primary)
     }
 
     /// What it holds, and what it has counted.
     pub fn statistics(&self) -> Statistics {
-        let core = &self.core;
-        let segments = core.all_segments();
+        let shared = &self.shared;
+        let segments = shared.all_segments();
         let mut statistics = Statistics {
-            entries: core.index.len() as u64,
+            entries: shared.index.len() as u64,
             live_bytes: segments.iter().map(|segment| segment.live_bytes()).sum(),
             disk_bytes: segments.iter().map(|segment| segment.length()).sum(),
-            capacity: core.capacity(),
+            capacity: shared.capacity(),
             segments: segments.len() as u64,
-            queued_bytes: core.queue.bytes(),
-            index_bytes: core.index.memory() as u64,
+            queued_bytes: shared.queue.bytes(),
+            index_bytes: shared.index.memory() as u64,
             ..Statistics::default()
         };
-        core.counters.read_into(&mut statistics);
+        shared.counters.read_into(&mut statistics);
         statistics
     }
 
     /// What it is able to do.
     pub fn state(&self) -> State {
-        self.core.health.state()
+        self.shared.health.state()
     }
 
     /// How far recovery is.
     pub fn recovery(&self) -> Recovery {
-        let recovery = &self.core.recovery;
+        let recovery = &self.shared.recovery;
         *recovery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for recovery to be done; false if it is not after `patience`.
     pub fn wait_recovered(&self, patience: Duration) -> bool {
-        self.core.wait_recovered(patience)
+        self.shared.wait_recovered(patience)
     }
 
     /// A purge generation that no stored record, nor one on its way, is from before: what purges
     /// up to it removed cannot come back. 0 until recovery is done, the greatest number if there
     /// is no record.
     pub fn oldest_generation(&self) -> u64 {
-        if !self.core.is_recovered() {
+        if !self.shared.is_recovered() {
             return 0;
         }
         // In this order: a record goes from the queue into a segment.
-        let queued = self.core.queue.generation();
-        let segments = self.core.all_segments();
+        let queued = self.shared.queue.generation();
+        let segments = self.shared.all_segments();
         let stored = segments.iter().map(|segment| segment.generation()).min();
         stored.unwrap_or(u64::MAX).min(queued)
     }
@@ -237,23 +237,23 @@ impl Log {
     /// The greatest purge generation and the greatest fill of any record; complete once recovery is
     /// done.
     pub fn newest(&self) -> (u64, u64) {
-        let core = &self.core;
+        let shared = &self.shared;
         (
-            core.newest_generation.load(Ordering::Relaxed),
-            core.newest_fill.load(Ordering::Relaxed),
+            shared.newest_generation.load(Ordering::Relaxed),
+            shared.newest_fill.load(Ordering::Relaxed),
         )
     }
 
     /// Changes the bytes that segments may take; what is too much goes in the background.
     pub fn set_capacity(&self, bytes: u64) {
-        self.core.capacity.store(bytes, Ordering::Relaxed);
-        self.core.queue.poke();
+        self.shared.capacity.store(bytes, Ordering::Relaxed);
+        self.shared.queue.poke();
     }
 
     /// Writes what waits, seals the open segment and leaves the directory. Nothing is found or
     /// stored afterwards.
     pub fn close(&self) {
-        self.core.queue.close();
+        self.shared.queue.close();
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = thread.take() {
             let _ = thread.join();
@@ -268,23 +268,23 @@ impl Drop for Log {
 }
 
 /// The life of a log in the background.
-fn run(core: &Arc<Core>, mut lock: Lock) {
+fn run(shared: &Arc<Shared>, mut lock: Lock) {
     if !lock.held {
-        core.health.set(&core.directory, State::Waiting);
-        tracing::info!(directory = %core.directory.display(), "the disk store waits for another process to leave the directory");
+        shared.health.set(&shared.directory, State::Waiting);
+        tracing::info!(directory = %shared.directory.display(), "the disk store waits for another process to leave the directory");
     }
     while !lock.acquire() {
-        core.queue.pause(LOCK_POLL);
-        if core.queue.is_closing() {
-            core.closed.store(true, Ordering::SeqCst);
+        shared.queue.pause(LOCK_POLL);
+        if shared.queue.is_closing() {
+            shared.closed.store(true, Ordering::SeqCst);
             return;
         }
     }
-    if let Some(found) = register(core) {
-        work(core, found);
+    if let Some(found) = register(shared) {
+        work(shared, found);
     }
-    core.closed.store(true, Ordering::SeqCst);
-    for stripe in &core.stripes {
+    shared.closed.store(true, Ordering::SeqCst);
+    for stripe in &shared.stripes {
         // Whoever is in the middle of a change ends it before the directory is another's.
         drop(stripe.lock());
     }
@@ -292,16 +292,17 @@ fn run(core: &Arc<Core>, mut lock: Lock) {
 }
 
 /// Opens what is there, however often that takes; nothing if the log is closed before.
-fn register(core: &Core) -> Option<Vec<Found>> {
+fn register(shared: &Shared) -> Option<Vec<Found>> {
     loop {
-        match core.register() {
+        match shared.register() {
             Ok(found) => return Some(found),
             Err(error) => {
-                core.health
-                    .failed(&core.directory, "could not open a segment", &error);
-                core.queue.pause(core.retry);
-                if core.queue.is_closing() {
-                    core.abandon_queue();
+                shared
+                    .health
+                    .failed(&shared.directory, "could not open a segment", &error);
+                shared.queue.pause(shared.retry);
+                if shared.queue.is_closing() {
+                    shared.abandon_queue();
                     return None;
                 }
             }
@@ -310,14 +311,14 @@ fn register(core: &Core) -> Option<Vec<Found>> {
 }
 
 /// Recovers and writes until the log is closed.
-fn work(core: &Arc<Core>, found: Vec<Found>) {
-    let began = (core.now)();
-    core.health.set(&core.directory, State::Healthy);
-    let recovering = Arc::clone(core);
+fn work(shared: &Arc<Shared>, found: Vec<Found>) {
+    let began = (shared.now)();
+    shared.health.set(&shared.directory, State::Healthy);
+    let recovering = Arc::clone(shared);
     let recovery = std::thread::Builder::new()
         .name("seawall-recovery".to_owned())
         .spawn(move || recovering.recover_all(found, began));
-    Appender::new(Arc::clone(core)).run();
+    Appender::new(Arc::clone(shared)).run();
     if let Ok(recovery) = recovery {
         let _ = recovery.join();
     }

@@ -42,7 +42,7 @@ impl Log {
                 let end = (start + PIECE).min(range.end.next_multiple_of(BLOCK));
                 let end = end.min(entry.body_len);
                 let bytes = read_at(&*segment.blob, body_at + start, end - start)?;
-                if !preamble.verify_blocks(self.core.seed, start / BLOCK, &bytes) {
+                if !preamble.verify_blocks(self.shared.seed, start / BLOCK, &bytes) {
                     return Ok(None);
                 }
                 let wanted = range.start.max(start) - start..range.end.min(end) - start;
@@ -57,7 +57,7 @@ impl Log {
     pub fn read(&self, primary: &[u8], entry: &Entry) -> Result<Option<(Bytes, Bytes)>, ReadError> {
         self.read_verified(primary, entry, entry.body_len, |_, preamble, bytes| {
             let body = bytes.slice(usize_of(preamble.header.preamble_len())..);
-            let right = preamble.verify_blocks(self.core.seed, 0, &body);
+            let right = preamble.verify_blocks(self.shared.seed, 0, &body);
             Ok(right.then(|| (bytes.slice(preamble.head.clone()), body)))
         })
     }
@@ -71,15 +71,15 @@ impl Log {
         more: u64,
         then: impl FnOnce(&Segment, &Preamble<'_>, &Bytes) -> io::Result<Option<T>>,
     ) -> Result<Option<T>, ReadError> {
-        let core = &self.core;
+        let shared = &self.shared;
         let id = Id {
-            digest: core.digest(primary),
+            digest: shared.digest(primary),
             slot: entry.slot,
         };
-        if core.is_closed() || !core.index.touch(id, entry.location) {
+        if shared.is_closed() || !shared.index.touch(id, entry.location) {
             return Ok(None);
         }
-        let Some(segment) = core.segment(entry.location.segment) else {
+        let Some(segment) = shared.segment(entry.location.segment) else {
             return Ok(None);
         };
         let preamble = format::preamble_len(primary.len() as u64, entry.head_len, entry.body_len);
@@ -90,7 +90,7 @@ impl Log {
                 return Ok(Err(()));
             };
             let sequence = entry.location.sequence();
-            let Some(preamble) = Preamble::verify(front, core.seed, sequence) else {
+            let Some(preamble) = Preamble::verify(front, shared.seed, sequence) else {
                 return Ok(Err(()));
             };
             if preamble.key != primary {
@@ -119,15 +119,15 @@ impl Log {
                 Ok(None)
             }
             Err(error) => {
-                count(&core.counters.read_errors, 1);
+                count(&shared.counters.read_errors, 1);
                 Err(error.into())
             }
         }
     }
 
     fn corrupt(&self, id: Id, entry: &Entry) {
-        count(&self.core.counters.corrupt, 1);
-        self.core.discard(id, entry.location);
+        count(&self.shared.counters.corrupt, 1);
+        self.shared.discard(id, entry.location);
     }
 }
 

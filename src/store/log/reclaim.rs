@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::append::{Appender, Content};
-use super::core::{Core, Origin};
 use super::device::read_at;
 use super::format::{self, Preamble};
 use super::index::Known;
 use super::segment::Segment;
+use super::shared::{Origin, Shared};
 use super::state::count;
 
 /// How long the writing waits for recovery when there is no room: what is not read yet cannot be
@@ -20,16 +20,16 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_hours(1);
 impl Appender {
     /// Removes segments until those there are take no more than `limit` bytes.
     pub(super) fn make_room(&mut self, limit: u64) -> io::Result<()> {
-        let core = Arc::clone(&self.core);
-        if core.disk_bytes() <= limit {
+        let shared = Arc::clone(&self.shared);
+        if shared.disk_bytes() <= limit {
             return Ok(());
         }
-        if !core.wait_recovered(PATIENCE) {
+        if !shared.wait_recovered(PATIENCE) {
             return Err(io::Error::other("recovery did not end"));
         }
         // What is moved must leave room for what is new.
-        let mut budget = core.segment_size() / 2;
-        while core.disk_bytes() > limit {
+        let mut budget = shared.segment_size() / 2;
+        while shared.disk_bytes() > limit {
             let Some(victim) = self.victim() else {
                 break;
             };
@@ -40,17 +40,17 @@ impl Appender {
 
     /// Follows the capacity, and removes segments without anything useful.
     pub(super) fn shrink(&mut self) -> io::Result<()> {
-        let core = Arc::clone(&self.core);
-        let now = core.now();
-        for segment in core.all_segments() {
+        let shared = Arc::clone(&self.shared);
+        let now = shared.now();
+        for segment in shared.all_segments() {
             let useless = segment.live() == 0 || segment.useful_until() <= now;
             if useless && !self.is_open(&segment) {
                 self.remove(&segment)?;
             }
         }
-        let capacity = core.capacity();
+        let capacity = shared.capacity();
         self.make_room(capacity)?;
-        if core.disk_bytes() > capacity {
+        if shared.disk_bytes() > capacity {
             // Only the open one is left, of a size from before.
             if let Some(open) = self.open.take() {
                 self.seal(&open);
@@ -67,8 +67,8 @@ impl Appender {
 
     /// Which segment goes next: one without anything useful, or the oldest.
     fn victim(&self) -> Option<Arc<Segment>> {
-        let now = self.core.now();
-        let mut closed = self.core.all_segments();
+        let now = self.shared.now();
+        let mut closed = self.shared.all_segments();
         closed.retain(|segment| !self.is_open(segment) && !segment.is_gone());
         let useless = closed
             .iter()
@@ -78,12 +78,12 @@ impl Appender {
 
     /// Moves what is worth keeping, within `budget`, and removes the segment.
     fn reclaim(&mut self, victim: &Arc<Segment>, budget: &mut u64) -> io::Result<()> {
-        let core = Arc::clone(&self.core);
-        let now = core.now();
+        let shared = Arc::clone(&self.shared);
+        let now = shared.now();
         if self.open.is_some() && *budget > 0 && victim.useful_until() > now {
-            for known in core.index.in_segment(victim.number) {
+            for known in shared.index.in_segment(victim.number) {
                 if u64::from(known.useful_until) > now {
-                    self.move_record(&core, victim, &known, budget);
+                    self.move_record(&shared, victim, &known, budget);
                 }
                 if *budget == 0 {
                     break;
@@ -95,16 +95,16 @@ impl Appender {
     }
 
     fn remove(&mut self, victim: &Arc<Segment>) -> io::Result<()> {
-        self.core.device.remove(&victim.path)?;
+        self.shared.device.remove(&victim.path)?;
         victim.set_gone();
-        let left = self.core.forget_segment(victim);
-        count(&self.core.counters.reclaimed_segments, 1);
-        count(&self.core.counters.reclaimed, left);
+        let left = self.shared.forget_segment(victim);
+        count(&self.shared.counters.reclaimed_segments, 1);
+        count(&self.shared.counters.reclaimed, left);
         Ok(())
     }
 
     /// Writes a record again if it was used, or is hot, and can be read.
-    fn move_record(&mut self, core: &Core, victim: &Segment, known: &Known, budget: &mut u64) {
+    fn move_record(&mut self, shared: &Shared, victim: &Segment, known: &Known, budget: &mut u64) {
         let offset = u64::from(known.location.offset);
         let Ok(header) = read_at(&*victim.blob, offset, format::RECORD_HEADER as u64) else {
             return;
@@ -121,17 +121,17 @@ impl Appender {
             return;
         };
         let sequence = known.location.sequence();
-        let Some(preamble) = Preamble::verify(&bytes, core.seed, sequence) else {
+        let Some(preamble) = Preamble::verify(&bytes, shared.seed, sequence) else {
             return;
         };
-        if !known.used && !(core.hot)(preamble.key) {
+        if !known.used && !(shared.hot)(preamble.key) {
             return;
         }
         let body_at = offset + header.preamble_len();
         let Ok(body) = read_at(&*victim.blob, body_at, header.body_len) else {
             return;
         };
-        if !preamble.verify_blocks(core.seed, 0, &body) {
+        if !preamble.verify_blocks(shared.seed, 0, &body) {
             return;
         }
         *budget -= length;

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::core::Core;
 use super::device::{Blob, read_at};
 use super::format::{
     self, ALIVE, BadHeader, FIRST, INDEX_ENTRY, IndexEntry, Location, Preamble, RECORD_HEADER,
@@ -15,6 +14,7 @@ use super::format::{
 use super::index::Known;
 use super::journal;
 use super::segment::{self, Segment};
+use super::shared::Shared;
 
 /// A segment of an earlier process.
 pub(super) struct Found {
@@ -173,13 +173,15 @@ fn begins_record(blob: &dyn Blob, segment: u32, offset: u64) -> bool {
     RecordHeader::decode(&bytes).is_some_and(|record| record.sequence == location.sequence())
 }
 
-impl Core {
+impl Shared {
     /// Lists the segments that are there, and gives new ones greater numbers.
     pub(super) fn number_segments(&self) -> io::Result<Vec<(u32, PathBuf)>> {
         let segments = segment::list(&self.directory)?;
         let first = segments.last().map_or(1, |(number, _)| number + 1);
         let before = self.next_segment.fetch_max(first, Ordering::SeqCst);
-        self.first_own.store(first.max(before), Ordering::SeqCst);
+        let first = first.max(before);
+        self.first_own.store(first, Ordering::SeqCst);
+        self.journal.note_below(first);
         Ok(segments)
     }
 

@@ -82,16 +82,14 @@ impl Client {
             let length = length.parse().unwrap();
             response.body = self.take(length).await?;
         } else {
-            while self.fill().await {}
-            response.body = std::mem::take(&mut self.buffer);
+            response.body = self.rest().await;
         }
         Ok(response)
     }
 
     /// The next response's head alone; its body is left to [`Self::chunk`] or [`Self::take`].
     pub async fn response_head(&mut self) -> Result<Response, Truncated> {
-        let head = self.take_until(b"\r\n\r\n").await?;
-        let head = String::from_utf8(head).unwrap();
+        let head = self.raw_head().await?;
         let mut lines = head.split("\r\n");
         let status_line = lines.next().unwrap();
         let status = status_line.split(' ').nth(1).unwrap().parse().unwrap();
@@ -104,6 +102,18 @@ impl Client {
             fields,
             body: Vec::new(),
         })
+    }
+
+    /// The next response's head as it came.
+    pub async fn raw_head(&mut self) -> Result<String, Truncated> {
+        let head = self.take_until(b"\r\n\r\n").await?;
+        Ok(String::from_utf8(head).unwrap())
+    }
+
+    /// All that still comes before the connection ends.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        while self.fill().await {}
+        std::mem::take(&mut self.buffer)
     }
 
     /// The next chunk of a chunked body; `None` for the last.

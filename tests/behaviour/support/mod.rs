@@ -2,6 +2,7 @@
 
 mod client;
 mod crowd;
+mod large;
 mod origin;
 mod seawall;
 mod storage;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub use client::{Client, Response};
 pub use crowd::{answers, connected, crowd};
+pub use large::{Large, MIB};
 pub use origin::{Gate, Origin, Received, Reply, echo_fields};
 pub use seawall::{Seawall, Setup, TOKEN};
 pub use storage::{Mood, Storage};

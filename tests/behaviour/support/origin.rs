@@ -8,6 +8,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::large::Piece;
 use super::{eventually, values};
 
 type Script = dyn Fn(&Received) -> Reply + Send + Sync;
@@ -58,6 +59,8 @@ enum Framing {
     Whole(Vec<u8>),
     /// Chunks, each sent once its gate is open, and the last chunk.
     Chunks(Vec<(Vec<u8>, Option<Gate>)>),
+    /// Content-Length and some of a large file.
+    Piece(Piece),
     /// These bytes instead of a head and a body; the connection ends with them unless it is kept.
     Raw { bytes: Vec<u8>, kept: bool },
 }
@@ -76,7 +79,7 @@ impl Gate {
         self.0.send_replace(true);
     }
 
-    async fn pass(&self) {
+    pub(super) async fn pass(&self) {
         let _ = self.0.subscribe().wait_for(|open| *open).await;
     }
 }
@@ -113,6 +116,13 @@ impl Reply {
             interim: Vec::new(),
             before: None,
         }
+    }
+
+    /// Some of a large file.
+    pub(super) fn piece(status: u16, piece: Piece) -> Self {
+        let mut reply = Self::status(status, "");
+        reply.framing = Framing::Piece(piece);
+        reply
     }
 
     /// What a server of static files answers: `whole`, or the range of it that is asked for.
@@ -209,27 +219,37 @@ impl Reply {
             }
             Framing::Whole(_) if self.status == 304 => String::new(),
             Framing::Whole(body) => format!("Content-Length: {}\r\n", body.len()),
+            Framing::Piece(piece) => format!("Content-Length: {}\r\n", piece.len()),
             Framing::Chunks(_) => "Transfer-Encoding: chunked\r\n".to_owned(),
         };
         let fields: String = self.fields.iter().map(|f| format!("{f}\r\n")).collect();
         let head = format!("HTTP/1.1 {} Scripted\r\n{framing}{fields}\r\n", self.status);
-        stream.write_all(head.as_bytes()).await?;
         match self.framing {
-            _ if method == "HEAD" => {}
-            Framing::Raw { bytes: body, .. } | Framing::Whole(body) => {
-                stream.write_all(&body).await?;
+            Framing::Whole(body) if method != "HEAD" => {
+                // One write, so that they mostly arrive together.
+                let whole = [head.as_bytes(), &body].concat();
+                stream.write_all(&whole).await?;
             }
-            Framing::Chunks(chunks) => {
+            Framing::Piece(piece) if method != "HEAD" => {
+                stream.write_all(head.as_bytes()).await?;
+                piece.send(stream).await?;
+            }
+            Framing::Chunks(chunks) if method != "HEAD" => {
+                // What no gate holds back goes out in one write, too.
+                let mut out = head.into_bytes();
                 for (chunk, gate) in chunks {
                     if let Some(gate) = gate {
+                        stream.write_all(&std::mem::take(&mut out)).await?;
                         gate.pass().await;
                     }
-                    let size = format!("{:x}\r\n", chunk.len());
-                    let framed = [size.as_bytes(), &chunk, b"\r\n"].concat();
-                    stream.write_all(&framed).await?;
+                    out.extend(format!("{:x}\r\n", chunk.len()).as_bytes());
+                    out.extend(chunk);
+                    out.extend(b"\r\n");
                 }
-                stream.write_all(b"0\r\n\r\n").await?;
+                out.extend(b"0\r\n\r\n");
+                stream.write_all(&out).await?;
             }
+            _ => stream.write_all(head.as_bytes()).await?,
         }
         Ok(true)
     }
@@ -326,7 +346,7 @@ impl Received {
     }
 
     /// The positions that a Range with one member asks for, of `length` bytes.
-    fn range(&self, length: usize) -> Option<(usize, usize)> {
+    pub(super) fn range(&self, length: usize) -> Option<(usize, usize)> {
         let range = self.field("range")?.strip_prefix("bytes=")?;
         let (first, last) = range.split_once('-')?;
         match (first.parse().ok(), last.parse().ok()) {

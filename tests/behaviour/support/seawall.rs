@@ -18,11 +18,14 @@ pub struct Setup {
     servers: Vec<String>,
     listen: Option<String>,
     top: String,
+    threads: Option<usize>,
+    server: String,
     sections: String,
     pool: String,
     hosts: Option<String>,
     zone: String,
     files: Vec<(String, String)>,
+    open_files: Option<u32>,
 }
 
 /// A running Seawall, killed when dropped.
@@ -76,6 +79,19 @@ impl Setup {
     pub fn top(mut self, toml: &str) -> Self {
         self.top += toml;
         self.top += "\n";
+        self
+    }
+
+    /// This many worker threads instead of two.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Keys of `[server]`.
+    pub fn server(mut self, toml: &str) -> Self {
+        self.server += toml;
+        self.server += "\n";
         self
     }
 
@@ -145,6 +161,12 @@ impl Setup {
         self
     }
 
+    /// How many files the process may have open.
+    pub fn open_files(mut self, most: u32) -> Self {
+        self.open_files = Some(most);
+        self
+    }
+
     /// Starts it and waits until it listens.
     pub async fn start(self) -> Seawall {
         let directory = Arc::new(tempfile::tempdir().unwrap());
@@ -170,6 +192,17 @@ impl Setup {
         panic!("no free port");
     }
 
+    fn command(&self) -> Command {
+        let binary = env!("CARGO_BIN_EXE_seawall");
+        let Some(most) = self.open_files else {
+            return Command::new(binary);
+        };
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+        command.args(["-c", &limited, binary]);
+        command
+    }
+
     fn toml(&self, address: SocketAddr, admin: SocketAddr, directory: &TempDir) -> String {
         let listen = self.listen.as_deref().unwrap_or("\"ADDRESS\"");
         let hosts = self.hosts.as_deref().unwrap_or("[\"*\"]");
@@ -177,11 +210,13 @@ impl Setup {
             "listen = [{listen}]\n\
              {}\n\
              [admin]\nlisten = \"{admin}\"\n\
-             [server]\nthreads = 2\nupgrade_socket = \"DIR/upgrade.sock\"\ndrain_timeout = \"5s\"\n\
-             {}\n\
+             [server]\nthreads = {}\nupgrade_socket = \"DIR/upgrade.sock\"\ndrain_timeout = \"5s\"\n\
+             {}\n{}\n\
              [pools.app]\nservers = [{}]\n{}\n\
              [zones.site]\nhosts = {hosts}\npool = \"app\"\n{}",
             self.top,
+            self.threads.unwrap_or(2),
+            self.server,
             self.sections,
             self.servers.join(", "),
             self.pool,
@@ -207,7 +242,7 @@ impl Seawall {
         directory: Arc<TempDir>,
         upgrade: bool,
     ) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_seawall"));
+        let mut command = setup.command();
         command
             .arg("serve")
             .arg(directory.path().join("seawall.toml"));
@@ -293,6 +328,16 @@ impl Seawall {
         admin.try_response("GET").await.is_ok() && Client::try_connect(self.address).await.is_ok()
     }
 
+    /// The most memory that the process has had at once, in bytes.
+    pub fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line
+            .and_then(|line| line.trim().strip_suffix(" kB"))
+            .unwrap();
+        kilobytes.trim().parse::<usize>().unwrap() << 10
+    }
+
     /// A file in the directory of the configuration.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
@@ -314,6 +359,18 @@ impl Seawall {
             .status()
             .unwrap();
         assert!(status.success());
+    }
+
+    /// Resident memory of the process in bytes: now, and the most there was.
+    pub fn resident(&self) -> (u64, u64) {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let of = |key: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(key));
+            let kibibytes = line.unwrap().trim().trim_end_matches(" kB");
+            kibibytes.parse::<u64>().unwrap() * 1024
+        };
+        (of("VmRSS:"), of("VmHWM:"))
     }
 
     /// Waits for the process to end.

@@ -149,6 +149,36 @@ fn a_body_that_looks_like_records_is_never_taken_for_them() {
 }
 
 #[test]
+fn a_record_of_another_key_with_the_same_digest_is_a_miss() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    write(&log, record("one", 1, 100));
+    let shared = &log.shared;
+    let mut known = shared.index.find(shared.digest(b"one"))[0];
+    known.id.digest = shared.digest(b"two");
+    shared.index.insert(&known);
+    let entry = log.find(b"two")[0];
+    assert_eq!(log.read_head(b"two", &entry).unwrap(), None);
+    assert_eq!(log.read(b"two", &entry).unwrap(), None);
+    assert_eq!(log.read_body(b"two", &entry, 0..10).unwrap(), None);
+    assert_eq!(stored(&log, "one"), Some(1), "it is the other's");
+    assert_eq!(log.statistics().corrupt, 0);
+}
+
+#[test]
+fn a_segment_of_another_directory_is_not_taken_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let (copy, ..) = three(directory.path(), true);
+    let other = tempfile::tempdir().unwrap();
+    open(other.path()).close();
+    let stray = other.path().join("00000001.segment");
+    std::fs::copy(only_segment(copy.path()), &stray).unwrap();
+    let log = open(other.path());
+    assert_eq!(log.statistics().entries, 0);
+    assert!(!stray.exists());
+}
+
+#[test]
 fn another_version_of_the_format_is_set_aside() {
     let directory = tempfile::tempdir().unwrap();
     let (copy, mut bytes, _) = three(directory.path(), true);

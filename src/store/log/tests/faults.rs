@@ -135,6 +135,29 @@ fn where_nothing_can_be_changed_it_says_so_and_tries_again() {
 }
 
 #[test]
+fn of_a_moved_record_no_copy_is_left_where_its_segment_cannot_be_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let device = Arc::new(Faulty::default());
+    let log = open_on(&device, directory.path(), options());
+    assert!(log.wait_recovered(LONG));
+    write(&log, record("key", 1, 1000));
+    assert_eq!(stored(&log, "key"), Some(1));
+    let place = log.find(b"key")[0].location;
+    set(&device.faults.remove, Errno::EIO);
+    let mut number = 0;
+    while outcome(log.put(record(&format!("other {number}"), 1, 100_000))).is_ok() {
+        number += 1;
+    }
+    assert!(matches!(log.state(), State::Failed(_)), "{}", log.state());
+    assert_ne!(log.find(b"key")[0].location, place, "it was moved");
+    let copy = killed(directory.path());
+    assert_eq!(stored(&open(copy.path()), "key"), Some(1));
+    assert!(log.retract(b"key", 0));
+    let copy = killed(directory.path());
+    assert_eq!(open(copy.path()).find(b"key"), []);
+}
+
+#[test]
 fn a_segment_that_cannot_be_opened_is_tried_again() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path());

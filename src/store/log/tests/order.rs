@@ -60,14 +60,19 @@ fn a_record_retracted_while_it_waits_is_never_found() {
     let log = open_on(&device, directory.path(), options());
     write(&log, record("other", 1, 10));
     device.faults.stall.store(true, Ordering::SeqCst);
+    let before = log.statistics().written_bytes;
     let Put::Queued(receipt) = log.put(record("key", 1, 100)) else {
         panic!("not queued");
     };
+    wait_for("the writing", || log.statistics().written_bytes > before);
+    assert!(log.wait_recovered(LONG));
     assert_eq!(log.oldest_generation(), 1);
     assert!(log.retract_all(b"key"));
     device.faults.stall.store(false, Ordering::SeqCst);
     assert_eq!(receipt.wait(), Err(Why::Superseded));
     assert_eq!(log.find(b"key"), []);
+    let copy = killed(directory.path());
+    assert_eq!(stored(&open(copy.path()), "key"), None);
     log.close();
     assert_eq!(stored(&open(directory.path()), "key"), None);
 }
@@ -283,4 +288,36 @@ fn concurrent_writers_are_recovered_completely() {
 fn bodies_tell_their_keys_and_versions_apart() {
     assert_ne!(body("a", 1, 100), body("a", 2, 100));
     assert_ne!(body("a", 1, 100), body("b", 1, 100));
+}
+
+#[test]
+fn what_a_waiting_process_retracted_is_not_what_it_puts_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = open(directory.path());
+    write(&first, record("a", 1, 1000));
+    write(&first, record("b", 1, 1000));
+    let second = super::super::Log::open(directory.path(), options(), |_| false).unwrap();
+    assert_eq!(second.state(), State::Waiting);
+    second.retract(b"a", 0);
+    second.retract(b"b", 0);
+    first.close();
+    assert!(second.wait_recovered(LONG));
+    write(&second, record("a", 2, 1000));
+    // As if it had been killed before its recovery was done: with its journal.
+    let seed = super::super::directory::seed(directory.path()).unwrap();
+    let journal = super::super::journal::Journal::new(directory.path(), seed);
+    for key in ["a", "b"] {
+        let digest = super::super::format::checksum(seed, key.as_bytes());
+        let retraction = super::super::journal::Retraction {
+            id: super::super::index::Id { digest, slot: 0 },
+            all: false,
+            below: super::super::journal::NOT_KNOWN,
+        };
+        journal.note(retraction).unwrap();
+    }
+    journal.note_below(second.find(b"a")[0].location.segment);
+    drop(journal);
+    let log = open(killed(directory.path()).path());
+    assert_eq!(stored(&log, "a"), Some(2));
+    assert_eq!(log.find(b"b"), []);
 }

@@ -194,7 +194,7 @@ fn a_record_being_read_is_not_pulled_away() {
     let log = open(directory.path());
     write(&log, record("key", 1, 500_000));
     let entry = log.find(b"key")[0];
-    let segment = log.core.segment(entry.location.segment).unwrap();
+    let segment = log.shared.segment(entry.location.segment).unwrap();
     fill(&log, 0..400);
     assert_eq!(log.find(b"key"), []);
     assert!(!segment.path.exists());

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -15,18 +15,15 @@ use super::super::{Hot, Log, Options, Put, Record};
 pub(super) const LONG: Duration = Duration::from_secs(30);
 pub(super) const FOREVER: u64 = u64::MAX;
 
-#[allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
 pub(super) fn now() -> Duration {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
+    let now = crate::clock::now();
+    now.duration_since(SystemTime::UNIX_EPOCH).unwrap()
 }
 
-#[allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
 pub(super) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
+    let end = now() + LONG;
     while !condition() {
-        assert!(start.elapsed() < LONG, "{what} does not come");
+        assert!(now() < end, "{what} does not come");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -147,8 +144,10 @@ fn fail(fault: &AtomicI32) -> io::Result<()> {
     }
 }
 
+/// Not for ever: a test that fails closes its log.
 fn wait_while(stalled: &AtomicBool) {
-    while stalled.load(Ordering::SeqCst) {
+    let end = now() + LONG;
+    while stalled.load(Ordering::SeqCst) && now() < end {
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -69,7 +69,7 @@ pub(super) enum Origin {
     Moved(Known),
 }
 
-pub(super) struct Core {
+pub(super) struct Shared {
     pub(super) directory: PathBuf,
     pub(super) seed: u64,
     pub(super) device: Arc<dyn Device>,
@@ -99,7 +99,7 @@ pub(super) struct Core {
     pub(super) closed: AtomicBool,
 }
 
-impl Core {
+impl Shared {
     pub(super) fn new_stripes() -> Vec<Mutex<Stripe>> {
         let stripe = || Stripe {
             pending: HashMap::new(),

@@ -1,0 +1,79 @@
+//! Reading and writing on a client's connection: within its deadlines, and with no more memory or timers
+//! than it takes.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora_core::protocols::Stream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+
+use super::LINGER;
+use crate::config::Client;
+
+/// Most bytes that are read at once.
+const AT_ONCE: usize = 8 << 10;
+
+/// Appends to `buffer` what comes, so that it takes no more memory than that.
+pub(super) async fn read(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<usize> {
+    std::future::poll_fn(|context| {
+        let mut bytes = [const { MaybeUninit::uninit() }; AT_ONCE];
+        let mut read = ReadBuf::uninit(&mut bytes);
+        let polled = Pin::new(&mut *stream).poll_read(context, &mut read);
+        buffer.extend_from_slice(read.filled());
+        polled.map_ok(|()| read.filled().len())
+    })
+    .await
+}
+
+/// Writes all of it, counting.
+pub(super) async fn write(
+    stream: &mut Stream,
+    pieces: impl Iterator<Item = &[u8]>,
+    client: &Client,
+    written: &mut usize,
+) -> io::Result<()> {
+    for mut piece in pieces {
+        while !piece.is_empty() {
+            let count = in_time(client.write_timeout, stream.write(piece)).await?;
+            *written += count;
+            piece = piece.get(count..).unwrap_or_default();
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+    }
+    in_time(client.write_timeout, stream.flush()).await
+}
+
+/// What `io` comes to within `time`. Most is done at once, and needs no timer.
+pub(super) async fn in_time<T>(
+    time: Duration,
+    io: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let mut io = std::pin::pin!(io);
+    let at_once = std::future::poll_fn(|context| Poll::Ready(io.as_mut().poll(context))).await;
+    match at_once {
+        Poll::Ready(result) => result,
+        Poll::Pending => match tokio::time::timeout(time, io).await {
+            Ok(result) => result,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        },
+    }
+}
+
+/// Closes a connection so that what was written last is read: closing with unread bytes would reset it
+/// (RFC 9112 §9.6).
+pub(super) async fn close(stream: &mut Stream, client: &Client) {
+    let close = async {
+        stream.flush().await?;
+        stream.shutdown().await?;
+        let mut rest = BytesMut::new();
+        while stream.read_buf(&mut rest).await? > 0 && rest.len() < 65_536 {}
+        Ok::<(), io::Error>(())
+    };
+    let _ = tokio::time::timeout(client.write_timeout.min(LINGER), close).await;
+}
