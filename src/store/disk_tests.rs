@@ -232,7 +232,7 @@ async fn a_purge_of_a_key_and_of_more_rids_the_disk_of_the_key() {
         let outcome = store.purge(&scopes, mode, clock::now()).unwrap();
         assert_eq!(outcome.objects, u64::from(mode == Mode::Hard));
         for _ in 0..2 {
-            store.disk().unwrap().tend(&store.purges, true);
+            store.disk().unwrap().tend(&store.purges, true, None);
             let left = stored(&store, "k").await;
             assert!(left.iter().all(|(_, fresh)| !fresh), "{mode:?}: {left:?}");
             evicted(&store);
@@ -288,6 +288,29 @@ async fn without_its_journal_of_purges_nothing_on_disk_is_trusted() {
     insert(&store, "k", response(&store, "", "y"));
     let store = reopened(store, directory.path());
     assert_eq!(stored(&store, "k").await, fresh(&["y"]));
+}
+
+#[tokio::test]
+async fn purges_are_kept_for_as_long_as_the_reserve_keeps_objects() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = opened(directory.path());
+    let before = store.purges.begin().generation();
+    purge(&store, Target::Tag("t".into()), Mode::Hard);
+    let purged = store.purges.begin().generation();
+    let tend = |oldest: u64| {
+        let oldest = Some(Generation(oldest));
+        store.disk().unwrap().tend(&store.purges, true, oldest);
+    };
+    tend(purged.0 - 1);
+    assert_eq!(store.purges.in_force(), 1);
+    assert!(!store.purges.disown(before));
+    tend(purged.0);
+    assert_eq!(store.purges.in_force(), 0);
+    assert!(
+        store.purges.disown(before),
+        "too old, however long objects are kept"
+    );
+    assert!(!store.purges.disown(purged));
 }
 
 #[tokio::test]

@@ -33,6 +33,9 @@ use crate::purge::Generation;
 
 /// Large bodies whose objects are known.
 const MOST_APART: usize = 10_000;
+/// How long the end of the process waits for the reserve, and how often it looks.
+const LONGEST_CLOSE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(10);
 /// Objects whose age is known.
 const MOST_WRITTEN: usize = 100_000;
 
@@ -226,6 +229,22 @@ impl MemoryStore {
         match trust::since(directory, &reserve.identity, self.purges.current()) {
             Ok(since) => drop(reserve.trusted.set(since)),
             Err(error) => tracing::debug!(%error, "the reserve cannot be trusted yet"),
+        }
+    }
+
+    /// Waits for what is to be written to the reserve or removed from it, but not for long.
+    pub async fn close_reserve(&self) {
+        let Some(reserve) = self.reserve() else {
+            return;
+        };
+        let done = async {
+            while reserve.queue.jobs() > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        if tokio::time::timeout(LONGEST_CLOSE, done).await.is_err() {
+            let left = reserve.queue.jobs();
+            tracing::warn!(left, "not all was written to the reserve");
         }
     }
 

@@ -50,6 +50,7 @@ fn head(length: usize) -> Bytes {
             path: "/p".to_owned(),
         }),
         content: Content::Complete(Arc::new(Body::copy_of(&[vec![7; length].into()]))),
+        encoded: None,
         disk: true,
         prepared: Prepared::default(),
     };
@@ -59,7 +60,13 @@ fn head(length: usize) -> Bytes {
 #[test]
 fn an_object_reads_back_for_its_key_and_no_other() {
     let body = Bytes::from_static(b"body");
-    let bytes = whole(&place("key", "x"), term(), &head(4), std::slice::from_ref(&body)).unwrap();
+    let bytes = whole(
+        &place("key", "x"),
+        term(),
+        &head(4),
+        std::slice::from_ref(&body),
+    )
+    .unwrap();
     let object = read(&bytes, &place("key", "x")).unwrap();
     assert_eq!(object.term, term());
     let What::Response { head, body } = object.what else {

@@ -99,7 +99,7 @@ impl MemoryStore {
                     sums,
                 };
                 reserve.apart.insert(id.0, Arc::new(apart));
-                let slices = Sliced::new(id, self.slices.clone());
+                let slices = Sliced::new(id, self.slices.clone()).below(disk);
                 Body::sliced(Arc::new(slices), head.length)
             }
         };
