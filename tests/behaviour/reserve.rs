@@ -1,6 +1,8 @@
 //! What is kept in object storage comes back when memory and disk have lost it, and only then.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::support::{Mood, Origin, Reply, Seawall, Setup, Storage, TOKEN, eventually};
 
@@ -23,9 +25,9 @@ fn before(origin: &Origin, storage: &Storage, settings: &str) -> Setup {
 }
 
 /// Waits until so many responses were written by this process.
-async fn written(seawall: &Seawall, count: usize) {
+async fn written(seawall: &Seawall, count: u32) {
     eventually(&format!("{count} responses in the reserve"), async || {
-        seawall.metric("seawall_store_reserve_written_total").await == count as f64
+        seawall.metric("seawall_store_reserve_written_total").await == f64::from(count)
     })
     .await;
 }
@@ -174,9 +176,9 @@ async fn a_purge_by_url_and_an_unsafe_request_remove_the_object() {
     let setup = before(&origin, &storage, "").rule("long", "/*", KEPT);
     let seawall = setup.start().await;
     let bearer = format!("Authorization: Bearer {TOKEN}");
-    for (round, method) in ["PURGE", "POST"].into_iter().enumerate() {
+    for (count, method) in [(1, "PURGE"), (2, "POST")] {
         seawall.get("/page/1", &[]).await;
-        written(&seawall, round + 1).await;
+        written(&seawall, count).await;
         assert_eq!(storage.names().await.len(), 1);
         let response = seawall.send(method, "/page/1", &[&bearer], "").await;
         assert_eq!(response.status, 200);

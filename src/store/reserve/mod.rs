@@ -9,7 +9,9 @@ mod client;
 mod known;
 mod name;
 mod object;
+mod queue;
 mod read;
+mod tidy;
 pub(super) mod trust;
 mod write;
 
@@ -24,8 +26,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::client::Client;
 use self::known::Known;
+use self::queue::{Job, Queue};
 pub use self::read::Wanted;
-use self::write::{Job, Queue};
 use super::memory::MemoryStore;
 use crate::clock;
 use crate::config;
@@ -208,7 +210,7 @@ impl MemoryStore {
             _end: end,
         };
         self.set_reserve(Arc::new(reserve));
-        thread.spawn(write::keep_in_order(Arc::downgrade(self), config.retention));
+        thread.spawn(tidy::keep_in_order(Arc::downgrade(self), config.retention));
         tracing::info!(
             endpoint = config.endpoint,
             bucket = config.bucket,

@@ -5,9 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::time::Instant;
-
 use super::client::Failed;
 use super::name::{self, Folder};
 use super::object::{self, FIRST_READ, Place, ReadBody, Term, What};
@@ -20,6 +17,7 @@ use crate::store::purge::Begun;
 use crate::store::record::Head;
 use crate::store::slices::{SLICE, Sliced, positions};
 use crate::store::stored::{Content, Selection, StoreKey, StoredId};
+use bytes::Bytes;
 
 /// What a request wants to find.
 pub struct Wanted<'a> {
@@ -146,11 +144,11 @@ impl Reserve {
     async fn find(&self, place: &Place, wanted: &Wanted<'_>) -> Result<Found, Look> {
         let folder = Folder::of(&place.key);
         let prefix = self.client.prefix();
-        let deadline = Instant::now() + self.timeout;
+        let began = clock::instant();
         let mut name = folder.base(prefix, &place.extras);
         let mut told = false;
         loop {
-            let within = deadline.saturating_duration_since(Instant::now());
+            let within = self.timeout.saturating_sub(clock::instant() - began);
             let bytes = self.get(&name, 0, FIRST_READ, within).await;
             let bytes = bytes.map_err(|_| Look::Failed)?.ok_or(Look::Miss)?;
             let Some(object) = object::read(&bytes, place) else {
