@@ -290,27 +290,25 @@ async fn without_its_journal_of_purges_nothing_on_disk_is_trusted() {
     assert_eq!(stored(&store, "k").await, fresh(&["y"]));
 }
 
-#[tokio::test]
-async fn purges_are_kept_for_as_long_as_the_reserve_keeps_objects() {
+#[test]
+fn purges_are_kept_for_as_long_as_the_reserve_keeps_objects() {
     let directory = tempfile::tempdir().unwrap();
-    let store = opened(directory.path());
-    let before = store.purges.begin().generation();
-    purge(&store, Target::Tag("t".into()), Mode::Hard);
-    let purged = store.purges.begin().generation();
-    let tend = |oldest: u64| {
-        let oldest = Some(Generation(oldest));
-        store.disk().unwrap().tend(&store.purges, true, oldest);
-    };
-    tend(purged.0 - 1);
-    assert_eq!(store.purges.in_force(), 1);
-    assert!(!store.purges.disown(before));
-    tend(purged.0);
-    assert_eq!(store.purges.in_force(), 0);
-    assert!(
-        store.purges.disown(before),
-        "too old, however long objects are kept"
-    );
-    assert!(!store.purges.disown(purged));
+    let purges = Arc::<Purges>::default();
+    purges.write_to(directory.path(), clock::now()).unwrap();
+    purges.take_disk().unwrap();
+    let before = purges.begin().generation();
+    let target = Target::Tag("t".into());
+    let scope = Scope { zone: None, target };
+    let (purged, _) = purges.record(&[scope], Mode::Hard, clock::now());
+    purges.swept(purged);
+    let nothing = Generation(u64::MAX);
+    purges.disk_begins_at(nothing, Some(Generation(purged.0 - 1)));
+    assert_eq!(purges.in_force(), 1);
+    assert!(!purges.disown(before));
+    purges.disk_begins_at(nothing, Some(purged));
+    assert_eq!(purges.in_force(), 0);
+    assert!(purges.disown(before), "whatever `retention` is then");
+    assert!(!purges.disown(purged));
 }
 
 #[tokio::test]

@@ -510,3 +510,34 @@ async fn nothing_is_used_for_which_purges_were_not_kept() {
     let seawall = ready(seawall.restarted().await).await;
     assert_eq!(seawall.get("/p", &[]).await.text(), "/p 2");
 }
+
+#[tokio::test]
+async fn what_waits_is_written_before_the_process_ends() {
+    let (origin, storage) = (counting(), Storage::start().await);
+    let setup = before(&origin, &storage, "max_uploads = 1").rule("long", "/*", KEPT);
+    let mut seawall = setup.start().await;
+    for number in 0..20 {
+        seawall.get(&format!("/page/{number}"), &[]).await;
+    }
+    seawall.signal("TERM");
+    seawall.ended().await;
+    assert_eq!(storage.names().await.len(), 20);
+}
+
+#[tokio::test]
+async fn a_response_that_is_no_longer_stored_is_not_kept_either() {
+    let storage = Storage::start().await;
+    let origin = Origin::start(|request| match request.nth {
+        0 => Reply::stale("x"),
+        _ => Reply::ok("private").field("Cache-Control: no-store"),
+    });
+    let setup = before(&origin, &storage, "").rule("long", "/*", KEPT);
+    let seawall = setup.start().await;
+    seawall.get("/p", &[]).await;
+    written(&seawall, 1).await;
+    assert_eq!(seawall.get("/p", &[]).await.text(), "private");
+    eventually("the object to be gone", async || {
+        storage.names().await.is_empty()
+    })
+    .await;
+}

@@ -275,3 +275,33 @@ impl Client {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_speaks_tls_with_the_processes_provider() {
+        let config = config::Reserve {
+            endpoint: "https://localhost:9".to_owned(),
+            bucket: "bucket".to_owned(),
+            region: "us-east-1".to_owned(),
+            prefix: "p".to_owned(),
+            access_key: "key".to_owned(),
+            secret_key: config::Secret::new("secret"),
+            retention: Duration::from_hours(1),
+            timeout: Duration::from_secs(1),
+            max_uploads: 1,
+        };
+        let client = Client::new(&config).unwrap();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        for _ in 0..MOST_FAILURES {
+            let got = runtime.block_on(client.get("p/x", 0, 1, CONNECT));
+            assert_eq!(got, Err(Failed::Failed));
+        }
+        assert!(!client.is_healthy());
+        let got = runtime.block_on(client.get("p/x", 0, 1, CONNECT));
+        assert_eq!(got, Err(Failed::Resting));
+    }
+}
