@@ -194,18 +194,23 @@ async fn a_purge_by_url_holds_though_the_object_cannot_be_removed() {
     let (origin, storage) = (counting(), Storage::start().await);
     let setup = before(&origin, &storage, "").rule("long", "/*", KEPT);
     let seawall = setup.start().await;
-    seawall.get("/page/1", &[]).await;
-    written(&seawall, 1).await;
+    for target in ["/page/1", "/page/2"] {
+        seawall.get(target, &[]).await;
+    }
+    written(&seawall, 2).await;
     storage.set(Mood::Refusing(403));
     seawall
-        .purge(r#"{"files": ["http://site.test/page/1"]}"#)
+        .purge(r#"{"files": ["http://site.test/page/1", "http://site.test/page/2"]}"#)
         .await;
-    eventually("the failure", async || {
-        seawall.metric("seawall_store_reserve_failures_total").await >= 1.0
+    eventually("the failures", async || {
+        seawall.metric("seawall_store_reserve_failures_total").await >= 2.0
+            && seawall.metric("seawall_store_reserve_waiting").await == 0.0
     })
     .await;
     storage.set(Mood::Good);
-    assert_eq!(storage.names().await.len(), 1);
+    assert_eq!(storage.names().await.len(), 2);
+    let response = seawall.get("/page/2", &[]).await;
+    assert_eq!(response.text(), "/page/2 1");
     let seawall = restarted(seawall).await;
     let response = seawall.get("/page/1", &[]).await;
     assert_eq!(response.text(), "/page/1 1");
