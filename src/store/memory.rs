@@ -178,7 +178,7 @@ impl MemoryStore {
         stored: StoredResponse,
         may: impl FnOnce(&Resource, &StoredResponse) -> bool,
     ) {
-        let stored = Arc::new(stored);
+        let stored = Arc::new(stored.compacted());
         let Some(left) = self.purges.apply(key, &stored) else {
             return stored.retire();
         };
@@ -195,7 +195,7 @@ impl MemoryStore {
     /// Puts `stored` in the place of the response with the same identity, if that is still there:
     /// what was evicted, replaced or purged in the meantime stays gone.
     pub fn replace(&self, key: &StoreKey, stored: StoredResponse) {
-        let Some(stored) = self.purges.apply(key, &Arc::new(stored)) else {
+        let Some(stored) = self.purges.apply(key, &Arc::new(stored.compacted())) else {
             return;
         };
         self.change(key, |resource| {
