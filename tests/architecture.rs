@@ -24,6 +24,7 @@ const CORE: &[&str] = &[
     "request",
     "rules",
     "zone",
+    "edge/chunked",
     "edge/head",
     "origin/health",
     "origin/retry",

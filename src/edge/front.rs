@@ -19,6 +19,7 @@ use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncWriteExt;
 
+use super::chunked::{ChunkedBody, Malformed};
 use super::head::{BodyFraming, Head, HeadError, HeadLimits, Parsed, complete, no_fields, parse};
 use super::io::{close, read, write};
 use super::lane::{Arriving, Evaluation, Hit, Lane, Sent};
@@ -86,6 +87,10 @@ struct Request {
     raw: Bytes,
     head: Head,
     parts: Parts,
+    /// How much has come of its body.
+    arrived: usize,
+    /// How much is still to come.
+    allowance: Allowance,
     /// Whether the client lets the connection be used again.
     persists: bool,
 }
@@ -180,17 +185,16 @@ where
                     // The head and what has come of its body is Pingora's; what follows is the next
                     // request.
                     let mut prefix = BytesMut::from(&*request.raw);
-                    let arrived = prefix.len() + connection.buffer.len();
-                    let (own, allowance) = share(&request.head, arrived);
-                    prefix.unsplit(connection.buffer.split_to(own - prefix.len()));
-                    let turnstile = Turnstile::new(connection.stream, allowance);
+                    prefix.unsplit(connection.buffer.split_to(request.arrived));
+                    let (allowance, upgrade) = (request.allowance, request.head.upgrade);
+                    let turnstile = Turnstile::new(connection.stream, allowance, upgrade);
                     // Pingora reads one Connection line where there are several.
                     let last = last || !request.persists;
                     let mut session = session(Box::new(turnstile), prefix, client, last);
                     session.set_connection_user_context(Some(evaluated));
                     let reused = self.requests.process_new_http(session, shutdown).await?;
                     let turnstile = reused.consume().0.into_any().downcast::<Turnstile>().ok()?;
-                    let (stream, kept) = turnstile.into_parts();
+                    let (stream, kept) = turnstile.into_parts()?;
                     connection.stream = stream;
                     connection.buffer.unsplit(kept);
                 }
@@ -230,6 +234,7 @@ impl Connection {
             target: client.max_uri_length,
         };
         let mut first_byte = None;
+        let begun = clock::instant();
         loop {
             skip_empty_line(&mut self.buffer);
             if !self.buffer.is_empty() {
@@ -253,8 +258,8 @@ impl Connection {
             let deadline = match first_byte {
                 Some(first_byte) => first_byte + client.header_timeout,
                 // A new connection owes its first request as soon as a kept one may idle.
-                None if self.served == 0 => clock::instant() + client.header_timeout,
-                None => clock::instant() + client.idle_timeout,
+                None if self.served == 0 => begun + client.header_timeout,
+                None => begun + client.idle_timeout,
             };
             let read = tokio::select! {
                 biased;
@@ -281,7 +286,12 @@ impl Connection {
         let raw = self.buffer.split_to(len).freeze();
         let mut fields = no_fields();
         let parsed = parse(&raw, limits, &mut fields)?;
-        let fields = SPARE.take().fields;
+        let (arrived, allowance) = share(&parsed.head, &self.buffer)?;
+        let Spare { out, fields } = SPARE.take();
+        SPARE.set(Spare {
+            out,
+            fields: HeaderMap::new(),
+        });
         let parts = parts(&raw, &parsed, fields).ok_or(HeadError {
             status: StatusCode::BAD_REQUEST,
             reason: "malformed request line or field",
@@ -291,6 +301,8 @@ impl Connection {
             raw,
             head,
             parts,
+            arrived,
+            allowance,
             persists,
         })
     }
@@ -378,19 +390,22 @@ fn begins_http2(buffer: &[u8]) -> bool {
     buffer.get(..length) == HTTP2_PREFACE.get(..length)
 }
 
-/// How many of the bytes that have come are this request's, and how many more may be.
-fn share(head: &Head, arrived: usize) -> (usize, Allowance) {
+/// How many of the bytes that have come after a head are its request's, and how many more may be.
+fn share(head: &Head, arrived: &[u8]) -> Result<(usize, Allowance), HeadError> {
     match head.body {
-        BodyFraming::Length(length) if !head.upgrade => {
-            let body = usize::try_from(length).unwrap_or(usize::MAX);
-            let own = head.len.saturating_add(body).min(arrived);
-            let missing = head.len.saturating_add(body).saturating_sub(own);
-            (
-                own,
-                Allowance::Bytes(u64::try_from(missing).unwrap_or(u64::MAX)),
-            )
+        BodyFraming::Length(length) => {
+            let own = usize::try_from(length).unwrap_or(usize::MAX).min(arrived.len());
+            let missing = length.saturating_sub(u64::try_from(own).unwrap_or(u64::MAX));
+            Ok((own, Allowance::Bytes(missing)))
         }
-        _ => (arrived, Allowance::All),
+        BodyFraming::Chunked => {
+            let mut body = ChunkedBody::default();
+            let own = body.advance(arrived).map_err(|Malformed| HeadError {
+                status: StatusCode::BAD_REQUEST,
+                reason: "a malformed chunk",
+            })?;
+            Ok((own, Allowance::Chunked(body)))
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! unambiguous, evaluated ([`lane`]): a hit in memory is written at once, every other request goes to
 //! Pingora. HTTP/2 connections go to Pingora as they are.
 
+pub mod chunked;
 mod front;
 pub mod head;
 mod io;

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,6 +24,8 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::chunked::{ChunkedBody, Malformed};
+
 /// Most bytes kept back; a client that sends more before it has its answer has to wait.
 const MOST_KEPT: usize = 64 << 10;
 
@@ -32,8 +34,21 @@ const MOST_KEPT: usize = 64 << 10;
 pub(super) enum Allowance {
     /// This many: the rest of a body with a length.
     Bytes(u64),
-    /// As many as come: a chunked body, or a connection that leaves HTTP.
+    /// The rest of a chunked body.
+    Chunked(ChunkedBody),
+    /// As many as come: the connection has left HTTP.
     All,
+}
+
+impl Allowance {
+    /// Whether the request has been read to its end.
+    fn is_used_up(&self) -> bool {
+        match self {
+            Self::Bytes(missing) => *missing == 0,
+            Self::Chunked(body) => body.is_complete(),
+            Self::All => false,
+        }
+    }
 }
 
 /// A connection with a turnstile.
@@ -42,6 +57,10 @@ pub(super) struct Turnstile {
     stream: Stream,
     allowance: Allowance,
     kept: BytesMut,
+    /// Whether the client asks to leave HTTP, and has no answer to that yet.
+    upgrade: bool,
+    /// Who waits for bytes that are kept back.
+    waiting: Option<Waker>,
     /// The Date that the next head is to have.
     date: Mutex<Option<Date>>,
     /// Where in the bytes to be written next it goes.
@@ -62,12 +81,14 @@ struct Patch {
 }
 
 impl Turnstile {
-    /// Puts `stream` behind a turnstile.
-    pub(super) fn new(stream: Stream, allowance: Allowance) -> Self {
+    /// Puts `stream` behind a turnstile. A 101 opens it, if the client asked for that with `upgrade`.
+    pub(super) fn new(stream: Stream, allowance: Allowance, upgrade: bool) -> Self {
         Self {
             stream,
             allowance,
             kept: BytesMut::new(),
+            upgrade,
+            waiting: None,
             date: Mutex::default(),
             patch: None,
         }
@@ -120,13 +141,54 @@ impl Turnstile {
         });
     }
 
-    /// The connection, and what was kept back of the next request.
-    pub(super) fn into_parts(self) -> (Stream, BytesMut) {
-        (self.stream, self.kept)
+    /// The connection, and what was kept back of the next request; `None` when the rest of this request is
+    /// still to come, which would be taken for the next one.
+    pub(super) fn into_parts(self) -> Option<(Stream, BytesMut)> {
+        let ended = self.allowance.is_used_up();
+        ended.then_some((self.stream, self.kept))
+    }
+
+    /// Looks whether the bytes to be written are the answer to an upgrade (RFC 9110 §15.2.2). What the
+    /// client sent after its request is of HTTP unless it is a 101.
+    fn answers(&mut self, bytes: &[u8]) {
+        if !self.upgrade || bytes.is_empty() {
+            return;
+        }
+        let status = bytes.strip_prefix(b"HTTP/1.1 ").unwrap_or_default();
+        if status.starts_with(b"101") {
+            self.allowance = Allowance::All;
+            self.waiting.take().into_iter().for_each(Waker::wake);
+        }
+        // Another interim head is not the answer yet.
+        self.upgrade = status.starts_with(b"1") && !status.starts_with(b"101");
+    }
+
+    /// Lets through what comes of a chunked body, and keeps back what follows it.
+    fn read_chunked(
+        &mut self,
+        mut body: ChunkedBody,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        let Ok(own) = body.advance(read) else {
+            buffer.set_filled(before);
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, Malformed)));
+        };
+        let next = read.get(own..).unwrap_or_default();
+        self.kept.extend_from_slice(next);
+        buffer.set_filled(before + own);
+        self.allowance = Allowance::Chunked(body);
+        polled
     }
 
     /// Reads what does not belong to the current request; ready only when the client is gone.
     fn keep_back(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.upgrade {
+            self.waiting = Some(context.waker().clone());
+        }
         while self.kept.len() < MOST_KEPT {
             let mut chunk = [0; 4096];
             let mut buffer = ReadBuf::new(&mut chunk);
@@ -147,10 +209,20 @@ impl AsyncRead for Turnstile {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.allowance.is_used_up() {
+            return this.keep_back(context);
+        }
         let allowed = match this.allowance {
-            Allowance::All => return Pin::new(&mut this.stream).poll_read(context, buffer),
-            Allowance::Bytes(0) => return this.keep_back(context),
             Allowance::Bytes(allowed) => allowed,
+            Allowance::Chunked(body) => return this.read_chunked(body, context, buffer),
+            Allowance::All if this.kept.is_empty() => {
+                return Pin::new(&mut this.stream).poll_read(context, buffer);
+            }
+            Allowance::All => {
+                let length = this.kept.len().min(buffer.remaining());
+                buffer.put_slice(&this.kept.split_to(length));
+                return Poll::Ready(Ok(()));
+            }
         };
         let room = usize::try_from(allowed)
             .unwrap_or(usize::MAX)
@@ -170,6 +242,7 @@ impl AsyncWrite for Turnstile {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.answers(bytes);
         let bytes = self.patched(bytes);
         let written = Pin::new(&mut self.stream).poll_write(context, &bytes);
         if let Poll::Ready(Ok(count)) = written {
@@ -196,6 +269,8 @@ impl AsyncWrite for Turnstile {
             let first = slices.iter().find(|slice| !slice.is_empty());
             return self.poll_write(context, first.map_or(&[], |slice| slice));
         }
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        self.answers(first.map_or(&[], |slice| slice));
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
@@ -281,7 +356,7 @@ mod tests {
     async fn written(size: usize, room: usize) -> String {
         let (ours, mut theirs) = tokio::io::duplex(room);
         let stream: Stream = Box::new(ours);
-        let turnstile: Stream = Box::new(Turnstile::new(stream, Allowance::All));
+        let turnstile: Stream = Box::new(Turnstile::new(stream, Allowance::Bytes(0), false));
         Turnstile::keep_date(&turnstile, OLD);
         let write = async move {
             let mut turnstile = turnstile;

@@ -1,9 +1,11 @@
 //! Pingora's hooks, in the order in which a request meets them. Each borrows, asks, applies.
 
 use std::any::Any;
+use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -74,7 +76,12 @@ impl ProxyHttp for Gateway {
             session.as_downstream_mut().set_ignore_info_resp(true);
         }
         if exchange.request.is_none() && exchange.refusal.is_none() {
-            self.receive(session, exchange);
+            let has_body = !session.as_downstream_mut().is_body_empty();
+            if is_reset(session).await {
+                return Error::e_explain(ErrorType::ConnectionClosed, "the client reset the stream")
+                    .map_err(|error: Box<Error>| error.into_down());
+            }
+            self.receive(session, exchange, has_body);
         }
         match exchange.refusal.take() {
             None => Ok(()),
@@ -382,6 +389,16 @@ impl ProxyHttp for Gateway {
     }
 }
 
+/// Whether a client of HTTP/2 is gone, or reset its request before anything was done about it. Such a request
+/// must cost next to nothing; and its end may no longer show, so that it would be taken for one with a body.
+async fn is_reset(session: &mut Session) -> bool {
+    let Some(closed) = session.as_downstream_mut().watch_h2_stream_close() else {
+        return false;
+    };
+    let mut closed = std::pin::pin!(closed);
+    poll_fn(|context| Poll::Ready(closed.as_mut().poll(context).is_ready())).await
+}
+
 /// A 103 before the answer is not the answer.
 fn nothing_final_written(session: &Session) -> bool {
     session
@@ -391,7 +408,7 @@ fn nothing_final_written(session: &Session) -> bool {
 
 impl Gateway {
     /// Evaluates a request that comes from Pingora: one of HTTP/2.
-    fn receive(&self, session: &mut Session, exchange: &mut Exchange) {
+    fn receive(&self, session: &mut Session, exchange: &mut Exchange, has_body: bool) {
         let digest = session.digest();
         let tls = digest.is_some_and(|digest| digest.ssl_digest.is_some());
         let address = session.client_addr().and_then(|address| address.as_inet());
@@ -400,8 +417,7 @@ impl Gateway {
                 address.ip().to_canonical()
             }),
             scheme: if tls { Scheme::Https } else { Scheme::Http },
-            unannounced_body: session.req_header().version == Version::HTTP_2
-                && !session.as_downstream_mut().is_body_empty(),
+            unannounced_body: session.req_header().version == Version::HTTP_2 && has_body,
         };
         let head = session.req_header_mut();
         let taken = std::mem::replace(

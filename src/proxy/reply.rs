@@ -46,18 +46,14 @@ impl<'f> Reply<'f> {
         length: Option<u64>,
         once: bool,
     ) -> Self {
-        if let Some(page) = zone_page::in_place_of(asked, exchange, status, fields) {
-            let (status, fields, page) = page;
-            return Self {
+        let mut reply = match zone_page::in_place_of(asked, exchange, status, fields) {
+            Some((status, fields, page)) => Self {
                 status,
                 fields: Cow::Owned(fields),
                 body: ReplyBody::Page(Bytes::from(page)),
-            };
-        }
-        let mut reply = if is_plain(&asked.headers) {
-            Self::whole(status, fields)
-        } else {
-            Self::conditional(asked, exchange, status, fields, length, once)
+            },
+            None if is_plain(&asked.headers) => Self::whole(status, fields),
+            None => Self::conditional(asked, exchange, status, fields, length, once),
         };
         let bodiless = asked.method == Method::HEAD || matches!(reply.status.as_u16(), 204 | 304);
         if bodiless {

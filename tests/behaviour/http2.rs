@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use reqwest::Version;
 
-use crate::support::{Gate, Origin, Reply, Seawall, Setup};
+use crate::support::{Gate, Origin, Reply, Seawall, Setup, eventually};
 
 fn client() -> reqwest::Client {
     // Even a client in cleartext wants to have one.
@@ -223,4 +223,35 @@ async fn an_answer_of_the_edge_leaves_the_connection_in_order_whatever_the_body(
         assert_eq!(next.text().await.unwrap(), "app", "{size}");
     }
     assert!(origin.requests().iter().all(|one| one.target == "/p"));
+}
+
+/// A frame of HTTP/2 (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+#[tokio::test]
+async fn requests_that_are_reset_at_once_do_not_reach_the_origin() {
+    const RESETS: u8 = 10;
+    let origin = Origin::start(|_| Reply::fresh("app"));
+    let seawall = Seawall::before(&origin).await;
+    // GET, http, and literals for `:path` and `:authority` (RFC 7541 §6.2.2).
+    let head = [b"\x82\x86\x04\x02/r\x01\x09".as_slice(), b"site.test"].concat();
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &[]));
+    for stream in (1..).step_by(2).take(usize::from(RESETS)) {
+        // Its headers and its end, and the reset.
+        bytes.extend(frame(1, 5, stream, &head));
+        bytes.extend(frame(3, 0, stream, &[0, 0, 0, 8]));
+    }
+    let mut client = seawall.connect().await;
+    client.send(bytes).await;
+    eventually("all of them to end", async || {
+        let log = seawall.stdout();
+        log.matches("\"protocol\":\"HTTP/2\"").count() == usize::from(RESETS)
+    })
+    .await;
+    assert_eq!(origin.count("/r"), 0);
+    assert_eq!(seawall.get("/r", &[]).await.text(), "app");
 }

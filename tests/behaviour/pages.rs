@@ -57,6 +57,28 @@ async fn an_error_of_the_application_gets_the_zones_page_in_both_lanes() {
 }
 
 #[tokio::test]
+async fn a_zones_page_has_no_body_for_head() {
+    let origin = Origin::start(|request| match request.target.as_str() {
+        "/api/404" => Reply::status(404, "gone").field("Cache-Control: max-age=60"),
+        _ => Reply::fresh("next"),
+    });
+    for lane in ["hit_lane = true", "hit_lane = false"] {
+        let setup = Setup::before([&origin]).server(lane);
+        let setup = setup.file("error.html", "page").zone(ERROR_RULE);
+        let seawall = setup.start().await;
+        let mut client = seawall.connect().await;
+        for _ in 0..2 {
+            let page = client.get("/api/404", &[]).await;
+            assert_eq!((page.status, page.text()), (410, "{\"error\": 410}"));
+        }
+        client.request("HEAD", "/api/404", &[]).await;
+        let head = client.response_to_head().await;
+        assert_eq!((head.status, head.cache()), (410, "HIT"), "{lane}");
+        assert_eq!(client.get("/next", &[]).await.text(), "next", "{lane}");
+    }
+}
+
+#[tokio::test]
 async fn our_own_errors_get_the_zones_page_too() {
     let mut origin = failing();
     origin.stop().await;

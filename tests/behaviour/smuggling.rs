@@ -285,3 +285,43 @@ async fn an_early_answer_does_not_leave_a_body_for_the_next_request() {
     assert_eq!(origin.count("/smuggled"), 0);
     each_was_forwarded(&origin.requests());
 }
+
+#[tokio::test]
+async fn what_comes_behind_a_request_in_one_write_is_a_request_of_its_own() {
+    let (origin, seawall) = watchful().await;
+    let chunks = "5\r\nhello\r\n0\r\nX: a\r\n\r\n";
+    for (target, fields, body) in [
+        ("/chunked", "Transfer-Encoding: chunked\r\n", chunks),
+        ("/length", "Content-Length: 5\r\n", "hello"),
+        (
+            "/upgrade",
+            "Connection: Upgrade\r\nUpgrade: websocket\r\n",
+            "",
+        ),
+    ] {
+        let whole =
+            format!("POST {target} HTTP/1.1\r\nHost: site.test\r\n{fields}\r\n{body}{SMUGGLED}");
+        // All at once, and with a pause at each place.
+        for cut in 0..whole.len() {
+            let mut client = seawall.connect().await;
+            let (first, second) = whole.split_at(cut);
+            client.send(first).await;
+            if cut % 8 == 0 {
+                tokio::task::yield_now().await;
+            }
+            client.send(second).await;
+            let answer = client.response().await;
+            assert_eq!(answer.text(), format!("at {target}"), "cut at {cut}");
+            let answer = client.response().await;
+            assert_eq!(answer.text(), "at /smuggled", "{target} cut at {cut}");
+        }
+        let body = if body.is_empty() { "" } else { "hello" };
+        for request in origin.requests() {
+            let expected = if request.target == target { body } else { "" };
+            if request.target == target || request.target == "/smuggled" {
+                assert_eq!(request.body, expected.as_bytes(), "{target}");
+            }
+        }
+    }
+    each_was_forwarded(&origin.requests());
+}

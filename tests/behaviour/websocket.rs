@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -25,6 +26,27 @@ async fn echo(pause: Duration) -> SocketAddr {
                         break;
                     }
                 }
+            });
+        }
+    });
+    address
+}
+
+/// An origin that agrees to anything, and then echoes every byte.
+async fn echo_bytes() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await?);
+                }
+                let agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+                stream.write_all(agreed.as_bytes()).await?;
+                let (mut read, mut write) = stream.split();
+                tokio::io::copy(&mut read, &mut write).await
             });
         }
     });
@@ -85,5 +107,26 @@ async fn an_origin_that_is_quick_to_shake_hands_keeps_the_connection() {
         socket.send(Message::text("one")).await.unwrap();
         let echoed = within("the echo", socket.next()).await.unwrap().unwrap();
         assert_eq!(echoed.to_text().unwrap(), "one");
+    }
+}
+
+#[tokio::test]
+async fn what_the_client_says_with_its_handshake_goes_through_the_tunnel() {
+    let origin = echo_bytes().await;
+    let seawall = Setup::servers([format!("\"http://{origin}\"")]).start().await;
+    let handshake = "GET /ws HTTP/1.1\r\nHost: site.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    // The second is more than is kept back.
+    for early in ["early".to_owned(), "x".repeat(300_000)] {
+        let mut client = seawall.connect().await;
+        let mut sent = early.clone();
+        client.send(format!("{handshake}{early}")).await;
+        let head = client.raw_head().await.unwrap();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        for late in ["", " and late"] {
+            client.send(late).await;
+            sent.push_str(late);
+        }
+        let echoed = within("the echo", client.take(sent.len())).await.unwrap();
+        assert!(echoed == sent.as_bytes(), "{} bytes", sent.len());
     }
 }
