@@ -187,16 +187,15 @@ where
                     let mut prefix = BytesMut::from(&*request.raw);
                     prefix.unsplit(connection.buffer.split_to(request.arrived));
                     let (allowance, upgrade) = (request.allowance, request.head.upgrade);
-                    let turnstile = Turnstile::new(connection.stream, allowance, upgrade);
+                    let next = std::mem::take(&mut connection.buffer);
+                    let turnstile = Turnstile::new(connection.stream, allowance, upgrade, next);
                     // Pingora reads one Connection line where there are several.
                     let last = last || !request.persists;
                     let mut session = session(Box::new(turnstile), prefix, client, last);
                     session.set_connection_user_context(Some(evaluated));
                     let reused = self.requests.process_new_http(session, shutdown).await?;
                     let turnstile = reused.consume().0.into_any().downcast::<Turnstile>().ok()?;
-                    let (stream, kept) = turnstile.into_parts()?;
-                    connection.stream = stream;
-                    connection.buffer.unsplit(kept);
+                    (connection.stream, connection.buffer) = turnstile.into_parts()?;
                 }
             }
         }

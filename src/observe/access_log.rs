@@ -149,6 +149,10 @@ impl AccessLog {
     /// # Errors
     /// When no thread can be started.
     pub fn to_stdout() -> std::io::Result<Self> {
+        Self::to(std::io::stdout())
+    }
+
+    fn to(out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let waiting = Arc::new(Waiting {
             buffers: std::array::from_fn(|_| Mutex::default()),
             told: AtomicBool::new(false),
@@ -157,7 +161,7 @@ impl AccessLog {
         let lines = waiting.clone();
         let thread = std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || lines.write(std::io::stdout()))?;
+            .spawn(move || lines.write(out))?;
         Ok(Self {
             waiting,
             writer: thread.thread().clone(),
@@ -185,12 +189,13 @@ impl AccessLog {
         true
     }
 
-    /// Waits until everything queued is written.
-    pub fn flush(&self) {
+    /// Waits until everything queued is written, or `longest`: whoever reads the log may have stopped to, and
+    /// must not keep the process from ending. Whether it is written.
+    pub fn flush(&self, longest: Duration) -> bool {
         let (done, wait) = sync_channel(1);
         lock(&self.waiting.flushes).push(done);
         self.writer.unpark();
-        let _ = wait.recv();
+        wait.recv_timeout(longest).is_ok()
     }
 }
 
@@ -223,5 +228,79 @@ impl Waiting {
                 let _ = done.try_send(());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Takes a write whenever the test gives leave, and says what it took.
+    struct Slow(Receiver<()>, Sender<Vec<u8>>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            if !bytes.is_empty() && self.0.recv().is_ok() {
+                let _ = self.1.send(bytes.to_vec());
+            }
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn record(target: &str) -> AccessRecord<'_> {
+        AccessRecord {
+            time: Time(SystemTime::UNIX_EPOCH),
+            request_id: "",
+            client: OrEmpty(None),
+            zone: "",
+            method: "GET",
+            scheme: "",
+            host: "",
+            target,
+            rewritten: None,
+            protocol: "",
+            status: 200,
+            response_bytes: 0,
+            request_bytes: 0,
+            cache: "",
+            tier: None,
+            cache_status: OrEmpty(None),
+            rule: None,
+            rule_at: None,
+            key: None,
+            upstream: None,
+            attempts: 0,
+            duration_ms: 0.0,
+            connect_ms: None,
+            first_byte_ms: None,
+            collapsed_wait_ms: None,
+            user_agent: None,
+            error: None,
+        }
+    }
+
+    #[test]
+    fn who_does_not_read_the_log_does_not_keep_the_process_from_ending() {
+        let ((leave, wait), (say, said)) = (channel(), channel());
+        let log = AccessLog::to(Slow(wait, say)).unwrap();
+        assert!(log.write(&record("/first")));
+        assert!(!log.flush(Duration::from_millis(20)));
+        // What waits is bounded; the rest is told to be dropped.
+        let long = "x".repeat(100 << 10);
+        let taken = (0..100).filter(|_| log.write(&record(&long))).count();
+        assert!((5..20).contains(&taken), "{taken}");
+        for _ in 0..2 {
+            leave.send(()).unwrap();
+        }
+        assert!(log.flush(Duration::from_mins(1)));
+        let written: Vec<u8> = said.try_iter().flatten().collect();
+        let lines = written.iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(lines, taken + 1);
     }
 }

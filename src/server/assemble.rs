@@ -17,7 +17,7 @@ use pingora_core::services::listening::Service;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::connections::{Connections, raise_open_files};
-use super::drain::{Drain, InFlight};
+use super::drain::{Drain, InFlight, LAST_LINES};
 use super::encoder::Encoder;
 use super::reload::{Contents, Loaded, Reload, contents, load, tls_paths};
 use super::signals::Signals;
@@ -81,7 +81,7 @@ pub fn serve(path: &Path, upgrade: bool) -> Result<(), StartError> {
         shutdown_signal: Box::new(Signals { upgrade_socket }),
     });
     shared.store.close_disk();
-    shared.access_log.flush();
+    shared.access_log.flush(LAST_LINES);
     Ok(())
 }
 

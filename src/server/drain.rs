@@ -13,6 +13,9 @@ use super::Shared;
 use crate::clock;
 use crate::edge::LINGER;
 
+/// How long the end of the process waits for the last lines of the access log to be read.
+pub(super) const LAST_LINES: Duration = Duration::from_secs(5);
+
 /// Requests being served.
 #[derive(Clone, Debug, Default)]
 pub struct InFlight {
@@ -71,7 +74,7 @@ impl BackgroundService for Drain {
         );
         self.shared.store.close_reserve().await;
         self.shared.store.close_disk();
-        self.shared.access_log.flush();
+        self.shared.access_log.flush(LAST_LINES);
         std::process::exit(0);
     }
 }
