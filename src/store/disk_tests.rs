@@ -299,16 +299,16 @@ fn purges_are_kept_for_as_long_as_the_reserve_keeps_objects() {
     let before = purges.begin().generation();
     let target = Target::Tag("t".into());
     let scope = Scope { zone: None, target };
-    let (generation, _) = purges.record(&[scope], Mode::Hard, clock::now());
-    purges.swept(generation);
+    let (since, _) = purges.record(&[scope], Mode::Hard, clock::now());
+    purges.swept(since);
     let nothing = Generation(u64::MAX);
-    purges.disk_begins_at(nothing, Some(Generation(generation.0 - 1)));
+    purges.disk_begins_at(nothing, Some(Generation(since.0 - 1)));
     assert_eq!(purges.in_force(), 1);
     assert!(!purges.disown(before));
-    purges.disk_begins_at(nothing, Some(generation));
+    purges.disk_begins_at(nothing, Some(since));
     assert_eq!(purges.in_force(), 0);
     assert!(purges.disown(before), "whatever `retention` is then");
-    assert!(!purges.disown(generation));
+    assert!(!purges.disown(since));
 }
 
 #[tokio::test]
