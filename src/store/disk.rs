@@ -197,8 +197,7 @@ impl Disk {
     /// forgotten that nothing on disk needs any more.
     fn tend(&self, purges: &Purges, used: bool) {
         if self.is_ready() {
-            let oldest = Generation(self.log.oldest_generation());
-            return purges.disk_begins_at(oldest);
+            return purges.disk_begins_at(|| Generation(self.log.oldest_generation()));
         }
         if self.log.state() == State::Waiting {
             return;

@@ -164,11 +164,12 @@ impl Slices {
         bytes <= self.memory.capacity() / 4 * 3 || self.tier.get().is_some_and(|t| t.has_room())
     }
 
-    /// Waits until the tier below, if there is one, takes slices; whether it does. One that does not for
-    /// so long is out of order.
-    pub async fn room(&self) -> bool {
+    /// Waits as long as `nobody_reads` until the tier below, if there is one, takes slices; false when it
+    /// does not for so long that it must be out of order.
+    pub async fn room(&self, nobody_reads: impl Fn() -> bool) -> bool {
+        let full = || self.tier.get().is_some_and(|tier| !tier.has_room());
         let room = async {
-            while self.tier.get().is_some_and(|tier| !tier.has_room()) {
+            while nobody_reads() && full() {
                 tokio::time::sleep(LOOK).await;
             }
         };

@@ -113,7 +113,7 @@ impl Request<'_> {
         {
             // Slices are gone, and nothing tells whether new ones would be of the same body.
             let store = &self.gateway.shared.store;
-            store.remove(&self.lookup.key, stored.id);
+            store.remove(&self.lookup.key, stored);
             return Ok(Round::Again(None));
         }
         let decision = decide_reuse(

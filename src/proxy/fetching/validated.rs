@@ -117,7 +117,7 @@ impl Fetch {
                 (freshened, Storing::Freshened)
             }
             StoreDecision::DoNotStore(reason) => {
-                store.remove(key, stored.id);
+                store.remove(key, stored);
                 (freshened, Storing::NotStored(reason))
             }
         }
