@@ -239,7 +239,9 @@ impl MemoryStore {
                 && self.on_disk(key, stored).is_none_or(|id| id == stored.id)
             {
                 disk.log.retract(&key.0, slot(&stored.selection));
-                stored.retire();
+                if !resource.shares_slices(stored) {
+                    stored.retire();
+                }
             }
         });
     }

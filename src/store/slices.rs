@@ -6,13 +6,14 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
+use super::body::Body;
 use super::flight::Flights;
 use super::memory::shards;
 use super::stored::StoredId;
@@ -222,6 +223,8 @@ pub struct Sliced {
     end: AtomicU64,
     /// No longer stored: what is still read of it is kept in memory alone.
     retired: AtomicBool,
+    /// All of them, as long as somebody reads them so.
+    held: Mutex<Weak<Body>>,
 }
 
 impl Sliced {
@@ -232,6 +235,7 @@ impl Sliced {
             slices,
             end: AtomicU64::new(0),
             retired: AtomicBool::new(false),
+            held: Mutex::default(),
         }
     }
 
@@ -275,6 +279,17 @@ impl Sliced {
         self.end
             .fetch_max(number.saturating_add(1), Ordering::Relaxed);
         Some(read)
+    }
+
+    /// The body with all of its bytes held, which `make` makes if nobody holds it yet.
+    pub(super) fn held(&self, make: impl FnOnce() -> Option<Body>) -> Option<Arc<Body>> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(body) = held.upgrade() {
+            return Some(body);
+        }
+        let body = Arc::new(make()?);
+        *held = Arc::downgrade(&body);
+        Some(body)
     }
 
     /// As if memory had evicted the slice.
