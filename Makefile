@@ -65,3 +65,4 @@ clean: ## Remove what was built, the example shop's data and environments too
 	cargo clean
 	rm -rf examples/django/.data examples/django/.venv examples/django/.venv.lock
 	rm -rf load/.data load/.venv load/.venv.lock conformance/node_modules
+	rm -rf tests/storage/.venv tests/storage/.venv.lock

@@ -47,12 +47,9 @@ impl Admin {
         let runtime = self.shared.runtime();
         let pools = runtime.pools.iter().map(|pool| &**pool);
         let store = &self.shared.store;
-        let disk = store.disk_statistics();
-        match self
-            .shared
-            .metrics
-            .render(store.statistics(), disk.as_ref(), pools)
-        {
+        let tiers = (store.disk_statistics(), store.reserve_statistics());
+        let tiers = (tiers.0.as_ref(), tiers.1.as_ref());
+        match self.shared.metrics.render(store.statistics(), tiers, pools) {
             Ok(text) => respond(
                 StatusCode::OK,
                 "text/plain; version=0.0.4; charset=utf-8",

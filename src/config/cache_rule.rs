@@ -55,6 +55,8 @@ fn read_patch(section: &Section<'_>) -> CachePatch {
         store_set_cookie: section.boolean("store_set_cookie").map(|store| store.value),
         max_object_size: section.size("max_object_size").map(|size| size.value),
         disk: section.boolean("disk").map(|disk| disk.value),
+        reserve: section.boolean("reserve").map(|reserve| reserve.value),
+        reserve_min_size: section.size("reserve_min_size").map(|size| size.value),
         min_uses: section
             .integer("min_uses", 1..=1000)
             .and_then(|uses| u32::try_from(uses.value).ok()),

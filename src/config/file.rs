@@ -16,6 +16,7 @@ use super::pool::read_pool;
 use super::presets::PresetRules;
 use super::purge::{Purge, read_purge};
 use super::reader::{Located, Reader, Section};
+use super::reserve::read_reserve;
 use super::rule::RuleFile;
 use super::secret::read_secret;
 use super::test::read_tests;
@@ -214,6 +215,19 @@ fn read_cache(section: Section<'_>) -> Cache {
             "write `[cache.disk]` and below it `directory` and `capacity`",
         )
         .and_then(read_disk);
+    cache.reserve = section
+        .section_or(
+            "reserve",
+            "write `[cache.reserve]` and below it `endpoint`, `bucket`, `access_key` and `secret_key`",
+        )
+        .and_then(read_reserve);
+    if section.is_table("reserve") && !section.has("disk") {
+        let help = "add `[cache.disk]`: purges are written down there, and hold for what is in the \
+                    reserve after a restart";
+        let message = "`[cache.reserve]` needs `[cache.disk]`";
+        let place = section.place_of("reserve");
+        section.reader.fault(place, message, Some(help.to_owned()));
+    }
     cache.debug_token = section
         .string("debug_token")
         .and_then(|text| read_secret(&section, "debug_token", text));

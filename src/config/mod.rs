@@ -17,6 +17,7 @@ mod pool;
 mod presets;
 mod purge;
 mod reader;
+mod reserve;
 mod resolve;
 mod rule;
 mod secret;
@@ -37,6 +38,7 @@ pub use interpolate::Env;
 pub use outside::{Files, Outside};
 pub use presets::{PRESETS, Preset};
 pub use purge::Purge;
+pub use reserve::Reserve;
 pub use secret::Secret;
 
 use crate::explain::RuleTest;
@@ -190,6 +192,8 @@ pub struct Cache {
     pub collapse_timeout: Duration,
     /// A disk behind the memory; `None` keeps everything in memory alone.
     pub disk: Option<Disk>,
+    /// Object storage below the disk.
+    pub reserve: Option<Reserve>,
     /// Shows the key in `Cache-Status` to clients that send it in `Seawall-Debug`.
     pub debug_token: Option<Secret>,
 }
@@ -201,6 +205,7 @@ impl Default for Cache {
             max_object_size: 32 << 20,
             collapse_timeout: Duration::from_secs(30),
             disk: None,
+            reserve: None,
             debug_token: None,
         }
     }

@@ -110,11 +110,11 @@ where
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let _connection = self.shared.admit()?;
-        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return self.requests.process_new(stream, shutdown).await;
-        }
-        self.serve_http1(stream, shutdown).await
+        let (front, shutdown) = (self.clone(), shutdown.clone());
+        // A task of its own: that of Pingora has the size of a TLS handshake for as long as it lives, and
+        // most connections are idle.
+        tokio::spawn(async move { front.serve(stream, &shutdown).await });
+        None
     }
 
     async fn cleanup(&self) {
@@ -127,6 +127,14 @@ impl<R> Front<R>
 where
     R: Lane + Send + Sync + 'static,
 {
+    async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let _connection = self.shared.admit()?;
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            return self.requests.process_new(stream, shutdown).await;
+        }
+        self.serve_http1(stream, shutdown).await
+    }
+
     async fn serve_http1(&self, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let mut connection = Connection::new(stream);
         let mut ending = shutdown.clone();

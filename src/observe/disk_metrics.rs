@@ -96,6 +96,6 @@ impl DiskMetrics {
 }
 
 /// Counted elsewhere.
-fn set(counter: &IntCounter, total: u64) {
+pub(super) fn set(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }

@@ -10,9 +10,10 @@ use prometheus::{
 
 use super::compression::CompressionMetrics;
 use super::disk_metrics::DiskMetrics;
+use super::reserve_metrics::ReserveMetrics;
 use super::series::RecentSeries;
 use crate::origin::OriginPool;
-use crate::store::{DiskStatistics, StoreStatistics};
+use crate::store::{DiskStatistics, ReserveStatistics, StoreStatistics};
 
 /// From a memory hit to a slow report.
 const SECONDS: &[f64] = &[
@@ -30,6 +31,7 @@ pub struct Metrics {
     /// Compressions of stored responses.
     pub compression: CompressionMetrics,
     disk: DiskMetrics,
+    reserve: ReserveMetrics,
 }
 
 /// Requests as clients see them.
@@ -43,6 +45,7 @@ pub(super) struct Traffic {
     refused: IntCounterVec,
     connections: IntGauge,
     connections_refused: IntCounter,
+    lane_hits: IntCounter,
     series: RecentSeries,
 }
 
@@ -130,6 +133,13 @@ impl Traffic {
                 to,
                 IntCounter::new(beyond, "Client connections beyond the limit")?,
             )?,
+            lane_hits: register(
+                to,
+                IntCounter::new(
+                    name("hit_lane_total"),
+                    "Hits in memory that were answered on the hit lane",
+                )?,
+            )?,
             series: RecentSeries::default(),
         })
     }
@@ -211,6 +221,7 @@ impl Metrics {
             process: Process::new(&registry)?,
             compression: CompressionMetrics::new(&registry)?,
             disk: DiskMetrics::new()?,
+            reserve: ReserveMetrics::new()?,
             registry,
         })
     }
@@ -223,6 +234,11 @@ impl Metrics {
             series.responses.inc();
             series.seconds.observe(figures.duration.as_secs_f64());
         });
+    }
+
+    /// Counts a hit that was answered on the hit lane.
+    pub fn lane_hit(&self) {
+        self.traffic.lane_hits.inc();
     }
 
     /// Counts a request sent to the origin.
@@ -308,7 +324,7 @@ impl Metrics {
     pub fn render<'p>(
         &self,
         store: StoreStatistics,
-        disk: Option<&DiskStatistics>,
+        (disk, reserve): (Option<&DiskStatistics>, Option<&ReserveStatistics>),
         pools: impl Iterator<Item = &'p OriginPool>,
     ) -> Result<Vec<u8>, prometheus::Error> {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -334,6 +350,8 @@ impl Metrics {
         let mut text = Vec::new();
         let mut families = self.registry.gather();
         families.extend(disk.into_iter().flat_map(|disk| self.disk.gather(disk)));
+        let reserve = reserve.into_iter();
+        families.extend(reserve.flat_map(|reserve| self.reserve.gather(reserve)));
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
     }
@@ -456,8 +474,12 @@ mod tests {
             bytes: 2,
             capacity: 3,
         };
-        let text =
-            String::from_utf8(metrics.render(store, None, std::iter::empty()).unwrap()).unwrap();
+        let text = String::from_utf8(
+            metrics
+                .render(store, (None, None), std::iter::empty())
+                .unwrap(),
+        )
+        .unwrap();
         assert!(
             text.contains("seawall_cache_hit_ratio{zone=\"shop\"} 0.5\n"),
             "{text}"

@@ -5,6 +5,7 @@ mod compression;
 mod disk_metrics;
 mod logging;
 mod metrics;
+mod reserve_metrics;
 mod series;
 
 pub use access_log::{AccessLog, AccessRecord, KeyHash, OrEmpty, Shown, Time};

@@ -255,6 +255,7 @@ impl Hit for MemoryHit {
             duration,
         };
         record::write(&self.shared, &self.exchange, &finished);
+        self.shared.metrics.lane_hit();
         drop(self.exchange);
         Arc::try_unwrap(self.asked).unwrap_or_else(|_| http::Request::new(()).into_parts().0)
     }

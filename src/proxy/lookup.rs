@@ -86,6 +86,11 @@ impl Lookup {
         })
     }
 
+    /// What rules add to the key.
+    pub(super) fn extras(&self) -> &[u8] {
+        &self.extras
+    }
+
     /// Counts this request, where its rules want more than one before anything is stored.
     pub(super) fn count_use(&self, store: &MemoryStore) {
         if self.site.settings.min_uses.value > 1 {
@@ -131,7 +136,7 @@ impl Lookup {
     }
 
     /// What rules add to the key, and the fields that the response varies by.
-    fn selecting_key(&self, vary: &Vary) -> Arc<[u8]> {
+    pub(super) fn selecting_key(&self, vary: &Vary) -> Arc<[u8]> {
         let mut key = self.extras.clone();
         if !vary.write_selecting_key(&self.head.headers, self.vary_settings(), &mut key) {
             // `Vary: *` is never stored; should it be, no request would have this key.
@@ -185,6 +190,17 @@ impl Lookup {
             Stock::Nothing
         } else {
             Stock::Others(others)
+        }
+    }
+
+    /// The stored response that this request selects.
+    pub(super) fn selected(
+        &self,
+        store: &MemoryStore,
+    ) -> Option<(Arc<StoredResponse>, StoredTimes)> {
+        match self.find(store) {
+            Stock::Selected(stored, times) => Some((stored, times)),
+            Stock::Nothing | Stock::Others(_) => None,
         }
     }
 

@@ -102,6 +102,9 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     metrics.config_loaded(clock::unix_seconds());
     let store = Arc::new(MemoryStore::new(config.cache.memory)?);
+    if let Some(reserve) = &config.cache.reserve {
+        store.use_reserve(reserve)?;
+    }
     if let Some(disk) = &config.cache.disk {
         store.use_disk(disk)?;
     }

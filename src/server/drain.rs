@@ -69,6 +69,7 @@ impl BackgroundService for Drain {
             after_ms = started.elapsed().as_millis(),
             "drained, ending"
         );
+        self.shared.store.close_reserve().await;
         self.shared.store.close_disk();
         self.shared.access_log.flush();
         std::process::exit(0);

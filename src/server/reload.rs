@@ -185,6 +185,7 @@ fn warn_of_restart(old: &Config, new: &Config) {
         ("admin", old.admin != new.admin),
         ("server", old.server != server),
         ("cache.disk", disk(old) != disk(new)),
+        ("cache.reserve", old.cache.reserve != new.cache.reserve),
         (
             "client.http2_max_streams",
             old.client.http2_max_streams != new.client.http2_max_streams,

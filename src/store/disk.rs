@@ -6,6 +6,7 @@
 //! Writing is nobody's wait; what the disk cannot take in time is kept in memory alone.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,6 +17,7 @@ use super::log::{Log, Options, Record, State, Why};
 use super::memory::MemoryStore;
 use super::purge::Purges;
 use super::record::{self, Place};
+use super::reserve::trust;
 use super::slices::{SLICE, SliceTier};
 use super::stored::{Content, Selection, StoreKey, StoredId, StoredResponse};
 use crate::clock;
@@ -104,6 +106,9 @@ impl MemoryStore {
             .next()
             .is_some();
         let now = clock::now();
+        if self.reserve().is_none() {
+            trust::end(directory).map_err(unusable)?;
+        }
         self.purges.write_to(directory, now).map_err(unusable)?;
         let store = Arc::downgrade(self);
         let hot = move |primary: &[u8]| {
@@ -122,15 +127,17 @@ impl MemoryStore {
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::default()).collect(),
             loaded: AtomicU64::new(0),
         });
-        disk.tend(&self.purges, used);
+        disk.tend(&self.purges, used, None);
         self.slices.set_tier(disk.clone());
         self.set_disk(disk);
         let store = Arc::downgrade(self);
+        let directory = directory.clone();
         std::thread::Builder::new()
             .name("seawall-disk".to_owned())
-            .spawn(move || tend(&store, used))
+            .spawn(move || tend(&store, &directory, used))
             .map_err(|error| format!("no thread for the disk: {error}"))?;
-        tracing::info!(directory = %directory.display(), capacity = config.capacity, "storing on disk");
+        let directory = config.directory.display();
+        tracing::info!(%directory, capacity = config.capacity, "storing on disk");
         Ok(())
     }
 
@@ -172,7 +179,7 @@ impl MemoryStore {
 }
 
 /// Keeps journal and disk together as long as there is a store.
-fn tend(store: &Weak<MemoryStore>, used: bool) {
+fn tend(store: &Weak<MemoryStore>, directory: &Path, used: bool) {
     loop {
         let Some(store) = store.upgrade() else {
             return;
@@ -180,7 +187,10 @@ fn tend(store: &Weak<MemoryStore>, used: bool) {
         let Some(disk) = store.disk() else {
             return;
         };
-        disk.tend(&store.purges, used);
+        disk.tend(&store.purges, used, store.reserve_begins_at());
+        if disk.is_ready() {
+            store.trust_reserve(directory);
+        }
         let pause = if disk.is_ready() { TEND } else { WAIT };
         drop(store);
         std::thread::sleep(pause);
@@ -195,9 +205,10 @@ impl Disk {
 
     /// Takes the purges of earlier processes over once this one has the directory, and has purges
     /// forgotten that nothing on disk needs any more.
-    fn tend(&self, purges: &Purges, used: bool) {
+    fn tend(&self, purges: &Purges, used: bool, reserve: Option<Generation>) {
         if self.is_ready() {
-            return purges.disk_begins_at(|| Generation(self.log.oldest_generation()));
+            let oldest = || Generation(self.log.oldest_generation());
+            return purges.disk_begins_at(oldest, reserve);
         }
         if self.log.state() == State::Waiting {
             return;

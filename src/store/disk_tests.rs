@@ -232,7 +232,7 @@ async fn a_purge_of_a_key_and_of_more_rids_the_disk_of_the_key() {
         let outcome = store.purge(&scopes, mode, clock::now()).unwrap();
         assert_eq!(outcome.objects, u64::from(mode == Mode::Hard));
         for _ in 0..2 {
-            store.disk().unwrap().tend(&store.purges, true);
+            store.disk().unwrap().tend(&store.purges, true, None);
             let left = stored(&store, "k").await;
             assert!(left.iter().all(|(_, fresh)| !fresh), "{mode:?}: {left:?}");
             evicted(&store);
@@ -290,13 +290,34 @@ async fn without_its_journal_of_purges_nothing_on_disk_is_trusted() {
     assert_eq!(stored(&store, "k").await, fresh(&["y"]));
 }
 
+#[test]
+fn purges_are_kept_for_as_long_as_the_reserve_keeps_objects() {
+    let directory = tempfile::tempdir().unwrap();
+    let purges = Arc::<Purges>::default();
+    purges.write_to(directory.path(), clock::now()).unwrap();
+    purges.take_disk().unwrap();
+    let before = purges.begin().generation();
+    let target = Target::Tag("t".into());
+    let scope = Scope { zone: None, target };
+    let (purged, _) = purges.record(&[scope], Mode::Hard, clock::now());
+    purges.swept(purged);
+    let nothing = Generation(u64::MAX);
+    purges.disk_begins_at(|| nothing, Some(Generation(purged.0 - 1)));
+    assert_eq!(purges.in_force(), 1);
+    assert!(!purges.disown(before));
+    purges.disk_begins_at(|| nothing, Some(purged));
+    assert_eq!(purges.in_force(), 0);
+    assert!(purges.disown(before), "whatever `retention` is then");
+    assert!(!purges.disown(purged));
+}
+
 #[tokio::test]
 async fn purges_are_forgotten_when_nothing_needs_them() {
     let directory = tempfile::tempdir().unwrap();
     let store = opened(directory.path());
     insert(&store, "k", response(&store, "", "x"));
     settled(&store);
-    let tend = || store.disk().unwrap().tend(&store.purges, true);
+    let tend = || store.disk().unwrap().tend(&store.purges, true, None);
     purge(&store, Target::Key((*b"k").into()), Mode::Hard);
     assert_eq!(store.purges.in_force(), 0, "gone from disk already");
     insert(&store, "k", response(&store, "", "x"));
@@ -417,13 +438,14 @@ async fn what_was_stored_before_the_clock_was_set_back_is_replaced() {
 async fn a_purge_is_kept_for_what_got_to_the_disk_while_it_was_looked_at() {
     let directory = tempfile::tempdir().unwrap();
     let store = opened(directory.path());
-    store.purges.disk_begins_at(|| {
+    let looked = || {
         let oldest = store.disk().unwrap().log.oldest_generation();
         insert(&store, "k", response(&store, "", "x"));
         settled(&store);
         purge(&store, Target::Tag("t".into()), Mode::Soft);
         Generation(oldest)
-    });
+    };
+    store.purges.disk_begins_at(looked, None);
     evicted(&store);
     assert_eq!(stored(&store, "k").await, [("x".to_owned(), false)]);
 }

@@ -10,6 +10,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use super::disk::{Disk, Follow, slot};
 use super::fill::Budget;
 use super::purge::{Begun, Purges};
+use super::reserve::Reserve;
 use super::resource::Resource;
 use super::slices::Slices;
 use super::stored::{StoreKey, StoredId, StoredResponse};
@@ -39,6 +40,8 @@ pub struct MemoryStore {
     filling: Arc<AtomicU64>,
     /// What is behind memory.
     disk: OnceLock<Arc<Disk>>,
+    /// What is below the disk.
+    reserve: OnceLock<Arc<Reserve>>,
     /// Purges in force.
     pub purges: Arc<Purges>,
     /// How often keys were asked for, where a rule counts that.
@@ -109,6 +112,7 @@ impl MemoryStore {
             slices: Arc::new(slices),
             filling: Arc::default(),
             disk: OnceLock::new(),
+            reserve: OnceLock::new(),
             purges,
             uses: Uses::default(),
         })
@@ -181,7 +185,7 @@ impl MemoryStore {
         stored: StoredResponse,
         may: impl FnOnce(&Resource, &StoredResponse) -> bool,
     ) {
-        let stored = Arc::new(stored);
+        let stored = Arc::new(stored.compacted());
         let Some(left) = self.purges.apply(key, &stored) else {
             return stored.retire();
         };
@@ -198,7 +202,7 @@ impl MemoryStore {
     /// Puts `stored` in the place of the response with the same identity, if that is still there:
     /// what was replaced or purged in the meantime stays gone, and what was evicted unless the disk has it.
     pub fn replace(&self, key: &StoreKey, stored: StoredResponse) {
-        let Some(stored) = self.purges.apply(key, &Arc::new(stored)) else {
+        let Some(stored) = self.purges.apply(key, &Arc::new(stored.compacted())) else {
             return;
         };
         self.change(key, |resource| {
@@ -315,6 +319,16 @@ impl MemoryStore {
     /// Only the first counts.
     pub(super) fn set_disk(&self, disk: Arc<Disk>) {
         let _ = self.disk.set(disk);
+    }
+
+    /// The reserve below the disk.
+    pub(super) fn reserve(&self) -> Option<&Reserve> {
+        self.reserve.get().map(|reserve| &**reserve)
+    }
+
+    /// Only the first counts.
+    pub(super) fn set_reserve(&self, reserve: Arc<Reserve>) {
+        let _ = self.reserve.set(reserve);
     }
 
     /// Every resource, in no order.

@@ -56,6 +56,8 @@ struct Progress {
 struct OnDisk {
     /// Nothing there began before this purge.
     oldest: Generation,
+    /// The same for the reserve, where there is one.
+    reserve: Option<Generation>,
     /// What there began before this purge is not to be served.
     floor: Generation,
     /// The last purge before this process had the disk, and from where on sweeps reach it; `None`
@@ -170,6 +172,7 @@ impl Purges {
             progress.forgotten = (Generation::default(), Generation::default());
             progress.disk = Some(OnDisk {
                 oldest: Generation::default(),
+                reserve: None,
                 floor,
                 taken: Some(later),
             });
@@ -179,8 +182,13 @@ impl Purges {
         Ok(untrusted)
     }
 
-    /// Nothing on disk began before the purge that `oldest` tells.
-    pub(super) fn disk_begins_at(&self, oldest: impl FnOnce() -> Generation) {
+    /// Nothing on disk began before the purge that `oldest` tells, and nothing in the reserve before
+    /// `reserve`, if there is one.
+    pub(super) fn disk_begins_at(
+        &self,
+        oldest: impl FnOnce() -> Generation,
+        reserve: Option<Generation>,
+    ) {
         // Before the disk is looked at: what gets there meanwhile began at one of these.
         let on_its_way = {
             let progress = self.progress();
@@ -190,7 +198,8 @@ impl Purges {
         let oldest = oldest().min(on_its_way);
         let mut progress = self.progress();
         if let Some(disk) = &mut progress.disk {
-            disk.oldest = oldest;
+            disk.oldest = oldest.min(reserve.unwrap_or(oldest));
+            disk.reserve = reserve;
         }
         self.forget(&mut progress);
         drop(progress);
@@ -241,6 +250,29 @@ impl Purges {
         }
     }
 
+    /// The response as the purges so far leave it, and as if its fetch began now; `None` when it must
+    /// not be served. Purges that come later are kept in mind while the second part is held.
+    pub(super) fn stamp(
+        self: &Arc<Self>,
+        key: &StoreKey,
+        stored: &StoredResponse,
+    ) -> Option<(StoredResponse, Begun)> {
+        let begun = {
+            let mut progress = self.progress();
+            let generation = self.current();
+            *progress.fetches.entry(generation).or_default() += 1;
+            Begun {
+                purges: self.clone(),
+                generation,
+                id: StoredId(0),
+            }
+        };
+        let mut stamped = StoredResponse::clone(stored);
+        stamped.times = self.times(key, stored)?;
+        stamped.generation = begun.generation;
+        Some((stamped, begun))
+    }
+
     /// A fetch begins.
     pub fn begin(self: &Arc<Self>) -> Begun {
         // Under the lock, so that no purge comes between and is forgotten at once.
@@ -255,7 +287,7 @@ impl Purges {
     }
 
     /// The last purge so far.
-    fn current(&self) -> Generation {
+    pub(super) fn current(&self) -> Generation {
         Generation(self.current.load(Ordering::Acquire))
     }
 
@@ -365,6 +397,9 @@ impl Purges {
             return;
         }
         progress.forgotten = (met.max(met_before), upto.max(upto_before));
+        if upto > upto_before {
+            self.give_up_reserve(progress, upto);
+        }
         self.journal.rcu(|journal| {
             let mut journal = Journal::clone(journal);
             journal.forget(upto);
@@ -372,6 +407,18 @@ impl Purges {
             journal
         });
         progress.records = self.journal.load().records().len();
+    }
+
+    /// Purges up to `upto` are about to be forgotten: what the reserve has from before is too old to be
+    /// used, and stays so if objects are kept for longer one day.
+    fn give_up_reserve(&self, progress: &mut Progress, upto: Generation) {
+        let Some(disk) = progress.disk.as_mut().filter(|disk| disk.reserve.is_some()) else {
+            return;
+        };
+        let records = self.journal.load().records();
+        let mut generations = records.iter().rev().map(|record| record.generation);
+        let last = generations.find(|generation| *generation <= upto);
+        disk.floor = disk.floor.max(last.unwrap_or_default());
     }
 
     /// How many purges are in force.

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, StatusCode};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::body::Body;
 use super::encoded::Encoded;
@@ -278,7 +278,31 @@ impl Content {
     }
 }
 
+/// The same fields in memory of their own, in one piece: as they come, their values are parts of buffers
+/// that are many times larger.
+fn compact(fields: &HeaderMap) -> HeaderMap {
+    let length = fields.values().map(HeaderValue::len).sum();
+    let mut bytes = BytesMut::with_capacity(length);
+    for value in fields.values() {
+        bytes.extend_from_slice(value.as_bytes());
+    }
+    let mut bytes = bytes.freeze();
+    let mut compact = HeaderMap::with_capacity(fields.keys_len());
+    for (name, value) in fields {
+        let shared = HeaderValue::from_maybe_shared(bytes.split_to(value.len()));
+        // What came out of a value makes one again.
+        compact.append(name.clone(), shared.unwrap_or_else(|_| value.clone()));
+    }
+    compact
+}
+
 impl StoredResponse {
+    /// Lets go of the buffers in which its fields came.
+    pub(super) fn compacted(mut self) -> Self {
+        self.fields = Arc::new(compact(&self.fields));
+        self
+    }
+
     /// Its slices are needed no more.
     pub(super) fn retire(&self) {
         if let Some(slices) = self.content.slices() {

@@ -19,16 +19,17 @@ impl MemoryStore {
         let (generation, records) = self.purges.record(scopes, mode, now);
         let written = self.purges.write_down(&records);
         let outcome = self.sweep(scopes, mode, generation);
-        self.purges.swept(generation);
+        self.purge_reserve(scopes, mode, generation, &[]);
         written.map(|()| outcome)
     }
 
     /// Removes what single keys name. It waits for nothing: what is on disk under these keys is gone
-    /// when it returns, so that there is nothing to write down.
+    /// when it returns, so that there is nothing to write down. Where the reserve may have something of
+    /// them, that is written down before it is removed.
     pub fn invalidate(&self, scopes: &[Scope], now: SystemTime) {
-        let (generation, _) = self.purges.record(scopes, Mode::Hard, now);
+        let (generation, records) = self.purges.record(scopes, Mode::Hard, now);
         self.sweep(scopes, Mode::Hard, generation);
-        self.purges.swept(generation);
+        self.purge_reserve(scopes, Mode::Hard, generation, &records);
     }
 
     /// Counts what purges would reach.

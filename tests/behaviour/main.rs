@@ -67,6 +67,7 @@ mod purging;
 mod ranges;
 mod redirects;
 mod reload;
+mod reserve;
 mod rules;
 mod shutdown;
 mod smuggling;

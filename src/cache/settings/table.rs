@@ -89,6 +89,10 @@ cache_settings! {
     "max_object_size" max_object_size: u64 = u64::MAX;
     /// Whether a stored response is kept on disk as well, where there is one.
     "disk" disk: bool = true;
+    /// Whether a stored response is kept in the reserve as well, where there is one.
+    "reserve" reserve: bool = false;
+    /// Smallest body to keep there, in bytes.
+    "reserve_min_size" reserve_min_size: u64 = 0;
     /// At which request for a key within a while its response is stored; 1 for the first.
     "min_uses" min_uses: u32 = 1;
     /// Tags the stored response has beside its own, in the form in which tags are compared.

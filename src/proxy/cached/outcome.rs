@@ -26,6 +26,15 @@ impl Request<'_> {
         stock: &Stock,
         arrived: Arrived,
     ) -> Result<Round> {
+        if matches!(arrived.result, ArrivedResult::Recalled) {
+            return Ok(Round::Again(None));
+        }
+        // The reserve may have brought something that is stale.
+        let recalled = match stock {
+            Stock::Selected(..) => None,
+            _ => Some(self.lookup.find(&self.gateway.shared.store)),
+        };
+        let stock = recalled.as_ref().unwrap_or(stock);
         exchange.origin.fetched(&arrived.report, arrived.status);
         exchange.storing_refused =
             matches!(arrived.storing, Storing::NotStored(reason) if !reason.is_rarity());
@@ -34,7 +43,7 @@ impl Request<'_> {
         let failed = match &arrived.result {
             ArrivedResult::Failed(_) => true,
             ArrivedResult::Reader(..) => arrived.status.is_some_and(is_failure),
-            ArrivedResult::Stored(_) => false,
+            ArrivedResult::Stored(_) | ArrivedResult::Recalled => false,
         };
         if failed && let Some(round) = self.stale(session, exchange, stock, now).await? {
             return Ok(round);
@@ -53,6 +62,7 @@ impl Request<'_> {
                 };
                 self.failed(session, exchange, failure, told).await
             }
+            ArrivedResult::Recalled => Ok(Round::Again(None)),
             ArrivedResult::Stored(stored) => {
                 let status = CacheStatus {
                     ttl: kept(&forwarded).then(|| stored.times.ttl(now)),

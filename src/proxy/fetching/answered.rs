@@ -260,11 +260,13 @@ impl Fetch {
             prepared: Prepared::default(),
             disk: self.lookup.site.settings.disk.value,
         };
+        let written = stored.clone();
         if same {
             store.extend(&self.lookup.key, stored);
         } else {
             store.insert(&self.lookup.key, stored, &self.begun);
         }
+        self.to_reserve(&written);
         Some(body.clone())
     }
 
@@ -347,6 +349,7 @@ impl Fetch {
                     && self.selected.is_some()
                 {
                     self.shared.store.remove(&self.lookup.key, stored);
+                    self.not_in_reserve();
                 }
             }
         }

@@ -4,6 +4,7 @@
 //! passed on, or failed. Those who wait are told as soon as the head is there.
 
 mod answered;
+mod reserve;
 mod slice;
 mod validated;
 
@@ -64,6 +65,8 @@ pub(super) enum ArrivedResult {
     Reader(FillReader, Arc<HeaderMap>),
     /// What is stored.
     Stored(Arc<StoredResponse>),
+    /// What the reserve had, and is stored here by now.
+    Recalled,
     Failed(FetchFailure),
 }
 
@@ -146,6 +149,9 @@ impl Fetch {
     /// Runs to the end of the body.
     pub(super) async fn run(mut self) {
         let mut report = FetchReport::default();
+        if self.ask_reserve().await {
+            return;
+        }
         for _ in 0..2 {
             let Some(answer) = self.ask_unless_alone(&mut report).await else {
                 return;

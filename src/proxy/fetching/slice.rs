@@ -127,13 +127,16 @@ impl Refetch {
 
     /// What another representation has taken the place of is stored no more.
     async fn fetch(&self, number: u64) -> Result<Bytes, SliceFailure> {
-        let slice = self.ask(number).await;
+        let store = &self.shared.store;
+        let slice = match store.recall_slice(self.slices.id(), number, self.len).await {
+            Some(slice) => Ok(slice),
+            None => self.ask(number).await,
+        };
         match &slice {
             Ok(slice) => self.slices.put(number, slice),
             Err(failure) => {
                 tracing::debug!(%failure, number, "a slice cannot be had");
                 if *failure == SliceFailure::Changed {
-                    let store = &self.shared.store;
                     store.remove_sliced(&self.lookup.key, self.slices.id());
                 }
             }
@@ -334,6 +337,7 @@ impl Fetch {
         };
         let store = &self.shared.store;
         store.insert(&self.lookup.key, stored.clone(), &self.begun);
+        self.to_reserve(&stored);
         let stored = Arc::new(stored);
         self.land(Landed::Stored(stored.clone()), times.received);
         self.tell(

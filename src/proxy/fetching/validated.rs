@@ -108,16 +108,19 @@ impl Fetch {
         match decision {
             StoreDecision::Store(_) => {
                 store.replace(key, freshened.clone());
+                self.freshened_in_reserve(&freshened);
                 if !self.lookup.selects(&stored.selection) {
                     // The origin chose this variant for a request that no stored one answered.
                     freshened.id = store.next_id();
                     freshened.selection = self.lookup.selection(&freshened.fields);
                     store.insert(key, freshened.clone(), &self.begun);
+                    self.to_reserve(&freshened);
                 }
                 (freshened, Storing::Freshened)
             }
             StoreDecision::DoNotStore(reason) => {
                 store.remove(key, stored);
+                self.not_in_reserve();
                 (freshened, Storing::NotStored(reason))
             }
         }

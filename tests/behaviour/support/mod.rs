@@ -5,6 +5,7 @@ mod crowd;
 mod large;
 mod origin;
 mod seawall;
+mod storage;
 mod tls;
 mod traffic;
 
@@ -16,6 +17,7 @@ pub use crowd::{answers, connected, crowd};
 pub use large::{Large, MIB};
 pub use origin::{Gate, Origin, Received, Reply, echo_fields};
 pub use seawall::{Seawall, Setup, TOKEN};
+pub use storage::{Mood, Storage};
 pub use tls::Authority;
 pub use traffic::Traffic;
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::{Client, Response};
-use super::{Origin, eventually};
+use super::{Origin, Storage, eventually};
 
 /// A configuration to start Seawall with. Each part is TOML put into its section.
 #[derive(Clone, Debug, Default)]
@@ -144,6 +144,15 @@ impl Setup {
             "directory = \"DIR/store\"\n"
         };
         self.section(&format!("[cache.disk]\n{directory}{settings}"))
+    }
+
+    /// With a reserve below the disk.
+    pub fn reserve(self, storage: &Storage, settings: &str) -> Self {
+        self.section(&format!(
+            "[cache.reserve]\nendpoint = \"http://{}\"\nbucket = \"bucket\"\n\
+             access_key = \"key\"\nsecret_key = \"secret\"\n{settings}",
+            storage.address
+        ))
     }
 
     /// A file in the directory of the configuration.
