@@ -255,7 +255,14 @@ impl Marks {
             }
             Mode::Soft => {
                 let place = self.soft.partition_point(|(other, _)| *other < generation);
-                self.soft.insert(place, (generation, now));
+                // Files may be read more than once.
+                if self
+                    .soft
+                    .get(place)
+                    .is_none_or(|(other, _)| *other != generation)
+                {
+                    self.soft.insert(place, (generation, now));
+                }
             }
         }
         if let Some((hard, _)) = self.hard {

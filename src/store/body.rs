@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
+use super::fill::{Budget, Taken};
 use super::slices::{MissingSlice, SLICE, Sliced, cut, positions};
 
 /// An immutable body.
@@ -13,6 +14,8 @@ use super::slices::{MissingSlice, SLICE, Sliced, cut, positions};
 pub struct Body {
     form: Form,
     len: u64,
+    /// What a held one takes of what fills share.
+    _taken: Option<Taken>,
 }
 
 #[derive(Debug)]
@@ -37,6 +40,7 @@ impl Body {
         Self {
             len: length(bytes.len()),
             form: Form::One(bytes),
+            _taken: None,
         }
     }
 
@@ -45,6 +49,7 @@ impl Body {
         Self {
             form: Form::Sliced(slices),
             len,
+            _taken: None,
         }
     }
 
@@ -78,6 +83,7 @@ impl Body {
         Self {
             form,
             len: length(total),
+            _taken: None,
         }
     }
 
@@ -107,13 +113,17 @@ impl Body {
         }
     }
 
-    /// The same body with all of its bytes held: whoever reads it so does not lose any. `None` when some
-    /// are not in memory.
-    pub fn held(&self) -> Option<Self> {
-        let slices = self.in_memory(0..self.len)?;
-        Some(Self {
-            form: Form::Held(slices.into_vec()),
-            len: self.len,
+    /// The same body with all of its bytes held: whoever reads it so does not lose any. Readers share
+    /// it. `None` when some are not in memory, or the budget has no room for them.
+    pub fn held(&self, budget: &Budget) -> Option<Arc<Self>> {
+        self.slices()?.held(|| {
+            let taken = budget.take(self.len)?;
+            let slices = self.in_memory(0..self.len)?;
+            Some(Self {
+                form: Form::Held(slices.into_vec()),
+                len: self.len,
+                _taken: Some(taken),
+            })
         })
     }
 
@@ -230,5 +240,36 @@ mod tests {
         assert_eq!(gone, Err(MissingSlice { number: 2 }));
         drop(body);
         assert_eq!(store.slices.weight(), 0, "slices leave with their body");
+    }
+
+    #[test]
+    fn readers_share_what_they_hold_and_it_counts_once() {
+        let store = crate::store::MemoryStore::new(64 << 20).unwrap();
+        let slices = Arc::new(Sliced::new(store.next_id(), store.slices.clone()));
+        slices.put(0, &Bytes::from(vec![0; 1 << 20]));
+        slices.put(1, &Bytes::from(vec![1; 7]));
+        let body = Body::sliced(slices.clone(), (1 << 20) + 7);
+        let budget = Budget {
+            most: 2 << 20,
+            ..store.fill_budget()
+        };
+        let taken = || budget.held.load(std::sync::atomic::Ordering::Relaxed);
+        let (one, other) = (body.held(&budget).unwrap(), body.held(&budget).unwrap());
+        assert_eq!(taken(), (1 << 20) + 7);
+        slices.lose(0);
+        assert!(body.in_memory(0..1).is_none() && other.in_memory(0..1).is_some());
+        drop(one);
+        assert_eq!(taken(), (1 << 20) + 7);
+        drop(other);
+        assert_eq!(taken(), 0);
+        assert!(body.held(&budget).is_none(), "not all of it is there");
+        assert_eq!(taken(), 0);
+        slices.put(0, &Bytes::from(vec![0; 1 << 20]));
+        let full = Budget {
+            most: 1 << 20,
+            ..budget.clone()
+        };
+        assert!(body.held(&full).is_none(), "no room");
+        assert_eq!(taken(), 0);
     }
 }

@@ -207,7 +207,7 @@ impl Disk {
     /// forgotten that nothing on disk needs any more.
     fn tend(&self, purges: &Purges, used: bool, reserve: Option<Generation>) {
         if self.is_ready() {
-            let oldest = Generation(self.log.oldest_generation());
+            let oldest = || Generation(self.log.oldest_generation());
             return purges.disk_begins_at(oldest, reserve);
         }
         if self.log.state() == State::Waiting {

@@ -157,8 +157,8 @@ async fn what_was_removed_or_replaced_by_what_stays_off_the_disk_does_not_come_b
     for name in ["removed", "replaced", "from disk"] {
         insert(&store, name, response(&store, "", "old"));
     }
-    let removed = store.find(&key("removed")).unwrap().variants()[0].id;
-    store.remove(&key("removed"), removed);
+    let removed = store.find(&key("removed")).unwrap();
+    store.remove(&key("removed"), &removed.variants()[0]);
     let memory_only = StoredResponse {
         disk: false,
         ..response(&store, "", "new")
@@ -299,16 +299,16 @@ fn purges_are_kept_for_as_long_as_the_reserve_keeps_objects() {
     let before = purges.begin().generation();
     let target = Target::Tag("t".into());
     let scope = Scope { zone: None, target };
-    let (purged, _) = purges.record(&[scope], Mode::Hard, clock::now());
-    purges.swept(purged);
+    let (since, _) = purges.record(&[scope], Mode::Hard, clock::now());
+    purges.swept(since);
     let nothing = Generation(u64::MAX);
-    purges.disk_begins_at(nothing, Some(Generation(purged.0 - 1)));
+    purges.disk_begins_at(|| nothing, Some(Generation(since.0 - 1)));
     assert_eq!(purges.in_force(), 1);
     assert!(!purges.disown(before));
-    purges.disk_begins_at(nothing, Some(purged));
+    purges.disk_begins_at(|| nothing, Some(since));
     assert_eq!(purges.in_force(), 0);
     assert!(purges.disown(before), "whatever `retention` is then");
-    assert!(!purges.disown(purged));
+    assert!(!purges.disown(since));
 }
 
 #[tokio::test]
@@ -374,6 +374,108 @@ async fn slices_are_read_from_disk_after_a_restart() {
         vec![2; 5]
     );
     // Gone with their response.
-    store.remove(&key("k"), resource.variants()[0].id);
+    store.remove(&key("k"), &resource.variants()[0]);
     assert!(!content.is_whole());
+}
+
+#[tokio::test]
+async fn what_left_memory_is_removed_from_disk_but_not_what_replaced_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = opened(directory.path());
+    insert(&store, "k", response(&store, "", "old"));
+    let old = store.find(&key("k")).unwrap().variants()[0].clone();
+    evicted(&store);
+    store.remove(&key("k"), &old);
+    assert_eq!(stored(&store, "k").await, []);
+    insert(&store, "k", response(&store, "", "new"));
+    evicted(&store);
+    store.remove(&key("k"), &old);
+    assert_eq!(stored(&store, "k").await, fresh(&["new"]));
+    store.remove(&key("k"), &old);
+    assert_eq!(stored(&store, "k").await, fresh(&["new"]));
+}
+
+#[tokio::test]
+async fn what_left_memory_is_freshened_on_disk_but_not_in_place_of_what_replaced_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = opened(directory.path());
+    insert(&store, "k", response(&store, "", "old"));
+    let old = store.find(&key("k")).unwrap().variants()[0].clone();
+    let mut outdated = StoredResponse::clone(&old);
+    outdated.times = outdated.times.expire(clock::now());
+    evicted(&store);
+    store.replace(&key("k"), outdated.clone());
+    evicted(&store);
+    assert_eq!(stored(&store, "k").await, [("old".to_owned(), false)]);
+    insert(&store, "k", response(&store, "", "new"));
+    evicted(&store);
+    store.replace(&key("k"), outdated);
+    assert_eq!(stored(&store, "k").await, fresh(&["new"]));
+}
+
+#[tokio::test]
+async fn what_was_stored_before_the_clock_was_set_back_is_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    for load_first in [false, true] {
+        let store = opened(directory.path());
+        let day = u64::try_from(Duration::from_hours(24).as_nanos()).unwrap();
+        let future = StoredResponse {
+            id: StoredId(store.next_id().0 + day),
+            ..response(&store, "", "old")
+        };
+        insert(&store, "k", future);
+        let store = reopened(store, directory.path());
+        if load_first {
+            assert_eq!(stored(&store, "k").await, fresh(&["old"]));
+        }
+        insert(&store, "k", response(&store, "", "new"));
+        assert_eq!(stored(&store, "k").await, fresh(&["new"]));
+        store.close_disk();
+    }
+}
+
+#[tokio::test]
+async fn a_purge_is_kept_for_what_got_to_the_disk_while_it_was_looked_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = opened(directory.path());
+    let oldest = || {
+        let oldest = store.disk().unwrap().log.oldest_generation();
+        insert(&store, "k", response(&store, "", "x"));
+        settled(&store);
+        purge(&store, Target::Tag("t".into()), Mode::Soft);
+        Generation(oldest)
+    };
+    store.purges.disk_begins_at(oldest, None);
+    evicted(&store);
+    assert_eq!(stored(&store, "k").await, [("x".to_owned(), false)]);
+}
+
+#[test]
+fn purges_of_earlier_processes_are_taken_over_once_however_often_it_is_tried() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = opened(directory.path());
+    insert(&store, "k", response(&store, "", "x"));
+    settled(&store);
+    purge(&store, Target::Tag("t".into()), Mode::Soft);
+    purge(&store, Target::Host("h".into()), Mode::Hard);
+    store.close_disk();
+    drop(store);
+    let store = MemoryStore::new(64 << 20).unwrap();
+    let purges = &store.purges;
+    purges.write_to(directory.path(), clock::now()).unwrap();
+    let files = std::fs::read_dir(directory.path()).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let own = names.filter(|name| name.starts_with("purges-")).max();
+    // In place of the new file, as on a disk that is full.
+    let obstacle = directory.path().join(format!("{}.new", own.unwrap()));
+    std::fs::create_dir(&obstacle).unwrap();
+    assert!(purges.take_disk().is_err());
+    assert_eq!(purges.in_force(), 2);
+    let new = response(&store, "", "new");
+    assert!(purges.take_disk().is_err());
+    assert_eq!(purges.in_force(), 2);
+    assert_eq!(purges.times(&key("k"), &new), Some(new.times));
+    std::fs::remove_dir(&obstacle).unwrap();
+    assert_eq!(purges.take_disk().unwrap(), None);
+    assert_eq!(purges.times(&key("k"), &new), Some(new.times));
 }

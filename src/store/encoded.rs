@@ -406,7 +406,7 @@ mod tests {
         store.keep_encoded(&key(), &page, Coding::Br, body(400));
         let form = store.statistics().bytes - before;
         assert!((400..1000).contains(&form), "{form}");
-        store.remove(&key(), page.id);
+        store.remove(&key(), &page);
         assert_eq!(store.statistics().bytes, 0);
     }
 
@@ -419,7 +419,7 @@ mod tests {
         let kept = store.keep_encoded(&key(), &old, Coding::Br, body(400));
         assert_eq!(kept, Kept::Gone);
         assert_eq!(wanted(&stored(&store)), (None, Some(Coding::Zstd)));
-        store.remove(&key(), stored(&store).id);
+        store.remove(&key(), &stored(&store));
         assert!(store.to_encode(&key(), old.id, Coding::Br).is_none());
         let kept = store.keep_encoded(&key(), &old, Coding::Br, body(400));
         assert_eq!((kept, store.statistics().objects), (Kept::Gone, 0));

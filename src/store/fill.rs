@@ -66,6 +66,29 @@ impl Budget {
     pub fn is_spent(&self) -> bool {
         self.held.load(Ordering::Relaxed) > self.most
     }
+
+    /// Takes so many bytes until what is returned is dropped; `None` when there are not so many.
+    pub(super) fn take(&self, bytes: u64) -> Option<Taken> {
+        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
+        let taken = Taken {
+            held: self.held.clone(),
+            bytes,
+        };
+        (before.saturating_add(bytes) <= self.most).then_some(taken)
+    }
+}
+
+/// Bytes taken of a budget.
+#[derive(Debug)]
+pub(super) struct Taken {
+    held: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// How much of a body is kept.

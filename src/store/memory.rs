@@ -157,14 +157,21 @@ impl MemoryStore {
     pub fn insert(&self, key: &StoreKey, stored: StoredResponse, begun: &Begun) {
         self.put(key, stored, |resource, stored| {
             let mut variants = resource.variants().iter();
+            // What an earlier process stored is older, whatever its identity: the clock may have been
+            // set back since.
+            let next = self.next_id.load(Ordering::Relaxed);
+            let is_later = |id: StoredId| id > begun.id() && id.0 < next;
             // It may have left memory already.
-            let on_disk = || {
-                let entry = self.disk()?.log.get(&key.0, slot(&stored.selection))?;
-                Some(StoredId(entry.fill) > begun.id())
-            };
-            !variants.any(|known| known.selection == stored.selection && known.id > begun.id())
-                && !on_disk().unwrap_or_default()
+            let on_disk = || self.on_disk(key, stored).is_some_and(is_later);
+            !variants.any(|known| known.selection == stored.selection && is_later(known.id))
+                && !on_disk()
         });
+    }
+
+    /// What the disk has in the place of `stored`.
+    fn on_disk(&self, key: &StoreKey, stored: &StoredResponse) -> Option<StoredId> {
+        let entry = self.disk()?.log.get(&key.0, slot(&stored.selection))?;
+        Some(StoredId(entry.fill))
     }
 
     /// Stores a response that is made of what is stored in its place, and so no older.
@@ -185,7 +192,7 @@ impl MemoryStore {
         self.change(key, |resource| {
             if may(resource, &left) {
                 resource.put(left.clone(), self.largest());
-            } else {
+            } else if !resource.shares_slices(&left) {
                 left.retire();
             }
         });
@@ -193,13 +200,13 @@ impl MemoryStore {
     }
 
     /// Puts `stored` in the place of the response with the same identity, if that is still there:
-    /// what was evicted, replaced or purged in the meantime stays gone.
+    /// what was replaced or purged in the meantime stays gone, and what was evicted unless the disk has it.
     pub fn replace(&self, key: &StoreKey, stored: StoredResponse) {
         let Some(stored) = self.purges.apply(key, &Arc::new(stored.compacted())) else {
             return;
         };
         self.change(key, |resource| {
-            if resource.holds(stored.id) {
+            if resource.holds(stored.id) || self.on_disk(key, &stored) == Some(stored.id) {
                 resource.put(stored.clone(), self.largest());
             }
         });
@@ -209,7 +216,7 @@ impl MemoryStore {
     /// A purge whose sweep passed before the response was there has not missed it.
     pub(super) fn meet_purges(&self, key: &StoreKey, stored: &Arc<StoredResponse>) {
         match self.purges.apply(key, stored) {
-            None => self.remove(key, stored.id),
+            None => self.remove(key, stored),
             Some(left) if left.times != stored.times => {
                 self.change_as(key, Follow::Purge, |resource| {
                     resource.change(|known| {
@@ -225,10 +232,21 @@ impl MemoryStore {
         }
     }
 
-    /// Removes one response.
-    pub fn remove(&self, key: &StoreKey, id: StoredId) {
+    /// Removes one response, from disk too if it has left memory already.
+    pub fn remove(&self, key: &StoreKey, stored: &StoredResponse) {
         self.change(key, |resource| {
-            resource.remove(id);
+            let answers = |known: &Arc<StoredResponse>| known.selection == stored.selection;
+            // What is not in the index may wait to be written.
+            if !resource.remove(stored.id)
+                && let Some(disk) = self.disk()
+                && !resource.variants().iter().any(answers)
+                && self.on_disk(key, stored).is_none_or(|id| id == stored.id)
+            {
+                disk.log.retract(&key.0, slot(&stored.selection));
+                if !resource.shares_slices(stored) {
+                    stored.retire();
+                }
+            }
         });
     }
 

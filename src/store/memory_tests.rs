@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -243,6 +244,7 @@ fn what_arrived_after_a_fetch_began_is_not_replaced_by_it() {
 struct Tier {
     slices: Mutex<HashMap<(StoredId, u64), Bytes>>,
     forgotten: Mutex<Vec<StoredId>>,
+    full: AtomicBool,
 }
 
 impl SliceTier for Tier {
@@ -259,7 +261,7 @@ impl SliceTier for Tier {
     }
 
     fn has_room(&self) -> bool {
-        true
+        !self.full.load(Ordering::Relaxed)
     }
 
     fn forget(&self, id: StoredId) {
@@ -320,4 +322,46 @@ async fn a_tier_below_has_what_memory_lost_and_forgets_what_is_removed() {
     let late = sliced(&memory);
     memory.insert(&key(1), late.clone(), &begun);
     assert_eq!(forgotten(), [late.id], "fetched before the purge");
+}
+
+#[test]
+fn a_response_that_comes_too_late_leaves_the_slices_that_it_shares() {
+    let memory = MemoryStore::new(64 << 20).unwrap();
+    let tier = Arc::new(Tier::default());
+    memory.slices.set_tier(tier.clone());
+    let slow = memory.purges.begin();
+    let one = sliced(&memory);
+    memory.insert(&key(1), one.clone(), &memory.purges.begin());
+    let selection = Selection {
+        key: b"other".as_slice().into(),
+        ..one.selection.clone()
+    };
+    let other = StoredResponse {
+        selection: selection.clone(),
+        ..response(memory.next_id(), Body::default())
+    };
+    memory.insert(&key(1), other.clone(), &memory.purges.begin());
+    // As when a 304 chooses a stored response for other requests.
+    let shared = StoredResponse {
+        id: memory.next_id(),
+        selection,
+        ..one.clone()
+    };
+    memory.insert(&key(1), shared, &slow);
+    let resource = memory.find(&key(1)).unwrap();
+    assert!(resource.holds(one.id) && resource.holds(other.id));
+    assert_eq!(*tier.forgotten.lock().unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_fill_waits_for_the_tier_below_only_until_somebody_reads() {
+    let memory = MemoryStore::new(64 << 20).unwrap();
+    let tier = Arc::new(Tier::default());
+    memory.slices.set_tier(tier.clone());
+    assert!(memory.slices.room(|| true).await);
+    tier.full.store(true, Ordering::Relaxed);
+    assert!(memory.slices.room(|| false).await);
+    let looks = AtomicU64::new(0);
+    let nobody_reads = || looks.fetch_add(1, Ordering::Relaxed) < 3;
+    assert!(memory.slices.room(nobody_reads).await);
 }

@@ -141,7 +141,6 @@ impl Purges {
         let earlier = log.earlier()?;
         let untrusted = {
             let mut progress = self.progress();
-            let own = self.journal.load().records();
             let (records, floor, highest, untrusted) = match earlier {
                 Earlier::Trusted(known) => (known.records, known.floor, known.highest, None),
                 // Nothing that was stored before this process began.
@@ -149,6 +148,13 @@ impl Purges {
                     (Vec::new(), self.current(), Generation::default(), Some(why))
                 }
             };
+            // When only the writing has failed before, the purges here are not this process's alone.
+            let before = progress.disk.filter(|disk| disk.taken.is_some());
+            let own = match before {
+                None => self.journal.load().records(),
+                Some(_) => Vec::new(),
+            };
+            let floor = before.map_or(floor, |disk| disk.floor);
             // The clock may have been set back: what this process purged is the latest all the same.
             let later = Generation(highest.0.max(self.current().0) + 1);
             self.journal.rcu(|journal| {
@@ -178,11 +184,21 @@ impl Purges {
 
     /// Nothing on disk began before the purge `oldest`, and nothing in the reserve before `reserve`, if
     /// there is one.
-    pub(super) fn disk_begins_at(&self, oldest: Generation, reserve: Option<Generation>) {
+    pub(super) fn disk_begins_at(
+        &self,
+        oldest: impl FnOnce() -> Generation,
+        reserve: Option<Generation>,
+    ) {
+        // Before the disk is looked at: what gets there meanwhile began at one of these.
+        let on_its_way = {
+            let progress = self.progress();
+            let fetch = progress.fetches.keys().next().copied();
+            fetch.map_or(self.current(), |fetch| fetch.min(self.current()))
+        };
+        let oldest = oldest().min(on_its_way);
         let mut progress = self.progress();
-        let current = self.current();
         if let Some(disk) = &mut progress.disk {
-            disk.oldest = oldest.min(reserve.unwrap_or(oldest)).min(current);
+            disk.oldest = oldest.min(reserve.unwrap_or(oldest));
             disk.reserve = reserve;
         }
         self.forget(&mut progress);

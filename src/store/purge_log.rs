@@ -96,22 +96,31 @@ enum State {
 }
 
 impl PurgeLog {
-    /// Begins a file in `directory`; `start` tells it from those of other processes.
+    /// Begins a file in `directory`; `start` tells it from those of other processes. On a full disk it
+    /// is empty until it can be written: a file that is not there would not be missed.
     pub(super) fn create(directory: &Path, start: Generation) -> io::Result<Self> {
         let name = format!("{PREFIX}{:020}-{}", start.0, std::process::id());
-        let (file, end) = write_whole(directory, &name, &Known::default())?;
+        let (file, end, state) = match write_whole(directory, &name, &Known::default()) {
+            Ok((file, end)) => (file, end, State::Good),
+            Err(error) => {
+                let empty = write_empty(&directory.join(&name)).map_err(|_| error)?;
+                (empty, 0, State::Emptied)
+            }
+        };
+        let writer = Writer {
+            file,
+            end,
+            rewritten: end,
+            done: 0,
+            outcome: Ok(()),
+            state,
+        };
+        tell(State::Good, &writer);
         Ok(Self {
             directory: directory.to_owned(),
             name,
             waiting: Mutex::default(),
-            file: Mutex::new(Writer {
-                file,
-                end,
-                rewritten: end,
-                done: 0,
-                outcome: Ok(()),
-                state: State::Good,
-            }),
+            file: Mutex::new(writer),
         })
     }
 
@@ -135,7 +144,9 @@ impl PurgeLog {
     /// are gone: it must hold what [`Self::earlier`] told.
     pub(super) fn take_over(&self, known: impl FnOnce() -> Known) -> io::Result<()> {
         let mut writer = self.writer();
+        let before = writer.state;
         self.rewrite(&mut writer, &known())?;
+        tell(before, &writer);
         for path in self.others()? {
             // The lock is held as long as its process writes there.
             if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
@@ -306,6 +317,18 @@ fn write_whole(directory: &Path, name: &str, known: &Known) -> io::Result<(File,
     fs::rename(&written, directory.join(name))?;
     File::open(directory)?.sync_all()?;
     Ok((file, end))
+}
+
+/// A file that no later process trusts, locked.
+fn write_empty(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)?;
+    file.try_lock().map_err(io::Error::from)?;
+    Ok(file)
 }
 
 fn frame(known: &Known) -> io::Result<Vec<u8>> {
@@ -548,5 +571,25 @@ mod tests {
         log.heal(|| known([1, 2, 3]));
         assert!(log.is_good());
         assert_eq!(read(&fs::read(&path).unwrap()), Some(known([1, 2, 3])));
+    }
+
+    #[test]
+    fn a_process_that_begins_on_a_full_disk_is_not_trusted_until_it_can_write() {
+        let directory = tempfile::tempdir().unwrap();
+        written(directory.path());
+        let name = format!("{PREFIX}{:020}-{}", 9, std::process::id());
+        let obstacle = directory.path().join(format!("{name}.new"));
+        fs::create_dir(&obstacle).unwrap();
+        let log = PurgeLog::create(directory.path(), Generation(9)).unwrap();
+        assert!(!log.is_good());
+        log.append(&[record(10)], || known([10])).unwrap();
+        let next = PurgeLog::create(directory.path(), Generation(11)).unwrap();
+        assert!(matches!(next.earlier().unwrap(), Earlier::Untrusted(_)));
+        assert!(log.take_over(|| known([1, 2, 3, 10])).is_err());
+        fs::remove_dir(&obstacle).unwrap();
+        log.take_over(|| known([1, 2, 3, 10])).unwrap();
+        assert!(log.is_good());
+        let earlier = Earlier::Trusted(known([1, 2, 3, 10]));
+        assert_eq!(next.earlier().unwrap(), earlier);
     }
 }

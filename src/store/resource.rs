@@ -75,19 +75,19 @@ impl Resource {
         self.variants = self.variants.iter().filter_map(change).collect();
     }
 
+    /// Whether any of its responses has its body in the same slices.
+    pub(super) fn shares_slices(&self, stored: &StoredResponse) -> bool {
+        let id = stored.content.slices().map(|slices| slices.id());
+        let mut known = self.variants.iter();
+        known.any(|known| known.content.slices().map(|slices| slices.id()) == id && id.is_some())
+    }
+
     /// Lets go of the slices of what was in `before` and is not here. A response and the variant that
     /// a 304 made of it share theirs.
     pub(super) fn retire_gone(&self, before: &Self) {
         for gone in &before.variants {
-            let Some(slices) = gone.content.slices() else {
-                continue;
-            };
-            let ids = self
-                .variants
-                .iter()
-                .filter_map(|left| left.content.slices());
-            if !ids.map(|left| left.id()).any(|id| id == slices.id()) {
-                slices.retire();
+            if !self.shares_slices(gone) {
+                gone.retire();
             }
         }
     }

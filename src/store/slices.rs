@@ -6,13 +6,14 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
+use super::body::Body;
 use super::flight::Flights;
 use super::memory::shards;
 use super::stored::StoredId;
@@ -164,11 +165,12 @@ impl Slices {
         bytes <= self.memory.capacity() / 4 * 3 || self.tier.get().is_some_and(|t| t.has_room())
     }
 
-    /// Waits until the tier below, if there is one, takes slices; whether it does. One that does not for
-    /// so long is out of order.
-    pub async fn room(&self) -> bool {
+    /// Waits as long as `nobody_reads` until the tier below, if there is one, takes slices; false when it
+    /// does not for so long that it must be out of order.
+    pub async fn room(&self, nobody_reads: impl Fn() -> bool) -> bool {
+        let full = || self.tier.get().is_some_and(|tier| !tier.has_room());
         let room = async {
-            while self.tier.get().is_some_and(|tier| !tier.has_room()) {
+            while nobody_reads() && full() {
                 tokio::time::sleep(LOOK).await;
             }
         };
@@ -221,6 +223,8 @@ pub struct Sliced {
     end: AtomicU64,
     /// No longer stored: what is still read of it is kept in memory alone.
     retired: AtomicBool,
+    /// All of them, as long as somebody reads them so.
+    held: Mutex<Weak<Body>>,
 }
 
 impl Sliced {
@@ -231,6 +235,7 @@ impl Sliced {
             slices,
             end: AtomicU64::new(0),
             retired: AtomicBool::new(false),
+            held: Mutex::default(),
         }
     }
 
@@ -274,6 +279,17 @@ impl Sliced {
         self.end
             .fetch_max(number.saturating_add(1), Ordering::Relaxed);
         Some(read)
+    }
+
+    /// The body with all of its bytes held, which `make` makes if nobody holds it yet.
+    pub(super) fn held(&self, make: impl FnOnce() -> Option<Body>) -> Option<Arc<Body>> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(body) = held.upgrade() {
+            return Some(body);
+        }
+        let body = Arc::new(make()?);
+        *held = Arc::downgrade(&body);
+        Some(body)
     }
 
     /// As if memory had evicted the slice.

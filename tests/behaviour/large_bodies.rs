@@ -52,6 +52,19 @@ async fn a_gigabyte_passes_in_little_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gigabyte_of_which_a_part_is_stored_passes_in_little_memory() {
+    let file = Large::new(GIB, "\"v1\"");
+    let origin = serves(&file);
+    let seawall = setup(&origin, "64 MiB").start().await;
+    seawall.get("/f", &["Range: bytes=0-0"]).await;
+    let (before, _) = seawall.resident();
+    file.get(&mut seawall.connect().await, "/f").await;
+    let (_, most) = seawall.resident();
+    let grown = most.saturating_sub(before) / MIB;
+    assert!(grown < 64, "{grown} MiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gigabyte_in_slices_passes_in_little_memory() {
     let file = Large::new(GIB, "\"v1\"");
     let origin = serves(&file);

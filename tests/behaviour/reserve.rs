@@ -546,3 +546,23 @@ async fn a_response_that_is_no_longer_stored_is_not_kept_either() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_is_stale_by_now_stands_in_for_an_origin_that_fails() {
+    let storage = Storage::start().await;
+    let origin = Origin::start(|request| match request.nth {
+        0 => Reply::ok("x")
+            .field("Cache-Control: max-age=60, stale-if-error=600")
+            .field("Age: 60")
+            .field("ETag: \"v1\""),
+        _ => Reply::status(503, "down"),
+    });
+    let setup = before(&origin, &storage, "").rule("long", "/*", KEPT);
+    let seawall = setup.start().await;
+    seawall.get("/p", &[]).await;
+    written(&seawall, 1).await;
+    let seawall = restarted(seawall).await;
+    let response = seawall.get("/p", &[]).await;
+    assert_eq!((response.text(), response.cache()), ("x", "STALE"));
+    assert_eq!(origin.requests().len(), 2);
+}

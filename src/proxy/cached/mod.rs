@@ -113,7 +113,7 @@ impl Request<'_> {
         {
             // Slices are gone, and nothing tells whether new ones would be of the same body.
             let store = &self.gateway.shared.store;
-            store.remove(&self.lookup.key, stored.id);
+            store.remove(&self.lookup.key, stored);
             return Ok(Round::Again(None));
         }
         let decision = decide_reuse(
@@ -194,12 +194,7 @@ impl Request<'_> {
             if self.lookup.control.only_if_cached {
                 return self.gateway_timeout(session, exchange).await;
             }
-            let purpose = match partial::missing(&parts, complete) {
-                Some(missing) if self.lookup.head.method == Method::GET && can_join(stored) => {
-                    Purpose::Complete(missing)
-                }
-                _ => Purpose::Whole,
-            };
+            let purpose = self.completing(stored);
             let reason = ForwardReason::Partial;
             return self
                 .forward(session, exchange, stock, reason, purpose)
@@ -260,16 +255,16 @@ impl Request<'_> {
     }
 
     /// A stored body to read: slices of it may go while it is read, and are fetched again where that is
-    /// possible, and held from the beginning where it is not.
+    /// possible, and held from the beginning where it is not and there is memory for that.
     fn source(&self, exchange: &Exchange, stored: &StoredResponse) -> Source {
         let (Content::Complete(body), Some(slices)) = (&stored.content, stored.content.slices())
         else {
             return Source::stored(stored.content.clone(), None);
         };
         if !can_refetch(&stored.fields)
-            && let Some(held) = body.held()
+            && let Some(held) = body.held(&self.gateway.shared.store.fill_budget())
         {
-            return Source::stored(Content::Complete(Arc::new(held)), None);
+            return Source::stored(Content::Complete(held), None);
         }
         let refetch = Refetch::new(
             self.gateway,
@@ -423,6 +418,7 @@ impl Request<'_> {
             purpose,
             candidates,
             selected: stock.times().copied(),
+            recalled: None,
             started: clock::instant(),
             request_id: exchange.request_id,
             arrived: None,
@@ -484,10 +480,4 @@ async fn wait(exchange: &mut Exchange, flight: &Flight<Landed>) -> Option<Landin
     let waited = clock::instant().saturating_duration_since(began);
     exchange.waited = Some(exchange.waited.unwrap_or_default() + waited);
     landing.ok()
-}
-
-/// Whether what is missing of a stored part is worth asking for: with a weak validator, what comes
-/// could not be joined to it. Without any, the answer shows.
-fn can_join(stored: &StoredResponse) -> bool {
-    partial::if_range(&stored.fields).is_some() || !Validators::of(&stored.fields).any()
 }

@@ -29,11 +29,8 @@ impl Request<'_> {
         if matches!(arrived.result, ArrivedResult::Recalled) {
             return Ok(Round::Again(None));
         }
-        // The reserve may have brought something that is stale.
-        let recalled = match stock {
-            Stock::Selected(..) => None,
-            _ => Some(self.lookup.find(&self.gateway.shared.store)),
-        };
+        let recalled = arrived.recalled;
+        let recalled = recalled.map(|(stored, times)| Stock::Selected(stored, times));
         let stock = recalled.as_ref().unwrap_or(stock);
         exchange.origin.fetched(&arrived.report, arrived.status);
         exchange.storing_refused =

@@ -5,8 +5,14 @@ use http::{HeaderValue, Method, header};
 use super::super::fetching::Purpose;
 use super::super::lookup::Stock;
 use super::Request;
+use crate::cache::partial;
 use crate::fields::range::RangeSpec;
-use crate::store::SLICE;
+use crate::fields::validators::Validators;
+use crate::store::{SLICE, StoredResponse};
+
+/// A larger body is not completed but asked for anew: what completes one is held until all of it is
+/// there.
+const LARGEST_COMPLETED: u64 = 4 << 20;
 
 impl Request<'_> {
     /// What to ask for when nothing is stored: a range the client wants is all that is needed.
@@ -61,4 +67,22 @@ impl Request<'_> {
             Purpose::Own
         }
     }
+
+    /// What to ask for when part of the response is stored and all of it is wanted.
+    pub(super) fn completing(&self, stored: &StoredResponse) -> Purpose {
+        let complete = stored.content.complete_length();
+        let worthwhile = self.lookup.head.method == Method::GET
+            && complete.is_some_and(|length| length <= LARGEST_COMPLETED)
+            && can_join(stored);
+        match partial::missing(&stored.content.ranges(), complete) {
+            Some(missing) if worthwhile => Purpose::Complete(missing),
+            _ => Purpose::Whole,
+        }
+    }
+}
+
+/// Whether what is missing of a stored part is worth asking for: with a weak validator, what comes
+/// could not be joined to it. Without any, the answer shows.
+fn can_join(stored: &StoredResponse) -> bool {
+    partial::if_range(&stored.fields).is_some() || !Validators::of(&stored.fields).any()
 }

@@ -146,9 +146,10 @@ impl Fetch {
         let mut kept = None;
         let mut patient = true;
         loop {
-            if patient && unstored.is_some() && fill.is_background() {
-                // Nobody waits for it: it goes no faster than the slowest tier.
-                patient = self.shared.store.slices.room().await;
+            if patient && unstored.is_some() {
+                // What nobody waits for goes no faster than the slowest tier.
+                let slices = &self.shared.store.slices;
+                patient = slices.room(|| fill.is_background()).await;
             }
             let read = tokio::select! {
                 read = body.read() => read,
@@ -347,7 +348,7 @@ impl Fetch {
                     && replaces
                     && self.selected.is_some()
                 {
-                    self.shared.store.remove(&self.lookup.key, stored.id);
+                    self.shared.store.remove(&self.lookup.key, stored);
                     self.not_in_reserve();
                 }
             }

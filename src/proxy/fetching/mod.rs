@@ -57,6 +57,8 @@ pub(super) struct Arrived {
     pub(super) status: Option<StatusCode>,
     pub(super) requested: Option<SystemTime>,
     pub(super) report: FetchReport,
+    /// What the reserve had, which is to be validated.
+    pub(super) recalled: Option<(Arc<StoredResponse>, StoredTimes)>,
 }
 
 /// What to answer with.
@@ -101,6 +103,8 @@ pub(super) struct Fetch {
     pub(super) candidates: Vec<Arc<StoredResponse>>,
     /// Times of the first candidate, when it is the selected one.
     pub(super) selected: Option<StoredTimes>,
+    /// What the reserve had of it.
+    pub(super) recalled: Option<(Arc<StoredResponse>, StoredTimes)>,
     pub(super) started: Instant,
     pub(super) request_id: RequestId,
     /// Who is told; nobody for a background validation.
@@ -383,6 +387,7 @@ impl Fetch {
                 status,
                 requested,
                 report,
+                recalled: self.recalled.take(),
             });
         }
     }

@@ -45,7 +45,8 @@ impl Fetch {
         }
         if !matches!(self.purpose, Purpose::Range(_)) && stored.content.is_complete() {
             self.selected = Some(times);
-            self.candidates = vec![stored];
+            self.candidates = vec![stored.clone()];
+            self.recalled = Some((stored, times));
         }
         false
     }

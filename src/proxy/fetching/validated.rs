@@ -119,7 +119,7 @@ impl Fetch {
                 (freshened, Storing::Freshened)
             }
             StoreDecision::DoNotStore(reason) => {
-                store.remove(key, stored.id);
+                store.remove(key, stored);
                 self.not_in_reserve();
                 (freshened, Storing::NotStored(reason))
             }

@@ -1,7 +1,9 @@
 //! Which URIs have objects, so that for others the reserve is not asked at all.
 //!
 //! The list of all objects says so at the start and then from time to time; what is written in between
-//! is added. Until the first list is through, every URI may have some.
+//! is added. Until the first list is through, every URI may have some. What an earlier process was just
+//! writing may come later still: until a list that began well after it, everything that is purged is
+//! looked for.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,6 +25,8 @@ struct State {
     folders: HashSet<u64>,
     /// Whether what is not among them has no objects.
     complete: bool,
+    /// Whether nothing of earlier processes can appear any more.
+    settled: bool,
     /// Those added since listing began.
     added: HashSet<u64>,
     /// Those in which an object may yet appear: a write failed, perhaps on its way back.
@@ -33,6 +37,12 @@ impl Known {
     pub(super) fn may_hold(&self, folder: Folder) -> bool {
         let state = self.lock();
         !state.complete || state.folders.contains(&folder.short())
+    }
+
+    /// The same for one that is to be emptied.
+    pub(super) fn may_come_to_hold(&self, folder: Folder) -> bool {
+        let settled = self.lock().settled;
+        !settled || self.may_hold(folder)
     }
 
     /// Whether all are known.
@@ -79,13 +89,14 @@ impl Known {
         self.lock().added.clear();
     }
 
-    /// These are all that were there when it began.
-    pub(super) fn listed(&self, folders: HashSet<u64>) {
+    /// These are all that were there when it began, and all of earlier processes if that is `settled`.
+    pub(super) fn listed(&self, folders: HashSet<u64>, settled: bool) {
         let mut state = self.lock();
         let added = std::mem::take(&mut state.added);
         state.folders = folders;
         state.folders.extend(added);
         state.complete = state.folders.len() <= MOST;
+        state.settled |= settled;
         if !state.complete {
             state.folders = HashSet::new();
         }
@@ -112,10 +123,14 @@ mod tests {
         assert!(known.may_hold(folder("a")));
         known.begin_listing();
         known.add(folder("b"));
-        known.listed(HashSet::from([folder("a").short()]));
+        known.listed(HashSet::from([folder("a").short()]), false);
         assert!(known.may_hold(folder("a")));
         assert!(known.may_hold(folder("b")), "added while listing");
         assert!(!known.may_hold(folder("c")));
+        assert!(known.may_come_to_hold(folder("c")));
+        known.listed(HashSet::from([folder("a").short()]), true);
+        assert!(!known.may_come_to_hold(folder("c")));
+        assert!(known.may_come_to_hold(folder("a")));
         known.remove(folder("a"));
         assert!(!known.may_hold(folder("a")));
     }

@@ -195,7 +195,7 @@ impl Reserve {
     }
 
     fn empty(&self, key: &StoreKey, records: Vec<Record>, emptying: Option<Arc<Emptying>>) {
-        if !self.known.may_hold(Folder::of(key)) {
+        if !self.known.may_come_to_hold(Folder::of(key)) {
             return;
         }
         let Some(waiting) = self.queue.enter(0, MOST_JOBS) else {

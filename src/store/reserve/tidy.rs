@@ -16,6 +16,8 @@ use crate::store::memory::MemoryStore;
 const LOOKS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24));
 /// How soon after listing failed.
 const AGAIN: Duration = Duration::from_secs(10);
+/// How long after the last process ended what it was writing is done.
+const SETTLED: Duration = Duration::from_mins(1);
 /// Objects removed in one request.
 const AT_ONCE: usize = 1000;
 /// The clocks of two machines differ by less.
@@ -24,24 +26,35 @@ const SKEW: Duration = Duration::from_mins(5);
 /// Keeps the index of what is there right, and removes what is too old, as long as there is a store.
 pub(super) async fn keep_in_order(store: Weak<MemoryStore>, retention: Duration) {
     let (shortest, longest) = LOOKS;
+    let mut alone_since = None;
     loop {
-        let listed = {
+        let (listed, settled) = {
             let Some(store) = store.upgrade() else {
                 return;
             };
             let Some(reserve) = store.reserve() else {
                 return;
             };
-            reserve.list().await.is_ok()
+            let now = clock::instant();
+            if reserve.trusted.get().is_some() {
+                alone_since.get_or_insert(now);
+            }
+            let settled = alone_since.is_some_and(|since| now - since >= SETTLED);
+            (reserve.list(settled).await.is_ok(), settled)
         };
         let pause = (retention / 4).clamp(shortest, longest);
-        tokio::time::sleep(if listed { pause } else { AGAIN.min(pause) }).await;
+        let pause = match (listed, settled) {
+            (false, _) => AGAIN.min(pause),
+            (true, false) => SETTLED.min(pause),
+            (true, true) => pause,
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
 impl Reserve {
     /// Lists all objects, and removes those that are too old to be used.
-    async fn list(&self) -> Result<(), Failed> {
+    async fn list(&self, settled: bool) -> Result<(), Failed> {
         let age = self.retention + SKEW.min(self.retention);
         let oldest = clock::now().checked_sub(age);
         let mut folders = HashSet::new();
@@ -56,7 +69,7 @@ impl Reserve {
                 }
             })
             .await?;
-        self.known.listed(folders);
+        self.known.listed(folders, settled);
         for some in old.chunks(AT_ONCE) {
             let count = self.client.remove(some.to_vec()).await?;
             add(Some(&self.counts.removed), count);
