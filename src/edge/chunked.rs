@@ -159,10 +159,18 @@ mod tests {
         ] {
             let bytes = [body.as_bytes(), NEXT].concat();
             for size in 1..=bytes.len() {
-                assert_eq!(end(&bytes, size), Ok(Some(body.len())), "{body:?} by {size}");
+                assert_eq!(
+                    end(&bytes, size),
+                    Ok(Some(body.len())),
+                    "{body:?} by {size}"
+                );
             }
             for cut in 0..body.len() {
-                assert_eq!(end(&body.as_bytes()[..cut], 3), Ok(None), "{body:?} to {cut}");
+                assert_eq!(
+                    end(&body.as_bytes()[..cut], 3),
+                    Ok(None),
+                    "{body:?} to {cut}"
+                );
             }
         }
     }

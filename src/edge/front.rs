@@ -393,7 +393,9 @@ fn begins_http2(buffer: &[u8]) -> bool {
 fn share(head: &Head, arrived: &[u8]) -> Result<(usize, Allowance), HeadError> {
     match head.body {
         BodyFraming::Length(length) => {
-            let own = usize::try_from(length).unwrap_or(usize::MAX).min(arrived.len());
+            let own = usize::try_from(length)
+                .unwrap_or(usize::MAX)
+                .min(arrived.len());
             let missing = length.saturating_sub(u64::try_from(own).unwrap_or(u64::MAX));
             Ok((own, Allowance::Bytes(missing)))
         }

@@ -83,12 +83,7 @@ struct Patch {
 impl Turnstile {
     /// Puts `stream` behind a turnstile, which keeps back `kept`, what has come of the next request. A 101
     /// opens it, if the client asked for that with `upgrade`.
-    pub(super) fn new(
-        stream: Stream,
-        allowance: Allowance,
-        upgrade: bool,
-        kept: BytesMut,
-    ) -> Self {
+    pub(super) fn new(stream: Stream, allowance: Allowance, upgrade: bool, kept: BytesMut) -> Self {
         Self {
             stream,
             allowance,
@@ -362,7 +357,12 @@ mod tests {
     async fn written(size: usize, room: usize) -> String {
         let (ours, mut theirs) = tokio::io::duplex(room);
         let stream: Stream = Box::new(ours);
-        let turnstile: Stream = Box::new(Turnstile::new(stream, Allowance::Bytes(0), false, BytesMut::new()));
+        let turnstile: Stream = Box::new(Turnstile::new(
+            stream,
+            Allowance::Bytes(0),
+            false,
+            BytesMut::new(),
+        ));
         Turnstile::keep_date(&turnstile, OLD);
         let write = async move {
             let mut turnstile = turnstile;

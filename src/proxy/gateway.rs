@@ -78,8 +78,11 @@ impl ProxyHttp for Gateway {
         if exchange.request.is_none() && exchange.refusal.is_none() {
             let has_body = !session.as_downstream_mut().is_body_empty();
             if is_reset(session).await {
-                return Error::e_explain(ErrorType::ConnectionClosed, "the client reset the stream")
-                    .map_err(|error: Box<Error>| error.into_down());
+                return Error::e_explain(
+                    ErrorType::ConnectionClosed,
+                    "the client reset the stream",
+                )
+                .map_err(|error: Box<Error>| error.into_down());
             }
             self.receive(session, exchange, has_body);
         }

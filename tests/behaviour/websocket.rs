@@ -113,8 +113,11 @@ async fn an_origin_that_is_quick_to_shake_hands_keeps_the_connection() {
 #[tokio::test]
 async fn what_the_client_says_with_its_handshake_goes_through_the_tunnel() {
     let origin = echo_bytes().await;
-    let seawall = Setup::servers([format!("\"http://{origin}\"")]).start().await;
-    let handshake = "GET /ws HTTP/1.1\r\nHost: site.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let seawall = Setup::servers([format!("\"http://{origin}\"")])
+        .start()
+        .await;
+    let handshake =
+        "GET /ws HTTP/1.1\r\nHost: site.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     // The second is more than is kept back.
     for early in ["early".to_owned(), "x".repeat(300_000)] {
         let mut client = seawall.connect().await;
