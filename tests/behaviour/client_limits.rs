@@ -112,6 +112,19 @@ async fn a_connection_that_says_nothing_is_closed() {
 }
 
 #[tokio::test]
+async fn empty_lines_do_not_keep_a_connection_open() {
+    let (_origin, seawall) = limited("header_timeout = \"300ms\"").await;
+    let mut client = seawall.connect().await;
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_millis(600) {
+        client.send("\r\n").await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    client.request("GET", "/p", &[]).await;
+    assert!(client.try_response("GET").await.is_err());
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_closed() {
     let (_origin, seawall) = limited("idle_timeout = \"1s\"").await;
     let mut client = seawall.connect().await;
