@@ -292,8 +292,8 @@ mod tests {
         assert!(log.write(&record("/first")));
         assert!(!log.flush(Duration::from_millis(20)));
         // What waits is bounded; the rest is told to be dropped.
-        let long = "x".repeat(100 << 10);
-        let queued = (0..100).filter(|_| log.write(&record(&long))).count();
+        let target = "x".repeat(100 << 10);
+        let queued = (0..100).filter(|_| log.write(&record(&target))).count();
         assert!((5..20).contains(&queued), "{queued}");
         for _ in 0..2 {
             leave.send(()).unwrap();
