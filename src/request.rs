@@ -20,6 +20,11 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// That of a connection which is encrypted, or is not.
+    pub const fn of(tls: bool) -> Self {
+        if tls { Self::Https } else { Self::Http }
+    }
+
     /// The scheme as it is written in a URI.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -79,6 +79,14 @@ pub struct Missing {
 }
 
 impl Missing {
+    /// These bytes.
+    pub const fn of(range: &Range<u64>) -> Self {
+        Self {
+            first: range.start,
+            last: range.end.checked_sub(1),
+        }
+    }
+
     /// The value of the Range field that asks for them.
     pub fn to_value(self) -> HeaderValue {
         let text = match self.last {

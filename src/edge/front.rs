@@ -3,7 +3,7 @@
 //! its evaluation. A head that never completes or means two things ends here.
 
 use std::cell::Cell;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,17 +57,12 @@ struct Connection {
     timer: Timer,
 }
 
-/// Memory that the connections of a thread share, as most of them are idle.
-#[derive(Default)]
-struct Spare {
-    /// Where answers are put together.
-    out: Vec<u8>,
-    /// For the fields of a request.
-    fields: HeaderMap,
-}
-
+// Memory that the connections of a thread share, as most of them are idle.
 thread_local! {
-    static SPARE: Cell<Spare> = Cell::default();
+    /// Where answers are put together.
+    static OUT: Cell<Vec<u8>> = Cell::default();
+    /// For the fields of a request.
+    static FIELDS: Cell<HeaderMap> = Cell::default();
 }
 
 /// What came of waiting for the next request.
@@ -205,14 +200,8 @@ where
 impl Connection {
     fn new(stream: Stream) -> Self {
         let digest = stream.get_socket_digest();
-        let address = digest
-            .as_ref()
-            .and_then(|digest| digest.peer_addr())
-            .and_then(|address| address.as_inet());
         Self {
-            client: address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| {
-                address.ip().to_canonical()
-            }),
+            client: super::client(digest.as_ref().and_then(|digest| digest.peer_addr())),
             tls: stream.get_ssl_digest().is_some(),
             stream,
             buffer: BytesMut::new(),
@@ -286,12 +275,7 @@ impl Connection {
         let mut fields = no_fields();
         let parsed = parse(&raw, limits, &mut fields)?;
         let (arrived, allowance) = share(&parsed.head, &self.buffer)?;
-        let Spare { out, fields } = SPARE.take();
-        SPARE.set(Spare {
-            out,
-            fields: HeaderMap::new(),
-        });
-        let parts = parts(&raw, &parsed, fields).ok_or(HeadError {
+        let parts = parts(&raw, &parsed, FIELDS.take()).ok_or(HeadError {
             status: StatusCode::BAD_REQUEST,
             reason: "malformed request line or field",
         })?;
@@ -308,7 +292,7 @@ impl Connection {
 
     /// Writes the answer; whether the connection may be used again.
     async fn answer(&mut self, hit: impl Hit, keep: bool, client: &Client) -> bool {
-        let mut out = SPARE.take().out;
+        let mut out = OUT.take();
         hit.write_head(&mut out);
         let persistence: &[u8] = if keep {
             b"Connection: keep-alive\r\n\r\n"
@@ -337,9 +321,10 @@ impl Connection {
             error: result.err(),
         });
         out.clear();
+        OUT.set(out);
         let mut fields = parts.headers;
         fields.clear();
-        SPARE.set(Spare { out, fields });
+        FIELDS.set(fields);
         if complete && !keep {
             close(&mut self.stream, client).await;
         }

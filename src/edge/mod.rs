@@ -16,7 +16,18 @@ mod turnstile;
 pub use front::{Front, LINGER};
 pub use tls::Certificates;
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use pingora_core::protocols::Stream;
+use pingora_core::protocols::l4::socket::SocketAddr;
+
+/// Whose address it is. What has none, as it came over no network, is taken for this machine's.
+pub fn client(address: Option<&SocketAddr>) -> IpAddr {
+    let address = address.and_then(SocketAddr::as_inet);
+    address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| {
+        address.ip().to_canonical()
+    })
+}
 
 /// Makes the next response head on a client's connection keep this Date. Without effect on HTTP/2,
 /// where Pingora alone writes heads.

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::future::poll_fn;
-use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::task::Poll;
@@ -319,10 +318,8 @@ impl ProxyHttp for Gateway {
         let status = passing::status(exchange);
         exchange.status = Some(status);
         answer::send(head, session.req_header(), exchange, &status, clock::now());
-        if !head.status.is_informational()
-            && let (Some(connection), Some(date)) = (session.stream(), head.headers.get(DATE))
-        {
-            edge::keep_date(connection, date.as_bytes());
+        if !head.status.is_informational() {
+            serve::keep_date(session, head);
         }
         Ok(())
     }
@@ -413,13 +410,9 @@ impl Gateway {
     /// Evaluates a request that comes from Pingora: one of HTTP/2.
     fn receive(&self, session: &mut Session, exchange: &mut Exchange, has_body: bool) {
         let digest = session.digest();
-        let tls = digest.is_some_and(|digest| digest.ssl_digest.is_some());
-        let address = session.client_addr().and_then(|address| address.as_inet());
         let downstream = Downstream {
-            client: address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| {
-                address.ip().to_canonical()
-            }),
-            scheme: if tls { Scheme::Https } else { Scheme::Http },
+            client: edge::client(session.client_addr()),
+            scheme: Scheme::of(digest.is_some_and(|digest| digest.ssl_digest.is_some())),
             unannounced_body: session.req_header().version == Version::HTTP_2 && has_body,
         };
         let head = session.req_header_mut();

@@ -73,11 +73,7 @@ impl Lane for Requests {
         let mut exchange = Box::new(Exchange::new(runtime, clock::instant(), clock::now()));
         let downstream = Downstream {
             client: arriving.client,
-            scheme: if arriving.tls {
-                Scheme::Https
-            } else {
-                Scheme::Http
-            },
+            scheme: Scheme::of(arriving.tls),
             unannounced_body: false,
         };
         exchange.refusal = arrival::receive(shared, &mut head, downstream, &mut exchange).err();

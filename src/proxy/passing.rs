@@ -26,8 +26,7 @@ use crate::fields::validators::Validators;
 use crate::purge::{Scope, Target, UrlTarget, purge_method, url_keys};
 use crate::rules::split_target;
 use crate::store::{
-    Begun, Body, Content, Encoded, MemoryStore, Prepared, Selection, StoreKey, StoredResponse,
-    Subject,
+    Begun, Body, Content, MemoryStore, Prepared, Selection, StoreKey, StoredResponse, Subject,
 };
 use crate::zone::Authority;
 
@@ -220,30 +219,22 @@ impl Posted {
         }
         let mut fields = self.fields;
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from(self.length));
-        let content = Content::Complete(Arc::new(Body::copy_of(&self.chunks)));
-        let view = ResponseView {
+        let mut stored = StoredResponse {
+            id: store.next_id(),
+            generation: self.begun.generation(),
             status: self.status,
-            headers: &fields,
+            fields: Arc::new(fields),
+            times: self.times,
+            selection: self.selection,
+            tags: self.tags,
+            subject: self.subject,
+            content: Content::Complete(Arc::new(Body::copy_of(&self.chunks))),
+            encoded: None,
+            prepared: Prepared::default(),
+            disk: self.disk,
         };
-        let encoded = Encoded::of(&view, &content);
-        store.insert(
-            &self.key,
-            StoredResponse {
-                id: store.next_id(),
-                generation: self.begun.generation(),
-                status: self.status,
-                fields: Arc::new(fields),
-                times: self.times,
-                selection: self.selection,
-                tags: self.tags,
-                subject: self.subject,
-                content,
-                encoded,
-                prepared: Prepared::default(),
-                disk: self.disk,
-            },
-            &self.begun,
-        );
+        stored.renew_encoded();
+        store.insert(&self.key, stored, &self.begun);
     }
 }
 

@@ -63,14 +63,7 @@ pub(super) async fn found(
     let (status, body) = (found.status, found.body.clone());
     let fields = found.fields(asked, exchange);
     let head = answer::head(session.req_header().version, status, fields)?;
-    if let (Some(connection), Some(date)) = (session.stream(), head.headers.get(header::DATE)) {
-        edge::keep_date(connection, date.as_bytes());
-    }
-    let bodiless = body.is_empty();
-    session
-        .write_response_header(Box::new(head), bodiless)
-        .await
-        .map_err(Error::into_down)?;
+    send_head(session, head, body.is_empty()).await?;
     let last = body.len().saturating_sub(1);
     for (number, chunk) in body.into_iter().enumerate() {
         session
@@ -125,13 +118,7 @@ async fn write(
     let mut head = answer::head(asked.version, status, fields)?;
     let bodiless = matches!(body, ReplyBody::None);
     frame(&mut head, asked.version, bodiless)?;
-    if let (Some(connection), Some(date)) = (session.stream(), head.headers.get(header::DATE)) {
-        edge::keep_date(connection, date.as_bytes());
-    }
-    session
-        .write_response_header(Box::new(head), bodiless)
-        .await
-        .map_err(Error::into_down)?;
+    send_head(session, head, bodiless).await?;
     match body {
         ReplyBody::None => {}
         ReplyBody::Page(page) => chunk(session, page).await?,
@@ -148,6 +135,22 @@ async fn write(
         .write_response_body(None, true)
         .await
         .map_err(Error::into_down)
+}
+
+/// Sends a head that keeps its own Date.
+async fn send_head(session: &mut Session, head: ResponseHeader, bodiless: bool) -> Result<()> {
+    keep_date(session, &head);
+    session
+        .write_response_header(Box::new(head), bodiless)
+        .await
+        .map_err(Error::into_down)
+}
+
+/// Has a head go out with the Date that it has, where that is in our hands.
+pub(super) fn keep_date(session: &Session, head: &ResponseHeader) {
+    if let (Some(connection), Some(date)) = (session.stream(), head.headers.get(header::DATE)) {
+        edge::keep_date(connection, date.as_bytes());
+    }
 }
 
 /// HTTP/1.1 needs to be told how the body ends (RFC 9112 §6.3).

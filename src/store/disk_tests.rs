@@ -1,11 +1,10 @@
 //! Memory and disk together, restarts by opening the directory again.
 
+use super::super::fixtures;
 use super::*;
-use crate::cache::reuse::StoredTimes;
 use crate::fields::vary::Vary;
 use crate::purge::{Mode, Scope, Target};
-use crate::store::{Body, Subject};
-use http::{HeaderMap, StatusCode};
+use crate::store::Body;
 use std::path::Path;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,39 +33,16 @@ fn key(name: &str) -> StoreKey {
 }
 
 fn response(store: &MemoryStore, variant: &str, body: &str) -> StoredResponse {
-    let now = clock::now();
+    let body = Body::copy_of(&[Bytes::copy_from_slice(body.as_bytes())]);
     StoredResponse {
-        id: store.next_id(),
         generation: store.purges.begin().generation(),
-        status: StatusCode::OK,
-        fields: Arc::new(HeaderMap::new()),
-        times: StoredTimes {
-            received: now,
-            initial_age: Duration::ZERO,
-            fresh_until: now + Duration::from_mins(1),
-            stale_while_revalidate: Duration::ZERO,
-            stale_if_error: Duration::ZERO,
-            validate_always: false,
-            stale_forbidden: false,
-            validatable: false,
-        },
         selection: Selection {
             vary: Vary::None,
             key: variant.as_bytes().into(),
             by_language: None,
         },
         tags: ["t".into()].into(),
-        subject: Arc::new(Subject {
-            zone: "z".to_owned(),
-            host: "h".to_owned(),
-            path: "/".to_owned(),
-        }),
-        content: Content::Complete(Arc::new(Body::copy_of(&[Bytes::copy_from_slice(
-            body.as_bytes(),
-        )]))),
-        disk: true,
-        encoded: None,
-        prepared: crate::store::Prepared::default(),
+        ..fixtures::stored(store.next_id(), body, clock::now())
     }
 }
 

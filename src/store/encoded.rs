@@ -74,7 +74,7 @@ impl Kept {
 
 impl Encoded {
     /// For a response of which no form is made yet; `None` when none may be.
-    pub fn of(response: &ResponseView<'_>, content: &Content) -> Option<Arc<Self>> {
+    fn of(response: &ResponseView<'_>, content: &Content) -> Option<Arc<Self>> {
         let encoded = || Self {
             told: varies_by_encoding(response.headers),
             useless: Codings::NONE,
@@ -184,8 +184,8 @@ impl StoredResponse {
         chosen
     }
 
-    /// Takes over the encoded forms of a response with the same bytes, for the fields that this one has
-    /// now, where these still allow them.
+    /// Finds out whether it may have encoded forms, by the fields that it has now. Forms of the same bytes
+    /// that are there stay where these still allow them.
     pub fn renew_encoded(&mut self) {
         let response = ResponseView {
             status: self.status,
@@ -286,16 +286,10 @@ impl MemoryStore {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::StatusCode;
 
-    use super::super::stored::{Selection, Subject};
+    use super::super::fixtures;
     use super::*;
-    use crate::cache::freshness::{FreshnessSource, Lifetimes};
-    use crate::cache::reuse::StoredTimes;
     use crate::clock;
-    use crate::fields::vary::Vary;
-    use crate::purge::Generation;
-    use std::time::Duration;
 
     const LENGTH: usize = 5000;
 
@@ -315,37 +309,9 @@ mod tests {
     }
 
     fn page(store: &MemoryStore, length: usize) -> StoredResponse {
-        let lifetimes = Lifetimes {
-            freshness: Duration::from_mins(1),
-            source: FreshnessSource::MaxAge,
-            initial_age: Duration::ZERO,
-            stale_while_revalidate: Duration::ZERO,
-            stale_if_error: Duration::ZERO,
-            validate_always: false,
-            stale_forbidden: false,
-        };
-        let subject = Subject {
-            zone: "site".to_owned(),
-            host: "site.test".to_owned(),
-            path: "/".to_owned(),
-        };
         let mut page = StoredResponse {
-            id: store.next_id(),
-            generation: Generation::default(),
-            status: StatusCode::OK,
             fields: fields("1"),
-            times: StoredTimes::new(&lifetimes, clock::now(), false),
-            selection: Selection {
-                vary: Vary::None,
-                key: Arc::default(),
-                by_language: None,
-            },
-            tags: Arc::default(),
-            subject: Arc::new(subject),
-            content: Content::Complete(Arc::new(body(length))),
-            encoded: None,
-            disk: true,
-            prepared: Prepared::default(),
+            ..fixtures::stored(store.next_id(), body(length), clock::now())
         };
         page.renew_encoded();
         page

@@ -1,54 +1,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
 
-use super::super::stored::Prepared;
+use super::super::fixtures;
 use super::*;
-use crate::cache::reuse::StoredTimes;
-use crate::fields::vary::Vary;
 use crate::purge::{Mode, Scope, Target};
-use crate::store::{Body, Content, SLICE, Selection, SliceTier, Sliced, Subject};
+use crate::store::{Body, SLICE, Selection, SliceTier, Sliced};
 
 fn key(number: u64) -> StoreKey {
     StoreKey(Arc::from(number.to_be_bytes().as_slice()))
 }
 
 fn response(id: StoredId, body: Body) -> StoredResponse {
-    let now = crate::clock::now();
-    StoredResponse {
-        id,
-        generation: crate::purge::Generation::default(),
-        status: StatusCode::OK,
-        fields: Arc::new(HeaderMap::new()),
-        times: StoredTimes {
-            received: now,
-            initial_age: Duration::ZERO,
-            fresh_until: now,
-            stale_while_revalidate: Duration::ZERO,
-            stale_if_error: Duration::ZERO,
-            validate_always: false,
-            stale_forbidden: false,
-            validatable: false,
-        },
-        selection: Selection {
-            vary: Vary::None,
-            key: Arc::default(),
-            by_language: None,
-        },
-        tags: Arc::default(),
-        subject: Arc::new(Subject {
-            zone: String::new(),
-            host: String::new(),
-            path: String::new(),
-        }),
-        content: Content::Complete(Arc::new(body)),
-        disk: true,
-        encoded: None,
-        prepared: Prepared::default(),
-    }
+    fixtures::stored(id, body, crate::clock::now())
 }
 
 fn store(store: &MemoryStore, number: u64, size: usize) {

@@ -10,6 +10,8 @@ mod body;
 mod disk;
 mod encoded;
 mod fill;
+#[cfg(test)]
+mod fixtures;
 mod flight;
 mod load;
 pub mod log;

@@ -21,7 +21,7 @@ use crate::fields::content_range::ContentRange;
 use crate::fields::vary::Vary;
 use crate::origin::{AnswerBody, FetchFailure, FetchReport};
 use crate::store::{
-    Body, Content, Encoded, Fill, Keep, Part, Prepared, SLICE, Sliced, StoredResponse,
+    Body, Content, Fill, Keep, Part, Prepared, SLICE, Selection, Sliced, StoredId, StoredResponse,
 };
 
 /// Most parts kept of one response; with more, what was there makes room for what is new.
@@ -220,7 +220,6 @@ impl Fetch {
     fn store(&self, fill: &Fill, body: &Arc<Body>, times: StoredTimes) -> Option<Arc<Body>> {
         let mut fields = HeaderMap::clone(&fill.fields);
         let store = &self.shared.store;
-        let tags = self.lookup.tags(&fields);
         let mut same = false;
         let (status, content) = if fill.status == StatusCode::PARTIAL_CONTENT {
             let range = part_of(&ResponseView {
@@ -241,25 +240,8 @@ impl Fetch {
                 None => drop(fields.remove(header::CONTENT_LENGTH)),
             }
         }
-        let view = ResponseView {
-            status,
-            headers: &fields,
-        };
-        let encoded = Encoded::of(&view, &content);
-        let stored = StoredResponse {
-            id: fill.slices().id(),
-            generation: self.begun.generation(),
-            status,
-            fields: Arc::new(fields),
-            times,
-            selection: fill.selection.clone(),
-            tags,
-            subject: self.lookup.subject().clone(),
-            content,
-            encoded,
-            prepared: Prepared::default(),
-            disk: self.lookup.site.settings.disk.value,
-        };
+        let (id, selection) = (fill.slices().id(), fill.selection.clone());
+        let stored = self.to_store(id, status, fields, times, selection, content);
         let written = stored.clone();
         if same {
             store.extend(&self.lookup.key, stored);
@@ -268,6 +250,34 @@ impl Fetch {
         }
         self.to_reserve(&written);
         Some(body.clone())
+    }
+
+    /// A response of this fetch, ready to be stored.
+    pub(super) fn to_store(
+        &self,
+        id: StoredId,
+        status: StatusCode,
+        fields: HeaderMap,
+        times: StoredTimes,
+        selection: Selection,
+        content: Content,
+    ) -> StoredResponse {
+        let mut stored = StoredResponse {
+            id,
+            generation: self.begun.generation(),
+            status,
+            tags: self.lookup.tags(&fields),
+            fields: Arc::new(fields),
+            times,
+            selection,
+            subject: self.lookup.subject().clone(),
+            content,
+            encoded: None,
+            prepared: Prepared::default(),
+            disk: self.lookup.site.settings.disk.value,
+        };
+        stored.renew_encoded();
+        stored
     }
 
     /// A 206 becomes part of what is stored, where that is the same representation (RFC 9111 §3.4).

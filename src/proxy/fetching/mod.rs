@@ -261,43 +261,32 @@ impl Fetch {
 
     /// The request that the origin gets.
     fn request(&self) -> pingora_error::Result<RequestHeader> {
-        let mut head = RequestHeader::from(Parts::clone(&self.lookup.head));
-        head.set_version(Version::HTTP_11);
-        let mut fields = head.headers.clone();
-        match &self.purpose {
-            Purpose::Own => {}
-            Purpose::Whole | Purpose::Slice(_) => {
-                let stored: Vec<&HeaderMap> = self
-                    .candidates
-                    .iter()
-                    .map(|stored| &*stored.fields)
-                    .collect();
-                make_validating(&mut fields, &stored);
-                if let Purpose::Slice(number) = &self.purpose {
-                    let wanted = positions(*number, u64::MAX);
-                    let wanted = Missing {
-                        first: wanted.start,
-                        last: wanted.end.checked_sub(1),
-                    };
-                    fields.insert(header::RANGE, wanted.to_value());
+        origin_request(&self.lookup, self.request_id, |fields| {
+            match &self.purpose {
+                Purpose::Own => {}
+                Purpose::Whole | Purpose::Slice(_) => {
+                    let stored: Vec<&HeaderMap> = self
+                        .candidates
+                        .iter()
+                        .map(|stored| &*stored.fields)
+                        .collect();
+                    make_validating(fields, &stored);
+                    if let Purpose::Slice(number) = &self.purpose {
+                        let wanted = Missing::of(&positions(*number, u64::MAX));
+                        fields.insert(header::RANGE, wanted.to_value());
+                    }
+                }
+                Purpose::Range(_) => {
+                    fields.remove(header::IF_NONE_MATCH);
+                    fields.remove(header::IF_MODIFIED_SINCE);
+                }
+                Purpose::Complete(missing) => {
+                    let stored = self.candidates.first();
+                    let condition = stored.and_then(|stored| if_range(&stored.fields));
+                    ask_for(fields, *missing, condition);
                 }
             }
-            Purpose::Range(_) => {
-                fields.remove(header::IF_NONE_MATCH);
-                fields.remove(header::IF_MODIFIED_SINCE);
-            }
-            Purpose::Complete(missing) => {
-                make_validating(&mut fields, &[]);
-                fields.insert(header::RANGE, missing.to_value());
-                let stored = self.candidates.first();
-                if let Some(condition) = stored.and_then(|stored| if_range(&stored.fields)) {
-                    fields.insert(header::IF_RANGE, condition.clone());
-                }
-            }
-        }
-        forward::replace_request_fields(&mut head, &fields)?;
-        forward::prepare(&mut head, &self.lookup.site, self.request_id.as_str())?;
-        Ok(head)
+        })
     }
 
     /// Cleans the answer; refuses what nobody asked for or nobody can read.
@@ -416,6 +405,31 @@ impl Fetch {
             &site.settings,
             times,
         )
+    }
+}
+
+/// The client's request as the origin gets it, with what `ask` makes of its fields.
+fn origin_request(
+    lookup: &Lookup,
+    request_id: RequestId,
+    ask: impl FnOnce(&mut HeaderMap),
+) -> pingora_error::Result<RequestHeader> {
+    let mut head = RequestHeader::from(Parts::clone(&lookup.head));
+    head.set_version(Version::HTTP_11);
+    let mut fields = head.headers.clone();
+    ask(&mut fields);
+    forward::replace_request_fields(&mut head, &fields)?;
+    forward::prepare(&mut head, &lookup.site, request_id.as_str())?;
+    Ok(head)
+}
+
+/// Makes the fields ask for some bytes and nothing of the client's own conditions; if the representation
+/// is not the one of `condition` any more, for the whole.
+fn ask_for(fields: &mut HeaderMap, missing: Missing, condition: Option<&HeaderValue>) {
+    make_validating(fields, &[]);
+    fields.insert(header::RANGE, missing.to_value());
+    if let Some(condition) = condition {
+        fields.insert(header::IF_RANGE, condition.clone());
     }
 }
 

@@ -4,29 +4,26 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
-use pingora_http::RequestHeader;
+use http::{HeaderMap, Method, StatusCode};
 use tokio::task::JoinHandle;
 
 use super::super::answer;
 use super::super::exchange::{Exchange, RequestId};
-use super::super::forward;
 use super::super::gateway::Gateway;
 use super::super::lookup::Lookup;
-use super::{ArrivedResult, Fetch, Landed, Received, Watcher, stored_times};
+use super::{
+    ArrivedResult, Fetch, Landed, Received, Watcher, ask_for, origin_request, stored_times,
+};
 use crate::cache::partial::{Missing, if_range, make_complete, may_combine, part_of};
 use crate::cache::response::ResponseView;
 use crate::cache::status::Storing;
 use crate::cache::storing::StoreDecision;
 use crate::clock;
-use crate::fields::validators::make_validating;
 use crate::origin::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Terms};
 use crate::purge::Generation;
 use crate::server::Shared;
 use crate::store::{
-    Boarding, Body, Content, Encoded, FlightKey, Landing, Prepared, SLICE, SliceFailure, Sliced,
-    StoredResponse, positions,
+    Boarding, Body, Content, FlightKey, Landing, SLICE, SliceFailure, Sliced, positions,
 };
 
 /// How one who reads a body gets the slices of it that are gone.
@@ -148,11 +145,10 @@ impl Refetch {
         // Without a strong validator nobody could tell whether it is of the same representation.
         let condition = if_range(&self.fields).ok_or(SliceFailure::Changed)?;
         let wanted = positions(number, self.len);
-        let missing = Missing {
-            first: wanted.start,
-            last: wanted.end.checked_sub(1),
-        };
-        let request = slice_request(&self.lookup, missing, Some(condition), self.request_id);
+        let missing = Missing::of(&wanted);
+        let request = origin_request(&self.lookup, self.request_id, |fields| {
+            ask_for(fields, missing, Some(condition));
+        });
         let request = request.map_err(|_| SliceFailure::Failed)?;
         let pool = &self.lookup.site.site.pool;
         let terms = Terms {
@@ -217,26 +213,6 @@ impl Refetch {
             _ => Err(SliceFailure::Changed),
         }
     }
-}
-
-/// The request for some bytes, with nothing of the client's own conditions.
-fn slice_request(
-    lookup: &Lookup,
-    wanted: Missing,
-    condition: Option<&HeaderValue>,
-    request_id: RequestId,
-) -> pingora_error::Result<RequestHeader> {
-    let mut head = RequestHeader::from(Parts::clone(&lookup.head));
-    head.set_version(Version::HTTP_11);
-    let mut fields = head.headers.clone();
-    make_validating(&mut fields, &[]);
-    fields.insert(header::RANGE, wanted.to_value());
-    if let Some(condition) = condition {
-        fields.insert(header::IF_RANGE, condition.clone());
-    }
-    forward::replace_request_fields(&mut head, &fields)?;
-    forward::prepare(&mut head, &lookup.site, request_id.as_str())?;
-    Ok(head)
 }
 
 /// The `wanted` bytes that follow the first `skipped`.
@@ -316,25 +292,9 @@ impl Fetch {
             Body::sliced(Arc::new(slices), len)
         };
         let content = Content::Complete(Arc::new(body));
-        let view = ResponseView {
-            status: StatusCode::OK,
-            headers: &fields,
-        };
-        let encoded = Encoded::of(&view, &content);
-        let stored = StoredResponse {
-            id,
-            generation: self.begun.generation(),
-            status: StatusCode::OK,
-            times: stored_times(&lifetimes, &fields, &times),
-            selection: self.lookup.selection(&fields),
-            tags: self.lookup.tags(&fields),
-            subject: self.lookup.subject().clone(),
-            fields: Arc::new(fields),
-            content,
-            encoded,
-            disk: self.lookup.site.settings.disk.value,
-            prepared: Prepared::default(),
-        };
+        let of_store = stored_times(&lifetimes, &fields, &times);
+        let selection = self.lookup.selection(&fields);
+        let stored = self.to_store(id, StatusCode::OK, fields, of_store, selection, content);
         let store = &self.shared.store;
         store.insert(&self.lookup.key, stored.clone(), &self.begun);
         self.to_reserve(&stored);

@@ -1,9 +1,8 @@
 use super::*;
-use crate::cache::reuse::StoredTimes;
 use crate::purge::Generation;
 use crate::store::body::Body;
-use crate::store::stored::{Content, Prepared, Selection, StoredId, StoredResponse, Subject};
-use http::StatusCode;
+use crate::store::fixtures;
+use crate::store::stored::{StoredId, StoredResponse};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -23,36 +22,10 @@ fn term() -> Term {
 
 /// An encoded head of a response of so many bytes.
 fn head(length: usize) -> Bytes {
+    let body = Body::copy_of(&[vec![7; length].into()]);
     let stored = StoredResponse {
-        id: StoredId(1),
         generation: Generation(2),
-        status: StatusCode::OK,
-        fields: Arc::default(),
-        times: StoredTimes {
-            received: UNIX_EPOCH,
-            initial_age: Duration::ZERO,
-            fresh_until: UNIX_EPOCH + DAY,
-            stale_while_revalidate: Duration::ZERO,
-            stale_if_error: Duration::ZERO,
-            validate_always: false,
-            stale_forbidden: false,
-            validatable: false,
-        },
-        selection: Selection {
-            vary: Vary::None,
-            key: Arc::from([]),
-            by_language: None,
-        },
-        tags: Arc::from([]),
-        subject: Arc::new(Subject {
-            zone: "z".to_owned(),
-            host: "h".to_owned(),
-            path: "/p".to_owned(),
-        }),
-        content: Content::Complete(Arc::new(Body::copy_of(&[vec![7; length].into()]))),
-        encoded: None,
-        disk: true,
-        prepared: Prepared::default(),
+        ..fixtures::stored(StoredId(1), body, UNIX_EPOCH)
     };
     record::encode(&stored, record::Place::Inline).unwrap()
 }

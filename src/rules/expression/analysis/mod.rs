@@ -176,7 +176,7 @@ mod tests {
             }
             let request = RequestView {
                 method: &Method::GET,
-                scheme: if tls { Scheme::Https } else { Scheme::Http },
+                scheme: Scheme::of(tls),
                 host,
                 path: &path,
                 query: None,
