@@ -3,6 +3,8 @@
 //! [`select`], [`health`] and [`retry`] decide; [`pool`] holds the state; [`fetch`] asks; [`discovery`] and
 //! [`checks`] feed it from tasks of their own.
 
+mod adaptive;
+mod breaker;
 mod checks;
 mod discovery;
 mod fetch;
