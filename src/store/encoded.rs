@@ -4,15 +4,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use http::HeaderMap;
-
 use super::body::Body;
 use super::disk::Follow;
 use super::memory::MemoryStore;
-use super::stored::{Content, Prepared, StoreKey, StoredId, StoredResponse, weight_of};
+use super::stored::{Content, StoreKey, StoredId, StoredResponse};
 use crate::cache::encoding::{encoded_fields, is_compressible, is_worthwhile};
 use crate::cache::response::ResponseView;
 use crate::fields::content_coding::{Coding, CodingWeights, Codings, varies_by_encoding};
+use crate::fields::stored::StoredFields;
 
 /// What is known of the encoded forms of one response. It never changes, but for the note of what was
 /// asked for: the store counts its bytes.
@@ -30,20 +29,17 @@ pub struct Encoded {
 #[derive(Clone, Debug)]
 struct Form {
     coding: Coding,
-    fields: Arc<HeaderMap>,
+    fields: StoredFields,
     content: Content,
-    prepared: Prepared,
 }
 
 /// What a client gets of a stored response.
 #[derive(Clone, Copy, Debug)]
 pub struct Representation<'s> {
     /// Its fields.
-    pub fields: &'s Arc<HeaderMap>,
+    pub fields: &'s StoredFields,
     /// Its bytes.
     pub content: &'s Content,
-    /// Its head, once it was needed.
-    pub prepared: &'s Prepared,
     /// Its coding, if it is not the response as the origin sent it.
     pub coding: Option<Coding>,
     /// The coding that the client would rather have, which is not there yet.
@@ -88,7 +84,7 @@ impl Encoded {
     pub(super) fn weight(&self) -> u64 {
         let forms = self.forms.iter();
         forms
-            .map(|form| weight_of(&form.fields).saturating_add(form.content.len()))
+            .map(|form| form.fields.weight().saturating_add(form.content.len()))
             .sum()
     }
 
@@ -142,7 +138,6 @@ impl StoredResponse {
         Representation {
             fields: &self.fields,
             content: &self.content,
-            prepared: &self.prepared,
             coding: None,
             missing: None,
         }
@@ -155,7 +150,6 @@ impl StoredResponse {
         found.next().map_or(self.plain(), |form| Representation {
             fields: &form.fields,
             content: &form.content,
-            prepared: &form.prepared,
             coding: Some(form.coding),
             missing: None,
         })
@@ -187,9 +181,10 @@ impl StoredResponse {
     /// Finds out whether it may have encoded forms, by the fields that it has now. Forms of the same bytes
     /// that are there stay where these still allow them.
     pub fn renew_encoded(&mut self) {
+        let fields = self.fields.to_map();
         let response = ResponseView {
             status: self.status,
-            headers: &self.fields,
+            headers: &fields,
         };
         let fresh = Encoded::of(&response, &self.content);
         self.encoded = match (fresh, &self.encoded) {
@@ -197,9 +192,8 @@ impl StoredResponse {
                 let mut encoded = Encoded::clone(known);
                 encoded.told = fresh.told;
                 for form in &mut encoded.forms {
-                    let fields = encoded_fields(&self.fields, form.coding, form.content.len());
-                    form.fields = Arc::new(fields);
-                    form.prepared = Prepared::default();
+                    let fields = encoded_fields(&fields, form.coding, form.content.len());
+                    form.fields = StoredFields::from(&fields);
                 }
                 Some(Arc::new(encoded))
             }
@@ -252,16 +246,16 @@ impl MemoryStore {
                 let Some(encoded) = encoded else {
                     return Some(known.clone());
                 };
-                let fields = encoded_fields(&known.fields, coding, content.len());
-                let fits = weight_of(&fields).saturating_add(content.len()) <= room;
+                let fields = encoded_fields(&known.fields.to_map(), coding, content.len());
+                let fields = StoredFields::from(&fields);
+                let fits = fields.weight().saturating_add(content.len()) <= room;
                 let mut changed = StoredResponse::clone(known);
                 let stored = worthwhile && fits;
                 changed.encoded = Some(Arc::new(if stored {
                     encoded.with(Form {
                         coding,
-                        fields: Arc::new(fields),
+                        fields,
                         content: content.clone(),
-                        prepared: Prepared::default(),
                     })
                 } else {
                     encoded.without(coding)
@@ -286,6 +280,7 @@ impl MemoryStore {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use http::HeaderMap;
 
     use super::super::fixtures;
     use super::*;
@@ -301,11 +296,11 @@ mod tests {
         StoreKey(Arc::from(&b"key"[..]))
     }
 
-    fn fields(version: &'static str) -> Arc<HeaderMap> {
+    fn fields(version: &'static str) -> StoredFields {
         let mut fields = HeaderMap::new();
         fields.insert("content-type", "text/html".parse().unwrap());
         fields.insert("x-version", version.parse().unwrap());
-        Arc::new(fields)
+        StoredFields::from(&fields)
     }
 
     fn page(store: &MemoryStore, length: usize) -> StoredResponse {
@@ -405,7 +400,7 @@ mod tests {
         assert_eq!(wanted(&found), (Some(Coding::Zstd), None));
         let all = || Some(CodingWeights::of_lines(std::iter::once(&b"*"[..])));
         let fields = found.representation(Codings::ALL, all).fields;
-        assert_eq!(fields.get("x-version").unwrap(), "2");
+        assert_eq!(fields.get(&"x-version".parse().unwrap()), Some(&b"2"[..]));
     }
 
     #[test]

@@ -102,8 +102,7 @@ impl MemoryStore {
                 Body::sliced(Arc::new(slices), head.length)
             }
         };
-        (body.len() == head.length)
-            .then(|| head.with(Content::Complete(Arc::new(body))).compacted())
+        (body.len() == head.length).then(|| head.with(Content::Complete(Arc::new(body))))
     }
 
     /// Puts a response that was read into memory, if it is still what the disk has.

@@ -185,7 +185,7 @@ impl MemoryStore {
         stored: StoredResponse,
         may: impl FnOnce(&Resource, &StoredResponse) -> bool,
     ) {
-        let stored = Arc::new(stored.compacted());
+        let stored = Arc::new(stored);
         let Some(left) = self.purges.apply(key, &stored) else {
             return stored.retire();
         };
@@ -202,7 +202,7 @@ impl MemoryStore {
     /// Puts `stored` in the place of the response with the same identity, if that is still there:
     /// what was replaced or purged in the meantime stays gone, and what was evicted unless the disk has it.
     pub fn replace(&self, key: &StoreKey, stored: StoredResponse) {
-        let Some(stored) = self.purges.apply(key, &Arc::new(stored.compacted())) else {
+        let Some(stored) = self.purges.apply(key, &Arc::new(stored)) else {
             return;
         };
         self.change(key, |resource| {

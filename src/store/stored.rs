@@ -1,17 +1,19 @@
 //! One stored response: head, times, body, and which requests it is for.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::StatusCode;
 
 use super::body::Body;
 use super::encoded::Encoded;
 use super::slices::{MissingSlice, Sliced};
+use crate::cache::key::CacheKey;
 use crate::cache::reuse::StoredTimes;
+use crate::fields::stored::StoredFields;
 use crate::fields::vary::Vary;
-use crate::purge::Generation;
+use crate::purge::{Generation, Subject, without_port};
 
 /// Bytes counted for bookkeeping beside head and body, so that many small objects cannot outgrow
 /// the configured memory.
@@ -23,6 +25,21 @@ const PART_OVERHEAD: u64 = 128;
 /// The full primary key: the URI with its zone. Two resources whose digests collide stay apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StoreKey(pub Arc<[u8]>);
+
+impl StoreKey {
+    /// What purges may name a response under it by; it has these tags. Bytes that are no key have
+    /// neither zone nor host nor path.
+    pub(super) fn subject<'a>(&'a self, tags: &'a [Box<str>]) -> Subject<'a> {
+        let key = CacheKey::decode(&self.0);
+        Subject {
+            zone: key.map_or("", |key| key.zone),
+            host: key.map_or("", |key| without_port(key.host)),
+            path: key.map_or("", |key| key.path),
+            key: &self.0,
+            tags,
+        }
+    }
+}
 
 /// Tells one stored response from the one that later took its place. A freshened response keeps it,
 /// as its body is the same. Larger ones came later.
@@ -39,51 +56,19 @@ pub struct StoredResponse {
     /// Its status; 200 for parts of one.
     pub status: StatusCode,
     /// Its fields, as a complete response would have them.
-    pub fields: Arc<HeaderMap>,
+    pub fields: StoredFields,
     /// Freshness and age.
     pub times: StoredTimes,
     /// The requests it answers.
     pub selection: Selection,
     /// Its tags, for purging.
     pub tags: Arc<[Box<str>]>,
-    /// Zone, host and path, for purging.
-    pub subject: Arc<Subject>,
     /// Its body.
     pub content: Content,
     /// Its encoded forms; `None` when it may have none.
     pub encoded: Option<Arc<Encoded>>,
     /// Whether it may be kept on disk.
     pub disk: bool,
-    /// Status line and fields as they go out on HTTP/1, once they were needed.
-    pub prepared: Prepared,
-}
-
-/// What is made of a response when it is first served. A copy begins without: its fields may change.
-#[derive(Debug, Default)]
-pub struct Prepared(OnceLock<Bytes>);
-
-impl Clone for Prepared {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-impl Prepared {
-    /// What `prepare` makes, the first time.
-    pub fn get(&self, prepare: impl FnOnce() -> Bytes) -> &Bytes {
-        self.0.get_or_init(prepare)
-    }
-}
-
-/// What a purge may name a response by, beside its tags.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
-    /// The zone's name.
-    pub zone: String,
-    /// The host without port.
-    pub host: String,
-    /// The path.
-    pub path: String,
 }
 
 /// The requests that a stored response answers, beyond its key (RFC 9111 §4.1).
@@ -278,31 +263,7 @@ impl Content {
     }
 }
 
-/// The same fields in memory of their own, in one piece: as they come, their values are parts of buffers
-/// that are many times larger.
-fn compact(fields: &HeaderMap) -> HeaderMap {
-    let length = fields.values().map(HeaderValue::len).sum();
-    let mut bytes = BytesMut::with_capacity(length);
-    for value in fields.values() {
-        bytes.extend_from_slice(value.as_bytes());
-    }
-    let mut bytes = bytes.freeze();
-    let mut compact = HeaderMap::with_capacity(fields.keys_len());
-    for (name, value) in fields {
-        let shared = HeaderValue::from_maybe_shared(bytes.split_to(value.len()));
-        // What came out of a value makes one again.
-        compact.append(name.clone(), shared.unwrap_or_else(|_| value.clone()));
-    }
-    compact
-}
-
 impl StoredResponse {
-    /// Lets go of the buffers in which its fields came.
-    pub(super) fn compacted(mut self) -> Self {
-        self.fields = Arc::new(compact(&self.fields));
-        self
-    }
-
     /// Its slices are needed no more.
     pub(super) fn retire(&self) {
         if let Some(slices) = self.content.slices() {
@@ -323,20 +284,11 @@ impl StoredResponse {
         let encoded = self.encoded.as_ref().map_or(0, |encoded| encoded.weight());
         self.content
             .weight()
-            .saturating_add(weight_of(&self.fields))
+            .saturating_add(self.fields.weight())
             .saturating_add(head)
             .saturating_add(encoded)
             .saturating_add(OVERHEAD)
     }
-}
-
-/// Bytes that fields account for.
-pub(super) fn weight_of(fields: &HeaderMap) -> u64 {
-    let bytes: usize = fields
-        .iter()
-        .map(|(name, value): (&HeaderName, _)| name.as_str().len() + value.len() + 32)
-        .sum();
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! How a request is answered once the fetch it began, or followed, has an outcome.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use pingora_error::Result;
 use pingora_proxy::Session;
 
@@ -82,7 +83,7 @@ impl Request<'_> {
                     session,
                     exchange,
                     fill.status,
-                    &fields,
+                    Arc::unwrap_or_clone(fields),
                     Source::filling(reader, refetch),
                     status,
                 )
@@ -131,8 +132,8 @@ impl Request<'_> {
                 }
                 let status = collapsed(Some(fill.status), ttl(fill.times.as_ref(), now));
                 let source = Source::filling(reader, self.refetch(exchange, &fill));
-                serve::response(session, exchange, fill.status, &fill.fields, source, status)
-                    .await?;
+                let fields = HeaderMap::clone(&fill.fields);
+                serve::response(session, exchange, fill.status, fields, source, status).await?;
                 Ok(Round::Answered)
             }
             Landed::Failed(failure, shared) => {
@@ -153,8 +154,8 @@ impl Request<'_> {
                 };
                 let status = collapsed(Some(fill.status), None);
                 let source = Source::filling(reader, self.refetch(exchange, &fill));
-                serve::response(session, exchange, fill.status, &fill.fields, source, status)
-                    .await?;
+                let fields = HeaderMap::clone(&fill.fields);
+                serve::response(session, exchange, fill.status, fields, source, status).await?;
                 Ok(Round::Answered)
             }
         }
