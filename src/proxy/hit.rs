@@ -177,7 +177,7 @@ fn body(wanted: &ReplyBody, has_length: bool, content: &Content) -> Option<Small
             body.in_memory(range.clone()).filter(|_| length <= LARGEST)
         }
         // Rare, and not worth a way of their own.
-        (ReplyBody::Parts(..), _) | (ReplyBody::Range(_), Content::Parts { .. }) => None,
+        (ReplyBody::Parts(..), _) | (ReplyBody::Range(_), Content::Parts(_)) => None,
     }
 }
 

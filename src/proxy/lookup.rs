@@ -18,7 +18,7 @@ use crate::fields::accept_language;
 use crate::fields::request_control::RequestControl;
 use crate::fields::tags::cache_tags_with;
 use crate::fields::vary::{Vary, content_language};
-use crate::store::{FlightKey, MemoryStore, Selection, StoreKey, StoredId, StoredResponse};
+use crate::store::{FlightKey, MemoryStore, Selection, StoreKey, StoredId, StoredResponse, shared};
 
 /// A request as the store sees it.
 pub(super) struct Lookup {
@@ -61,11 +61,11 @@ impl Lookup {
             RequestCacheControl::Ignore => RequestControl::default(),
         };
         Self {
+            site,
+            head,
             key,
             extras,
             control,
-            head,
-            site,
         }
     }
 
@@ -99,7 +99,7 @@ impl Lookup {
 
     /// The tags by which a response with these fields can be purged.
     pub(super) fn tags(&self, fields: &HeaderMap) -> Arc<[Box<str>]> {
-        cache_tags_with(fields, &self.site.settings.tags.value).into()
+        shared(cache_tags_with(fields, &self.site.settings.tags.value))
     }
 
     fn vary_settings(&self) -> &VarySettings {
@@ -125,7 +125,7 @@ impl Lookup {
             // `Vary: *` is never stored; should it be, no request would have this key.
             key.push(b'*');
         }
-        key.into()
+        shared(key)
     }
 
     fn language_key(&self, vary: &Vary, language: &[u8]) -> Option<Arc<[u8]>> {

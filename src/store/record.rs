@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::stored::{Content, Selection, StoredId, StoredResponse};
+use super::stored::{Content, Selection, StoredId, StoredResponse, shared};
 use crate::cache::reuse::StoredTimes;
 use crate::fields::stored::StoredFields;
 use crate::fields::vary::Vary;
@@ -164,10 +164,10 @@ pub fn decode(bytes: &[u8]) -> Option<Head> {
         times: written.times.read(),
         selection: Selection {
             vary,
-            key: written.key.into(),
+            key: shared(written.key.to_vec()),
             by_language: written.by_language.map(Arc::from),
         },
-        tags: written.tags.into_iter().map(Box::from).collect(),
+        tags: shared(written.tags.into_iter().map(Box::from).collect()),
         content: Content::Complete(Arc::default()),
         encoded: None,
         disk: true,

@@ -292,10 +292,7 @@ impl Fetch {
             first: range.first,
             body: body.clone(),
         };
-        let nothing = Content::Parts {
-            parts: Arc::from([]),
-            complete: None,
-        };
+        let nothing = Content::Parts(Arc::default());
         let resource = self.shared.store.find(&self.lookup.key).unwrap_or_default();
         let known = resource
             .variants()
