@@ -7,7 +7,9 @@ mod purge;
 mod schema;
 mod store;
 mod test;
+mod warm;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -41,6 +43,9 @@ enum Verb {
     Test(test::TestArguments),
     /// Purge stored responses of a running Seawall: exit status 0 when it is done, 1 when not
     Purge(purge::PurgeArguments),
+    /// Ask for every page of a sitemap or a list, at a given pace, so that visitors find them stored:
+    /// exit status 0 when all were answered, 1 when not
+    Warm(warm::WarmArguments),
     /// Print the presets as TOML: all of them, or the one named
     Presets {
         /// Name of a preset
@@ -69,10 +74,21 @@ pub fn main() -> ExitCode {
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Purge(arguments) => purge::run(&arguments),
+        Verb::Warm(arguments) => warm::run(&arguments),
         Verb::Presets { name } => presets::run(name.as_deref()),
         Verb::Store { verb } => store::run(&verb),
         Verb::Schema => schema::run(),
     }
+}
+
+/// What listens everywhere is asked here.
+fn reachable(listener: SocketAddr) -> SocketAddr {
+    let ip = match listener.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listener.port())
 }
 
 fn fail(message: &str) -> ExitCode {

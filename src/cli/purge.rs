@@ -1,7 +1,7 @@
 //! `seawall purge …`: asks the admin listener of a running Seawall.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::fail;
+use super::{fail, reachable};
 use crate::config::Config;
 use crate::server::load_config;
 
@@ -151,16 +151,6 @@ fn resolve(text: &str) -> Result<SocketAddr, String> {
     found
         .next()
         .ok_or_else(|| format!("`--admin {text}` has no address"))
-}
-
-/// What listens everywhere is asked here.
-fn reachable(admin: SocketAddr) -> SocketAddr {
-    let ip = match admin.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, admin.port())
 }
 
 fn path(zone: Option<&str>) -> Result<String, String> {

@@ -20,6 +20,7 @@ use super::lookup::{Lookup, Stock};
 use super::record::{self, Finished};
 use super::reply::{self, Reply, ReplyBody};
 use super::requests::Requests;
+use crate::cache::early::is_due_early;
 use crate::cache::eligibility::RequestDecision;
 use crate::cache::reuse::{self, OriginState, ReuseDecision, decide_reuse};
 use crate::cache::status::CacheStatus;
@@ -123,6 +124,11 @@ fn answer(
         ReuseDecision::Reuse { ttl } if stored.content.is_complete() => ttl,
         _ => return None,
     };
+    let window = lookup.site.settings.early_revalidation.value;
+    if !window.is_zero() && is_due_early(&times, window, clock::chance(), now) {
+        exchange.early = true;
+        return None;
+    }
     let asked = &lookup.head;
     let chosen = encoding::choose(shared, &asked.headers, exchange, &lookup.key, &stored);
     let (status, coding) = (stored.status, chosen.coding);

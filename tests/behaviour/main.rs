@@ -81,4 +81,5 @@ mod tls;
 mod transforms;
 mod validation;
 mod vary;
+mod warm_command;
 mod websocket;

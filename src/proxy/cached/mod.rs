@@ -124,6 +124,10 @@ impl Request<'_> {
         );
         match (decision, &stock) {
             (ReuseDecision::Reuse { ttl }, Stock::Selected(stored, _)) => {
+                if std::mem::take(&mut exchange.early) {
+                    self.gateway.shared.metrics.early_revalidation();
+                    self.revalidate(exchange, &stock);
+                }
                 let status = CacheStatus::hit(ttl);
                 self.serve_stored(session, exchange, stored, status).await
             }
