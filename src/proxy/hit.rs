@@ -132,34 +132,31 @@ fn answer(
     let asked = &lookup.head;
     let chosen = encoding::choose(shared, &asked.headers, exchange, &lookup.key, &stored);
     let (status, coding) = (stored.status, chosen.coding);
-    let length = chosen.content.complete_length();
-    let told = CacheStatus::hit(ttl);
-    if is_plain(exchange) && reply::is_whole(asked, exchange, status) {
-        let wanted = Reply::whole_body(asked, status);
-        let has_length = chosen.fields.contains(&CONTENT_LENGTH);
-        let body = body(&wanted, has_length, chosen.content)?;
-        exchange.served_age(&stored.times);
-        exchange.status = Some(told);
-        return Some(Found {
-            status,
-            head: Head::Stored(stored, coding),
-            body,
-            told,
-            now,
-        });
-    }
-    let fields = chosen.fields.to_map();
-    let reply = Reply::of(asked, exchange, status, fields, length, false);
-    let has_length = reply.fields.contains_key(CONTENT_LENGTH);
-    let body = body(&reply.body, has_length, chosen.content)?;
+    // Most hits have no other fields than those that are stored.
+    let (status, other, wanted) = if is_plain(exchange) && reply::is_whole(asked, exchange, status)
+    {
+        (status, None, Reply::whole_body(asked, status))
+    } else {
+        let (fields, length) = (chosen.fields.to_map(), chosen.content.complete_length());
+        let reply = Reply::of(asked, exchange, status, fields, length, false);
+        (reply.status, Some(reply.fields), reply.body)
+    };
+    let has_length = match &other {
+        Some(fields) => fields.contains_key(CONTENT_LENGTH),
+        None => chosen.fields.contains(&CONTENT_LENGTH),
+    };
+    let body = body(&wanted, has_length, chosen.content)?;
     exchange.served_age(&stored.times);
+    let told = CacheStatus::hit(ttl);
     exchange.status = Some(told);
-    let Reply {
-        status, mut fields, ..
-    } = reply;
-    let version = Version::HTTP_11;
-    answer::dress(&mut fields, status, version, asked, exchange, &told, now);
-    let head = Head::Dressed(fields);
+    let head = match other {
+        None => Head::Stored(stored, coding),
+        Some(mut fields) => {
+            let version = Version::HTTP_11;
+            answer::dress(&mut fields, status, version, asked, exchange, &told, now);
+            Head::Dressed(fields)
+        }
+    };
     Some(Found {
         status,
         head,
