@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::stored::{Content, Selection, StoredId, StoredResponse, shared};
+use super::stored::{Content, Selection, Served, StoredId, StoredResponse, shared};
 use crate::cache::reuse::StoredTimes;
 use crate::fields::stored::StoredFields;
 use crate::fields::vary::Vary;
@@ -171,6 +171,7 @@ pub fn decode(bytes: &[u8]) -> Option<Head> {
         content: Content::Complete(Arc::default()),
         encoded: None,
         disk: true,
+        uses: Served::default(),
     };
     Some(Head {
         response,
@@ -295,6 +296,7 @@ mod tests {
                 content: Content::Complete(Arc::new(Body::copy_of(&[body.into()]))),
                 encoded: None,
                 disk: true,
+                uses: Served::default(),
             }
         }
     }
