@@ -301,6 +301,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_seeds_of_the_fuzz_target_are_heads() {
+        let page = include_bytes!("../../fuzz/seeds/record/page");
+        let sliced = include_bytes!("../../fuzz/seeds/record/sliced");
+        let place = |seed| decode(seed).map(|head| head.place);
+        assert_eq!(place(page), Some(Place::Inline));
+        assert!(matches!(place(sliced), Some(Place::Slices(_))));
+    }
+
     proptest! {
         #[test]
         fn a_head_reads_back_as_it_was_written(response in response(), sliced in any::<Option<u64>>()) {
