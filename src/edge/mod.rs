@@ -9,6 +9,7 @@ mod front;
 pub mod head;
 mod io;
 pub mod lane;
+mod relay;
 mod timer;
 mod tls;
 mod turnstile;

@@ -126,6 +126,11 @@ impl ProxyHttp for Gateway {
             edge_reply::send(session, exchange, reply).await?;
             return Ok(true);
         }
+        if let Some(failure) = exchange.failure {
+            // The origin was asked before Pingora was.
+            serve::refuse(self, session, exchange, error_page::status_of(failure)).await?;
+            return Ok(true);
+        }
         let lookup = exchange
             .request
             .as_ref()

@@ -20,6 +20,7 @@ mod forward;
 mod gateway;
 mod hit;
 mod lookup;
+mod passage;
 mod passing;
 mod record;
 mod reply;
