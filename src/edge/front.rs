@@ -181,7 +181,7 @@ where
                 Evaluation::Pass(pass) => {
                     let _in_flight = self.shared.in_flight.enter();
                     let (stream, early) = (&mut connection.stream, &mut connection.buffer);
-                    match relay(stream, early, *pass, keep, client).await {
+                    match relay(stream, early, pass, keep, client).await {
                         Relayed::Answered => continue,
                         Relayed::Over => return None,
                         Relayed::Unanswered(evaluated) => evaluated,

@@ -67,7 +67,8 @@ pub trait Hit: Send {
     fn finish(self, sent: Sent) -> Parts;
 }
 
-/// A bodiless request to the origin, and its answer. The methods are called in this order.
+/// A bodiless request to the origin, and its answer. The methods are called in this order. It is large, and
+/// stays in its box.
 pub trait Pass: Send {
     /// Asks for the answer's head; whether there is one. Interim responses are told as they come.
     fn ask(
@@ -76,7 +77,7 @@ pub trait Pass: Send {
     ) -> impl Future<Output = bool> + Send;
 
     /// There is no answer: Pingora's lane says so.
-    fn hand_over(self) -> Evaluated;
+    fn hand_over(self: Box<Self>) -> Evaluated;
 
     /// Makes the head what the client gets, and appends it to `out` with the empty line after it. `keep`
     /// tells whether the connection may be used again.
@@ -89,7 +90,7 @@ pub trait Pass: Send {
     fn read(&mut self) -> impl Future<Output = Result<Option<Bytes>, Cut>> + Send;
 
     /// What became of it.
-    fn finish(self, sent: Sent);
+    fn finish(self: Box<Self>, sent: Sent);
 }
 
 /// A body ended before its time.

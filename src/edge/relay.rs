@@ -20,6 +20,9 @@ const MOST_EARLY: usize = 64 << 10;
 /// Bytes of the body that go out in one write with what is there already.
 const GATHERED: usize = 32 << 10;
 
+/// Room for a head and a small body.
+const AT_FIRST: usize = 4 << 10;
+
 /// How it ended.
 pub(super) enum Relayed {
     /// The connection may be used again.
@@ -45,7 +48,7 @@ struct Downstream<'a> {
 pub(super) async fn relay(
     stream: &mut Stream,
     early: &mut BytesMut,
-    mut pass: impl Pass,
+    mut pass: Box<impl Pass>,
     keep: bool,
     client: &Client,
 ) -> Relayed {
@@ -53,7 +56,7 @@ pub(super) async fn relay(
         stream,
         early,
         client,
-        out: Vec::new(),
+        out: Vec::with_capacity(AT_FIRST),
         head: 0,
         sent: Sent {
             head: false,
@@ -61,7 +64,7 @@ pub(super) async fn relay(
             error: None,
         },
     };
-    match downstream.wait_for_head(&mut pass).await {
+    match downstream.wait_for_head(&mut *pass).await {
         Ok(true) => {}
         Ok(false) => return Relayed::Unanswered(pass.hand_over()),
         Err(error) => {
@@ -72,7 +75,7 @@ pub(super) async fn relay(
     }
     pass.write_head(keep, &mut downstream.out);
     downstream.head = downstream.out.len();
-    let complete = match downstream.body(&mut pass).await {
+    let complete = match downstream.body(&mut *pass).await {
         Ok(complete) => complete,
         Err(error) => {
             downstream.sent.error = Some(error);

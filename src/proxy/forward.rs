@@ -120,9 +120,9 @@ pub(super) fn replace_request_fields(head: &mut RequestHeader, fields: &HeaderMa
 /// When a value is not a valid field value.
 pub(super) fn adopt(head: &mut RequestHeader, arrived: &Parts) -> Result<()> {
     replace_fields(head, &arrived.headers)?;
-    if head.uri != arrived.uri {
-        head.set_uri(arrived.uri.clone());
-    }
+    // Even if it is the same: Pingora keeps an absolute target as it was sent beside the URI, and would send
+    // that to the origin.
+    head.set_uri(arrived.uri.clone());
     Ok(())
 }
 

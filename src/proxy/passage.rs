@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::exchange::{Evaluated, Exchange, SiteRequest};
 use super::fetching::{Watcher, origin_request};
 use super::record::{self, Finished};
-use super::{answer, hit, passing};
+use super::{answer, hit, passing, zone_page};
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
 use crate::edge::lane::{self, Cut, Pass, Sent};
@@ -37,8 +37,8 @@ pub struct Passage {
 }
 
 impl Passage {
-    /// Whether a request can go this way. What may write, what another answer may take the place of, and
-    /// what is particular about its framing is for Pingora's lane.
+    /// Whether a request can go this way. What may write, and what is particular about its framing, is for
+    /// Pingora's lane.
     pub(super) fn takes(exchange: &Exchange, asked: &Parts) -> bool {
         let Some(request) = exchange.request.as_deref() else {
             return false;
@@ -49,7 +49,6 @@ impl Passage {
             && exchange.refusal.is_none()
             && matches!(asked.method, Method::GET | Method::HEAD)
             && asked.version == Version::HTTP_11
-            && request.site.zone.rules.error_rules.is_empty()
             && !framing.iter().any(|name| asked.headers.contains_key(name))
     }
 
@@ -131,10 +130,12 @@ impl Pass for Passage {
             return false;
         };
         let answer = self.fetch(&request, &interim).await;
+        let status = answer.as_ref().map(|answer| answer.head.status);
+        let exchange = &mut self.exchange;
+        exchange.origin.fetched(&self.report, status.ok());
         match answer {
+            Ok(answer) if zone_page::takes_over(&self.asked, exchange, &answer.head) => {}
             Ok(answer) => {
-                let status = Some(answer.head.status);
-                self.exchange.origin.fetched(&self.report, status);
                 self.head = Some(answer.head);
                 self.body = Some(answer.body);
             }
@@ -143,8 +144,7 @@ impl Pass for Passage {
         self.head.is_some()
     }
 
-    fn hand_over(mut self) -> lane::Evaluated {
-        self.exchange.origin.fetched(&self.report, None);
+    fn hand_over(mut self: Box<Self>) -> lane::Evaluated {
         self.exchange.failure = self.failure;
         Box::new(Evaluated {
             exchange: self.exchange,
@@ -157,22 +157,26 @@ impl Pass for Passage {
             return;
         };
         let exchange = &mut self.exchange;
-        answer::receive(head);
         let bodiless = self.asked.method == Method::HEAD
             || matches!(
                 head.status,
                 StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
             );
-        self.chunked = !bodiless && !head.headers.contains_key(CONTENT_LENGTH);
+        // RFC 9112 §6.3, rule 3: a transfer coding overrides the length.
+        let coded = head.headers.contains_key(TRANSFER_ENCODING);
+        self.chunked = !bodiless && (coded || !head.headers.contains_key(CONTENT_LENGTH));
         if self.chunked {
             // What ends with the connection from the origin need not end the client's.
             head.set_version(Version::HTTP_11);
+        }
+        let told = passing::status(exchange);
+        exchange.status = Some(told);
+        let now = clock::now();
+        answer::pass_on(head, &self.asked, exchange, &told, now);
+        if self.chunked || (coded && head.status != StatusCode::NO_CONTENT) {
+            head.remove_header(&CONTENT_LENGTH);
             let _ = head.insert_header(TRANSFER_ENCODING, "chunked");
         }
-        let status = passing::status(exchange);
-        exchange.status = Some(status);
-        let now = clock::now();
-        answer::send(head, &self.asked, exchange, &status, now);
         if !head.headers.contains_key(DATE) {
             // RFC 9110 §6.6.1.
             let _ = head.insert_header(DATE, httpdate::fmt_http_date(now));
@@ -214,7 +218,7 @@ impl Pass for Passage {
         }
     }
 
-    fn finish(mut self, sent: Sent) {
+    fn finish(mut self: Box<Self>, sent: Sent) {
         if self.head.is_none() {
             self.exchange.origin.fetched(&self.report, None);
         }
