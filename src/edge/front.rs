@@ -1,6 +1,7 @@
 //! An HTTP/1 connection between its requests: waits, reads a whole head under one deadline, checks
-//! it, and has it evaluated. A hit in memory is written here; every other request goes to Pingora with
-//! its evaluation. A head that never completes or means two things ends here.
+//! it, and has it evaluated. A hit in memory is written here, what simply goes past the cache is relayed,
+//! and every other request goes to Pingora with its evaluation. A head that never completes or means two
+//! things ends here.
 
 use std::cell::Cell;
 use std::net::IpAddr;

@@ -171,3 +171,16 @@ async fn an_origin_that_fails_is_told_in_a_page_and_counted_once() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_absolute_target_reaches_the_origin_in_the_form_that_was_decided_on() {
+    for lane in LANES {
+        let origin = Origin::start(|_| Reply::ok("ok"));
+        let seawall = past_the_cache(&origin, lane).await;
+        for method in ["GET", "DELETE"] {
+            let answer = seawall.send(method, "http://SITE.test:80/p?q", &["Host: site.test"], "");
+            assert_eq!(answer.await.status, 200, "{method} {lane}");
+            assert_eq!(origin.last().target, "/p?q", "{method} {lane}");
+        }
+    }
+}

@@ -419,11 +419,11 @@ pub(super) fn origin_request(
     request_id: RequestId,
     ask: impl FnOnce(&mut HeaderMap),
 ) -> pingora_error::Result<RequestHeader> {
-    let mut head = RequestHeader::from(asked.clone());
-    head.set_version(Version::HTTP_11);
-    let mut fields = head.headers.clone();
-    ask(&mut fields);
-    forward::replace_request_fields(&mut head, &fields)?;
+    let mut parts = asked.clone();
+    parts.version = Version::HTTP_11;
+    ask(&mut parts.headers);
+    forward::strip_request(&mut parts.headers);
+    let mut head = RequestHeader::from(parts);
     forward::prepare(&mut head, site, request_id.as_str())?;
     Ok(head)
 }
