@@ -10,6 +10,7 @@ pub mod browser;
 mod content_type;
 pub mod control;
 pub mod device;
+pub mod early;
 pub mod eligibility;
 pub mod encoding;
 pub mod extras;

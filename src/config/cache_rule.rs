@@ -78,6 +78,9 @@ fn read_patch(section: &Section<'_>) -> CachePatch {
         origin_range_requests: section
             .boolean("origin_range_requests")
             .map(|ranges| ranges.value),
+        early_revalidation: section
+            .duration("early_revalidation")
+            .map(|window| window.value),
         read_timeout: read_read_timeout(section),
         origin_error_page_pass_through: section
             .boolean("origin_error_page_pass_through")

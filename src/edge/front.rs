@@ -182,7 +182,8 @@ where
                 Evaluation::Pass(pass) => {
                     let _in_flight = self.shared.in_flight.enter();
                     let (stream, early) = (&mut connection.stream, &mut connection.buffer);
-                    match relay(stream, early, pass, keep, client).await {
+                    // In a box, so that idle connections need no room for it.
+                    match Box::pin(relay(stream, early, pass, keep, client)).await {
                         Relayed::Answered => continue,
                         Relayed::Over => return None,
                         Relayed::Unanswered(evaluated) => evaluated,

@@ -46,6 +46,7 @@ pub(super) struct Traffic {
     connections: IntGauge,
     connections_refused: IntCounter,
     lane_hits: IntCounter,
+    early_revalidations: IntCounter,
     series: RecentSeries,
 }
 
@@ -138,6 +139,13 @@ impl Traffic {
                 IntCounter::new(
                     name("hit_lane_total"),
                     "Hits in memory that were answered on the hit lane",
+                )?,
+            )?,
+            early_revalidations: register(
+                to,
+                IntCounter::new(
+                    name("early_revalidations_total"),
+                    "Hits that had the stored response validated before it was stale",
                 )?,
             )?,
             series: RecentSeries::default(),
@@ -239,6 +247,11 @@ impl Metrics {
     /// Counts a hit that was answered on the hit lane.
     pub fn lane_hit(&self) {
         self.traffic.lane_hits.inc();
+    }
+
+    /// Counts a hit that had the stored response validated before it was stale.
+    pub fn early_revalidation(&self) {
+        self.traffic.early_revalidations.inc();
     }
 
     /// Counts a request sent to the origin.

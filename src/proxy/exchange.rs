@@ -56,6 +56,8 @@ pub(super) struct Exchange {
     pub(super) key: Option<StoreKey>,
     /// Times of the stored response that answers it, or of the one on its way into the store.
     pub(super) times: Option<StoredTimes>,
+    /// Whether what it reuses is to be validated although it is fresh.
+    pub(super) early: bool,
     /// Why it went forward through the cache.
     pub(super) forward: ForwardReason,
     /// Whether the store had to read from disk for it.
@@ -174,6 +176,7 @@ impl Exchange {
             lookup: None,
             key: None,
             times: None,
+            early: false,
             forward: ForwardReason::Miss,
             from_disk: false,
             waited: None,

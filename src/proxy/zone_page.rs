@@ -28,6 +28,15 @@ fn find<'r>(
     rules.get(id).map(|rule| &rule.action)
 }
 
+/// Whether a page may take the place of an answer with this status.
+pub(super) fn may_replace(exchange: &Exchange, status: StatusCode) -> bool {
+    exchange.request.as_deref().is_some_and(|request| {
+        status.as_u16() >= 400
+            && !request.site.zone.rules.error_rules.is_empty()
+            && !request.settings.origin_error_page_pass_through.value
+    })
+}
+
 /// What the client gets in place of an answer of the application: status, fields, page.
 pub(super) fn in_place_of(
     asked: &Parts,
@@ -35,10 +44,10 @@ pub(super) fn in_place_of(
     status: StatusCode,
     fields: &HeaderMap,
 ) -> Option<(StatusCode, HeaderMap, String)> {
-    let request = exchange.request.as_deref()?;
-    if request.settings.origin_error_page_pass_through.value {
+    if !may_replace(exchange, status) {
         return None;
     }
+    let request = exchange.request.as_deref()?;
     let rule = find(request, asked, status, fields)?;
     let status = rule.status.unwrap_or(status);
     let page = rule.page.render(status, exchange.request_id.as_str());

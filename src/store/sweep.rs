@@ -45,7 +45,7 @@ impl MemoryStore {
                 continue;
             };
             for stored in resource.variants() {
-                let subject = stored.subject.of(&key, &stored.tags);
+                let subject = key.subject(&stored.tags);
                 if self.purges.times(&key, stored).is_some()
                     && scopes.iter().any(|scope| scope.covers(&subject))
                 {

@@ -117,3 +117,45 @@ async fn a_page_that_arrives_too_stale_is_not_served_while_it_is_validated() {
     assert_eq!(seawall.get("/p", &[]).await.status, 503);
     assert_eq!(seawall.get("/p", &[]).await.text(), "new");
 }
+
+#[tokio::test]
+async fn what_is_wanted_often_is_validated_before_it_is_stale() {
+    let origin = Origin::start(|request| match request.nth {
+        0 => Reply::ok("page")
+            .field("Cache-Control: max-age=3")
+            .field("ETag: \"v1\""),
+        _ => Reply::not_modified().field("Cache-Control: max-age=60"),
+    });
+    let seawall = Setup::before([&origin])
+        .rule("early", "*", "early_revalidation = \"1 minute\"")
+        .start()
+        .await;
+    seawall.get("/p", &[]).await;
+    // By one of many requests, each of which is a hit: nobody waits.
+    while origin.count("/p") < 2 {
+        assert_eq!(seawall.get("/p", &[]).await.cache(), "HIT");
+    }
+    eventually("the freshened page", async || {
+        let page = seawall.get("/p", &[]).await;
+        assert_eq!(page.cache(), "HIT");
+        page.field("cache-control") == Some("max-age=60")
+    })
+    .await;
+    assert_eq!(origin.count("/p"), 2);
+    assert_eq!(origin.last().all("if-none-match"), ["\"v1\""]);
+    assert!(seawall.metric("seawall_early_revalidations_total").await >= 1.0);
+}
+
+#[tokio::test]
+async fn without_the_setting_nothing_is_validated_early() {
+    let origin = Origin::start(|_| Reply::ok("page").field("Cache-Control: max-age=1"));
+    let seawall = Setup::before([&origin]).start().await;
+    while origin.count("/p") < 2 {
+        let hit = seawall.get("/p", &[]).await.cache() == "HIT";
+        assert!(!hit || origin.count("/p") == 1);
+    }
+    assert_eq!(
+        seawall.metric("seawall_early_revalidations_total").await,
+        0.0
+    );
+}

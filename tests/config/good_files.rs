@@ -414,7 +414,7 @@ fn ruled(rule: &str) -> CacheSettings {
 fn the_settings_of_the_engine_are_read() {
     let settings = ruled(
         "request_cache_control = \"respect\", cache_client_errors = true, cache_post = true, \
-         pass_cache_tags = true, origin_range_requests = true, serve_stale = { with_s_maxage = false }",
+         pass_cache_tags = true, origin_range_requests = true, early_revalidation = \"2s\", serve_stale = { with_s_maxage = false }",
     );
     assert_eq!(
         settings.request_cache_control.value,
@@ -424,6 +424,7 @@ fn the_settings_of_the_engine_are_read() {
     assert!(settings.cache_post.value);
     assert!(settings.pass_cache_tags.value);
     assert!(settings.origin_range_requests.value);
+    assert_eq!(settings.early_revalidation.value, Duration::from_secs(2));
     assert_eq!(settings.serve_stale.value.with_s_maxage, Some(false));
 }
 

@@ -4,6 +4,7 @@
 //! of in the words of the configuration. What is left to do for a new one is to read it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::words::SettingValue;
 use super::{
@@ -117,6 +118,9 @@ cache_settings! {
     /// Whether responses are fetched slice by slice, only those that clients want, where the origin
     /// gives ranges.
     "origin_range_requests" origin_range_requests: bool = false;
+    /// How long before the end of its freshness a response that is wanted often is validated in the
+    /// background, about; zero for not before.
+    "early_revalidation" early_revalidation: Duration = Duration::ZERO;
     /// How long the origin has for the response's head.
     "read_timeout" read_timeout: ReadTimeout = ReadTimeout::OfPool;
     /// Whether the origin's own error pages are passed on where the zone has pages of its own.

@@ -93,6 +93,12 @@ impl SettingValue for RequestCacheControl {
     }
 }
 
+impl SettingValue for Duration {
+    fn in_words(&self) -> String {
+        duration(*self)
+    }
+}
+
 impl SettingValue for ReadTimeout {
     fn in_words(&self) -> String {
         match self {

@@ -108,8 +108,8 @@ impl Request<'_> {
                 .await;
         }
         if let Stock::Selected(stored, _) = &stock
-            && !can_refetch(&stored.fields)
             && !stored.content.is_whole()
+            && !can_refetch(&stored.fields.to_map())
         {
             // Slices are gone, and nothing tells whether new ones would be of the same body.
             let store = &self.gateway.shared.store;
@@ -124,6 +124,10 @@ impl Request<'_> {
         );
         match (decision, &stock) {
             (ReuseDecision::Reuse { ttl }, Stock::Selected(stored, _)) => {
+                if std::mem::take(&mut exchange.early) {
+                    self.gateway.shared.metrics.early_revalidation();
+                    self.revalidate(exchange, &stock);
+                }
                 let status = CacheStatus::hit(ttl);
                 self.serve_stored(session, exchange, stored, status).await
             }
@@ -183,7 +187,8 @@ impl Request<'_> {
                 .forward(session, exchange, stock, reason, self.purpose())
                 .await;
         };
-        let validators = Validators::of(&stored.fields);
+        let fields = stored.fields.to_map();
+        let validators = Validators::of(&fields);
         let head = &self.lookup.head;
         let condition = evaluate(&head.method, &head.headers, stored.status, &validators);
         if condition == Condition::NotModified {
@@ -208,7 +213,7 @@ impl Request<'_> {
             Some(range) if applies => {
                 let status = CacheStatus::hit(ttl);
                 exchange.served_age(&stored.times);
-                encoding::note(exchange, stored.status, &stored.fields, complete);
+                encoding::note(exchange, stored.status, &fields, complete);
                 serve::part(session, exchange, stored, range, status).await?;
                 Ok(Round::Answered)
             }
@@ -249,7 +254,7 @@ impl Request<'_> {
         } else {
             Source::stored(chosen.content.clone(), None)
         };
-        let fields = chosen.fields;
+        let fields = chosen.fields.to_map();
         serve::response(session, exchange, stored.status, fields, source, status).await?;
         Ok(Round::Answered)
     }
@@ -261,7 +266,8 @@ impl Request<'_> {
         else {
             return Source::stored(stored.content.clone(), None);
         };
-        if !can_refetch(&stored.fields)
+        let fields = stored.fields.to_map();
+        if !can_refetch(&fields)
             && let Some(held) = body.held(&self.gateway.shared.store.fill_budget())
         {
             return Source::stored(Content::Complete(held), None);
@@ -270,7 +276,7 @@ impl Request<'_> {
             self.gateway,
             &self.lookup,
             exchange,
-            &stored.fields,
+            &Arc::new(fields),
             (slices, body.len()),
         );
         Source::stored(stored.content.clone(), Some(refetch))
@@ -388,7 +394,7 @@ impl Request<'_> {
     /// Whether a fetch that began at `generation` is as good as one that begins now.
     fn is_current(&self, generation: Generation) -> bool {
         let purges = &self.gateway.shared.store.purges;
-        purges.spare(&self.lookup.key, self.lookup.subject(), generation)
+        purges.spare(&self.lookup.key, generation)
     }
 
     fn fetch(

@@ -260,6 +260,12 @@ impl Fetch {
             .await
     }
 
+    /// The fields of what the fetch can validate.
+    fn candidate_fields(&self) -> Vec<HeaderMap> {
+        let candidates = self.candidates.iter();
+        candidates.map(|stored| stored.fields.to_map()).collect()
+    }
+
     /// The request that the origin gets.
     fn request(&self) -> pingora_error::Result<RequestHeader> {
         origin_request(
@@ -269,12 +275,8 @@ impl Fetch {
             |fields| match &self.purpose {
                 Purpose::Own => {}
                 Purpose::Whole | Purpose::Slice(_) => {
-                    let stored: Vec<&HeaderMap> = self
-                        .candidates
-                        .iter()
-                        .map(|stored| &*stored.fields)
-                        .collect();
-                    make_validating(fields, &stored);
+                    let stored = self.candidate_fields();
+                    make_validating(fields, &stored.iter().collect::<Vec<_>>());
                     if let Purpose::Slice(number) = &self.purpose {
                         let wanted = Missing::of(&positions(*number, u64::MAX));
                         fields.insert(header::RANGE, wanted.to_value());
@@ -286,8 +288,8 @@ impl Fetch {
                 }
                 Purpose::Complete(missing) => {
                     let stored = self.candidates.first();
-                    let condition = stored.and_then(|stored| if_range(&stored.fields));
-                    ask_for(fields, *missing, condition);
+                    let stored = stored.map(|stored| stored.fields.to_map());
+                    ask_for(fields, *missing, stored.as_ref().and_then(if_range));
                 }
             },
         )

@@ -299,7 +299,7 @@ impl Fetch {
         let content = Content::Complete(Arc::new(body));
         let of_store = stored_times(&lifetimes, &fields, &times);
         let selection = self.lookup.selection(&fields);
-        let stored = self.to_store(id, StatusCode::OK, fields, of_store, selection, content);
+        let stored = self.to_store(id, StatusCode::OK, &fields, of_store, selection, content);
         let store = &self.shared.store;
         store.insert(&self.lookup.key, stored.clone(), &self.begun);
         self.to_reserve(&stored);
