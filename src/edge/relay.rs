@@ -190,7 +190,8 @@ impl Downstream<'_> {
             let lost = u64::try_from(lost).unwrap_or(u64::MAX);
             self.sent.body = self.sent.body.saturating_sub(lost);
         }
-        (self.head, _) = (0, self.out.clear());
+        self.head = 0;
+        self.out.clear();
         result
     }
 }

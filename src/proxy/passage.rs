@@ -182,11 +182,7 @@ impl Pass for Passage {
             let _ = head.insert_header(DATE, httpdate::fmt_http_date(now));
         }
         let _ = head.insert_header(CONNECTION, if keep { "keep-alive" } else { "close" });
-        let version = if head.version == Version::HTTP_10 {
-            0
-        } else {
-            1
-        };
+        let version = u8::from(head.version > Version::HTTP_10);
         let reason = head.get_reason_phrase().unwrap_or_default();
         // Writing into memory does not fail.
         let _ = write!(
