@@ -174,6 +174,25 @@ pub(super) fn send(
     }
 }
 
+/// Cleans the head and dresses it in one go; its framing is left to the caller.
+pub(super) fn pass_on(
+    head: &mut ResponseHeader,
+    asked: &Parts,
+    exchange: &Exchange,
+    told: &CacheStatus,
+    now: SystemTime,
+) {
+    let (status, version) = (head.status, head.version);
+    edit(head, |fields| {
+        strip_for_forwarding(fields);
+        if status == StatusCode::NO_CONTENT {
+            // RFC 9110 §8.6: it has neither body nor length.
+            fields.remove(CONTENT_LENGTH);
+        }
+        dress(fields, status, version, asked, exchange, told, now);
+    });
+}
+
 /// Makes the fields of a response what the client gets.
 pub(super) fn dress(
     fields: &mut HeaderMap,

@@ -17,6 +17,7 @@ use super::arrival::{self, Downstream};
 use super::encoding;
 use super::exchange::{Evaluated, Exchange};
 use super::lookup::{Lookup, Stock};
+use super::passage::Passage;
 use super::record::{self, Finished};
 use super::reply::{self, Reply, ReplyBody};
 use super::requests::Requests;
@@ -62,8 +63,9 @@ pub(super) enum Head {
 
 impl Lane for Requests {
     type Hit = MemoryHit;
+    type Pass = Passage;
 
-    fn evaluate(&self, arriving: Arriving) -> Evaluation<MemoryHit> {
+    fn evaluate(&self, arriving: Arriving) -> Evaluation<MemoryHit, Passage> {
         let Arriving {
             runtime,
             mut head,
@@ -79,6 +81,11 @@ impl Lane for Requests {
         };
         exchange.refusal = arrival::receive(shared, &mut head, downstream, &mut exchange).err();
         let head = Arc::new(head);
+        if simple && Passage::takes(&exchange, &head) {
+            let (shared, fetcher) = (shared.clone(), self.fetcher.clone());
+            let passage = Passage::new(shared, fetcher, exchange, head);
+            return Evaluation::Pass(Box::new(passage));
+        }
         match simple.then(|| find(shared, &mut exchange, &head)).flatten() {
             Some(found) => Evaluation::Hit(Box::new(MemoryHit {
                 shared: shared.clone(),
@@ -273,7 +280,7 @@ impl Hit for MemoryHit {
 }
 
 /// The words begin as those of Pingora's lane, for who searches the log.
-fn error_text(error: &std::io::Error) -> String {
+pub(super) fn error_text(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::TimedOut => "WriteTimedout: writing the answer".to_owned(),
         _ => format!("WriteError: {error}"),

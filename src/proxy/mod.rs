@@ -3,7 +3,8 @@
 //!
 //! In the order of a request: [`mod@requests`] counts and times it, [`arrival`] finds its zone and
 //! settings. If it may use the cache, [`cached`] looks it up ([`lookup`]), has it fetched
-//! ([`fetching`]) and serves it ([`serve`], [`encoding`]); what goes past the cache is [`passing`]. [`forward`]
+//! ([`fetching`]) and serves it ([`serve`], [`encoding`]); what goes past the cache is [`passage`] or, on
+//! Pingora's way, [`passing`]. [`forward`]
 //! prepares requests for the origin, [`answer`] and [`error_page`] responses for the client,
 //! [`record`] writes it all down. [`gateway`] is the list of hooks.
 
@@ -20,6 +21,7 @@ mod forward;
 mod gateway;
 mod hit;
 mod lookup;
+mod passage;
 mod passing;
 mod record;
 mod renewing;

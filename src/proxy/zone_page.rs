@@ -2,7 +2,7 @@
 
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-use pingora_error::Result;
+use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 
 use super::error_page;
@@ -62,6 +62,16 @@ pub(super) fn takes_over(asked: &Parts, exchange: &mut Exchange, head: &Response
         exchange.replaced = Some(head.headers.clone());
     }
     replaced
+}
+
+/// Fails the exchange with the status of an answer that was taken over, for which there is a page.
+///
+/// # Errors
+/// Always.
+pub(super) fn replace<T>(status: StatusCode) -> Result<T> {
+    let kind = ErrorType::HTTPStatus(status.as_u16());
+    Error::e_explain(kind, "replaced by the zone's page")
+        .map_err(|error: Box<Error>| error.into_up())
 }
 
 /// Head and body of the page for an error: the zone's, or else ours.

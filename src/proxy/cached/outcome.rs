@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use pingora_error::Result;
 use pingora_proxy::Session;
 
+use super::super::error_page;
 use super::super::exchange::Exchange;
 use super::super::fetching::{Arrived, ArrivedResult, Landed, Refetch, is_failure};
 use super::super::lookup::{Stock, ttl};
@@ -231,11 +232,7 @@ impl Request<'_> {
     ) -> Result<Round> {
         exchange.status = Some(told);
         exchange.failure = Some(failure);
-        let status = match failure {
-            FetchFailure::Timeout | FetchFailure::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
-            FetchFailure::Busy | FetchFailure::NoReplica => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::BAD_GATEWAY,
-        };
+        let status = error_page::status_of(failure);
         serve::refuse(self.gateway, session, exchange, status).await?;
         Ok(Round::Answered)
     }
