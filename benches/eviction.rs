@@ -23,7 +23,7 @@ use seawall::cache::reuse::StoredTimes;
 use seawall::fields::stored::StoredFields;
 use seawall::fields::vary::Vary;
 use seawall::purge::Generation;
-use seawall::store::{Body, Content, MemoryStore, Selection, StoreKey, StoredResponse};
+use seawall::store::{Body, Content, MemoryStore, Selection, Served, StoreKey, StoredResponse};
 
 const EXPONENT: f64 = 0.9;
 /// A scan after so many requests, of so many keys.
@@ -184,6 +184,7 @@ fn response(size: usize) -> StoredResponse {
         tags: Arc::from([]),
         content: Content::Complete(Arc::new(Body::copy_of(&[vec![0; size].into()]))),
         disk: false,
+        uses: Served::default(),
         encoded: None,
     }
 }

@@ -17,7 +17,9 @@ use seawall::fields::stored::StoredFields;
 use seawall::fields::vary::Vary;
 use seawall::purge::Generation;
 use seawall::request::Scheme;
-use seawall::store::{Body, Content, MemoryStore, Selection, StoreKey, StoredResponse, shared};
+use seawall::store::{
+    Body, Content, MemoryStore, Selection, Served, StoreKey, StoredResponse, shared,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -85,6 +87,7 @@ fn stored(store: &MemoryStore) -> StoredResponse {
         },
         tags: shared(Vec::new()),
         content: Content::Complete(Arc::new(Body::copy_of(&[vec![0; 1024].into()]))),
+        uses: Served::default(),
         encoded: None,
         disk: true,
     };

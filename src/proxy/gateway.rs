@@ -36,6 +36,7 @@ use crate::server::Shared;
 use crate::store::Flights;
 
 /// The proxy behind all listeners.
+#[derive(Clone)]
 pub(super) struct Gateway {
     pub(super) shared: Arc<Shared>,
     pub(super) fetcher: Arc<Fetcher>,

@@ -153,6 +153,7 @@ fn answer(
         None => chosen.fields.contains(&CONTENT_LENGTH),
     };
     let body = body(&wanted, has_length, chosen.content)?;
+    stored.uses.count();
     exchange.served_age(&stored.times);
     let told = CacheStatus::hit(ttl);
     exchange.status = Some(told);

@@ -24,6 +24,7 @@ mod lookup;
 mod passage;
 mod passing;
 mod record;
+mod renewing;
 mod reply;
 mod requests;
 mod serve;
@@ -36,10 +37,14 @@ use pingora_core::server::configuration::ServerConf;
 
 use crate::server::Shared;
 use gateway::Gateway;
+use renewing::Renewer;
 use requests::Requests;
 
-/// What handles the requests of all listeners.
-pub fn requests(shared: Arc<Shared>, conf: &Arc<ServerConf>) -> Requests {
+/// What handles the requests of all listeners, and what fetches again what was purged.
+pub fn requests(shared: Arc<Shared>, conf: &Arc<ServerConf>) -> (Requests, Renewer) {
     let gateway = Gateway::new(shared.clone(), conf);
-    Requests::new(gateway, shared, conf)
+    let renewer = Renewer {
+        gateway: gateway.clone(),
+    };
+    (Requests::new(gateway, shared, conf), renewer)
 }

@@ -26,7 +26,9 @@ use crate::fields::stored::StoredFields;
 use crate::fields::validators::Validators;
 use crate::purge::{Scope, Target, UrlTarget, purge_method, url_keys};
 use crate::rules::split_target;
-use crate::store::{Begun, Body, Content, MemoryStore, Selection, StoreKey, StoredResponse};
+use crate::store::{
+    Begun, Body, Content, MemoryStore, Selection, Served, StoreKey, StoredResponse,
+};
 use crate::zone::Authority;
 
 /// The answer to a POST on its way into the store.
@@ -226,6 +228,7 @@ impl Posted {
             tags: self.tags,
             content: Content::Complete(Arc::new(Body::copy_of(&self.chunks))),
             encoded: None,
+            uses: Served::default(),
             disk: self.disk,
         };
         stored.renew_encoded();

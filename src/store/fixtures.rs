@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 
 use super::body::Body;
-use super::stored::{Content, Selection, StoredId, StoredResponse};
+use super::stored::{Content, Selection, Served, StoredId, StoredResponse};
 use crate::cache::reuse::StoredTimes;
 use crate::fields::stored::StoredFields;
 use crate::fields::vary::Vary;
@@ -38,5 +38,6 @@ pub(super) fn stored(id: StoredId, body: Body, now: SystemTime) -> StoredRespons
         content: Content::Complete(Arc::new(body)),
         encoded: None,
         disk: true,
+        uses: Served::default(),
     }
 }

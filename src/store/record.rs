@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::stored::{Content, Selection, StoredId, StoredResponse, shared};
+use super::stored::{Content, Selection, Served, StoredId, StoredResponse, shared};
 use crate::cache::reuse::StoredTimes;
 use crate::fields::stored::StoredFields;
 use crate::fields::vary::Vary;
@@ -171,6 +171,7 @@ pub fn decode(bytes: &[u8]) -> Option<Head> {
         content: Content::Complete(Arc::default()),
         encoded: None,
         disk: true,
+        uses: Served::default(),
     };
     Some(Head {
         response,
@@ -295,8 +296,18 @@ mod tests {
                 content: Content::Complete(Arc::new(Body::copy_of(&[body.into()]))),
                 encoded: None,
                 disk: true,
+                uses: Served::default(),
             }
         }
+    }
+
+    #[test]
+    fn the_seeds_of_the_fuzz_target_are_heads() {
+        let page = include_bytes!("../../fuzz/seeds/record/page");
+        let sliced = include_bytes!("../../fuzz/seeds/record/sliced");
+        let place = |seed| decode(seed).map(|head| head.place);
+        assert_eq!(place(page), Some(Place::Inline));
+        assert!(matches!(place(sliced), Some(Place::Slices(_))));
     }
 
     proptest! {

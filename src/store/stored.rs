@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderName, StatusCode};
@@ -82,6 +83,32 @@ pub struct StoredResponse {
     pub encoded: Option<Encoded>,
     /// Whether it may be kept on disk.
     pub disk: bool,
+    /// How often it was served.
+    pub uses: Served,
+}
+
+/// How often a response was served since it is in memory. What is made of it goes on counting.
+#[derive(Debug, Default)]
+pub struct Served(AtomicU32);
+
+impl Served {
+    /// Counts once more.
+    pub fn count(&self) {
+        // That of two at once only one counts does not matter, and waiting for one another would.
+        let count = self.0.load(Ordering::Relaxed);
+        self.0.store(count.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// The count.
+    pub fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Clone for Served {
+    fn clone(&self) -> Self {
+        Self(AtomicU32::new(self.get()))
+    }
 }
 
 /// The requests that a stored response answers, beyond its key (RFC 9111 §4.1).

@@ -87,6 +87,21 @@ pub(super) async fn answer(
     request.alone(session, exchange).await
 }
 
+/// Has what `lookup` asks for fetched in the background, if nothing fresh is there; whether a fetch began.
+pub(super) fn renew(gateway: &Gateway, exchange: &Exchange, lookup: Lookup, vary: &Vary) -> bool {
+    let request = Request {
+        gateway,
+        lookup: Arc::new(lookup),
+        vary: Some(vary.clone()),
+        failed: false,
+    };
+    let stock = request.lookup.find(&gateway.shared.store);
+    let fresh = stock
+        .times()
+        .is_some_and(|times| times.is_fresh(clock::now()));
+    !fresh && request.revalidate(exchange, &stock)
+}
+
 struct Request<'g> {
     gateway: &'g Gateway,
     lookup: Arc<Lookup>,
@@ -244,6 +259,7 @@ impl Request<'_> {
         stored: &StoredResponse,
         status: CacheStatus,
     ) -> Result<Round> {
+        stored.uses.count();
         exchange.served_age(&stored.times);
         let (shared, key) = (&self.gateway.shared, &self.lookup.key);
         let asked = &self.lookup.head.headers;
@@ -282,17 +298,19 @@ impl Request<'_> {
         Source::stored(stored.content.clone(), Some(refetch))
     }
 
-    /// A background validation (RFC 5861 §3), unless one is under way.
-    fn revalidate(&self, exchange: &Exchange, stock: &Stock) {
+    /// A background validation (RFC 5861 §3), unless one is under way; whether it began.
+    fn revalidate(&self, exchange: &Exchange, stock: &Stock) -> bool {
         let key = self.lookup.flight(self.known_vary(stock), None);
         if self.gateway.flights.is_resting(&key, clock::instant()) {
-            return;
+            return false;
         }
-        if let (Boarding::Lead(lead), begun) = self.board(&key) {
-            let purpose = self.in_slices().unwrap_or(Purpose::Whole);
-            let fetch = self.fetch(exchange, stock, (key, Some(lead), begun), purpose);
-            tokio::spawn(fetch.run());
-        }
+        let (Boarding::Lead(lead), begun) = self.board(&key) else {
+            return false;
+        };
+        let purpose = self.in_slices().unwrap_or(Purpose::Whole);
+        let fetch = self.fetch(exchange, stock, (key, Some(lead), begun), purpose);
+        tokio::spawn(fetch.run());
+        true
     }
 
     /// Goes to the origin, or follows a request that does.

@@ -22,7 +22,7 @@ use crate::fields::stored::StoredFields;
 use crate::fields::vary::Vary;
 use crate::origin::{AnswerBody, FetchFailure, FetchReport};
 use crate::store::{
-    Body, Content, Fill, Keep, Part, SLICE, Selection, Sliced, StoredId, StoredResponse,
+    Body, Content, Fill, Keep, Part, SLICE, Selection, Served, Sliced, StoredId, StoredResponse,
 };
 
 /// Most parts kept of one response; with more, what was there makes room for what is new.
@@ -273,6 +273,7 @@ impl Fetch {
             selection,
             content,
             encoded: None,
+            uses: Served::default(),
             disk: self.lookup.site.settings.disk.value,
         };
         stored.renew_encoded();
