@@ -19,7 +19,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::sync::{mpsc, oneshot};
 
 use super::answer;
-use super::exchange::RequestId;
+use super::exchange::{RequestId, SiteRequest};
 use super::forward;
 use super::lookup::Lookup;
 use crate::cache::freshness::Lifetimes;
@@ -112,10 +112,11 @@ pub(super) struct Fetch {
     pub(super) interim: Option<mpsc::UnboundedSender<ResponseHeader>>,
 }
 
-struct Watcher<'a> {
-    shared: &'a Shared,
-    pool: &'a str,
-    interim: Option<&'a mpsc::UnboundedSender<ResponseHeader>>,
+/// Counts attempts, and passes interim responses on.
+pub(super) struct Watcher<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) pool: &'a str,
+    pub(super) interim: Option<&'a mpsc::UnboundedSender<ResponseHeader>>,
 }
 
 impl Observer for Watcher<'_> {
@@ -259,18 +260,23 @@ impl Fetch {
             .await
     }
 
+    /// The fields of what the fetch can validate.
+    fn candidate_fields(&self) -> Vec<HeaderMap> {
+        let candidates = self.candidates.iter();
+        candidates.map(|stored| stored.fields.to_map()).collect()
+    }
+
     /// The request that the origin gets.
     fn request(&self) -> pingora_error::Result<RequestHeader> {
-        origin_request(&self.lookup, self.request_id, |fields| {
-            match &self.purpose {
+        origin_request(
+            &self.lookup.head,
+            &self.lookup.site,
+            self.request_id,
+            |fields| match &self.purpose {
                 Purpose::Own => {}
                 Purpose::Whole | Purpose::Slice(_) => {
-                    let stored: Vec<&HeaderMap> = self
-                        .candidates
-                        .iter()
-                        .map(|stored| &*stored.fields)
-                        .collect();
-                    make_validating(fields, &stored);
+                    let stored = self.candidate_fields();
+                    make_validating(fields, &stored.iter().collect::<Vec<_>>());
                     if let Purpose::Slice(number) = &self.purpose {
                         let wanted = Missing::of(&positions(*number, u64::MAX));
                         fields.insert(header::RANGE, wanted.to_value());
@@ -282,11 +288,11 @@ impl Fetch {
                 }
                 Purpose::Complete(missing) => {
                     let stored = self.candidates.first();
-                    let condition = stored.and_then(|stored| if_range(&stored.fields));
-                    ask_for(fields, *missing, condition);
+                    let stored = stored.map(|stored| stored.fields.to_map());
+                    ask_for(fields, *missing, stored.as_ref().and_then(if_range));
                 }
-            }
-        })
+            },
+        )
     }
 
     /// Cleans the answer; refuses what nobody asked for or nobody can read.
@@ -409,17 +415,18 @@ impl Fetch {
 }
 
 /// The client's request as the origin gets it, with what `ask` makes of its fields.
-fn origin_request(
-    lookup: &Lookup,
+pub(super) fn origin_request(
+    asked: &Parts,
+    site: &SiteRequest,
     request_id: RequestId,
     ask: impl FnOnce(&mut HeaderMap),
 ) -> pingora_error::Result<RequestHeader> {
-    let mut head = RequestHeader::from(Parts::clone(&lookup.head));
-    head.set_version(Version::HTTP_11);
-    let mut fields = head.headers.clone();
-    ask(&mut fields);
-    forward::replace_request_fields(&mut head, &fields)?;
-    forward::prepare(&mut head, &lookup.site, request_id.as_str())?;
+    let mut parts = asked.clone();
+    parts.version = Version::HTTP_11;
+    ask(&mut parts.headers);
+    forward::strip_request(&mut parts.headers);
+    let mut head = RequestHeader::from(parts);
+    forward::prepare(&mut head, site, request_id.as_str())?;
     Ok(head)
 }
 
