@@ -172,6 +172,7 @@ fn response(size: usize) -> StoredResponse {
             fresh_until: UNIX_EPOCH,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
+            stale_when_overloaded: Duration::ZERO,
             validate_always: false,
             stale_forbidden: false,
             validatable: false,

@@ -26,7 +26,10 @@ const CORE: &[&str] = &[
     "zone",
     "edge/chunked",
     "edge/head",
+    "origin/adaptive",
+    "origin/breaker",
     "origin/health",
+    "origin/queue",
     "origin/retry",
     "origin/select",
 ];

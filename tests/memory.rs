@@ -76,6 +76,7 @@ fn stored(store: &MemoryStore) -> StoredResponse {
             fresh_until: received + Duration::from_hours(1),
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
+            stale_when_overloaded: Duration::ZERO,
             validate_always: false,
             stale_forbidden: false,
             validatable: true,

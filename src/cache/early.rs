@@ -47,6 +47,7 @@ mod tests {
             fresh_until: at(lifetime),
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
+            stale_when_overloaded: Duration::ZERO,
             validate_always: false,
             stale_forbidden: false,
             validatable: true,

@@ -32,6 +32,8 @@ pub struct Lifetimes {
     pub stale_while_revalidate: Duration,
     /// How long it may be served stale when the origin fails (RFC 5861 §4).
     pub stale_if_error: Duration,
+    /// How long it may be served stale when the origin has as much to do as it may, or is left alone.
+    pub stale_when_overloaded: Duration,
     /// Validate before each reuse, fresh or not (RFC 9111 §5.2.2.4).
     pub validate_always: bool,
     /// Stale it is not served, whatever the client accepts (RFC 9111 §4.2.4).
@@ -61,6 +63,7 @@ impl Lifetimes {
     /// Whether it can ever be served without asking the origin.
     pub fn reusable_unvalidated(&self) -> bool {
         let window = self.stale_while_revalidate.max(self.stale_if_error);
+        let window = window.max(self.stale_when_overloaded);
         let longest = self
             .fresh_for()
             .max(window.saturating_sub(self.stale_for()));
@@ -187,6 +190,7 @@ pub fn lifetimes(
         initial_age: initial_age(response.headers, times),
         stale_while_revalidate: staleness.while_revalidating,
         stale_if_error: staleness.if_error,
+        stale_when_overloaded: staleness.when_overloaded,
         validate_always,
         stale_forbidden: staleness.forbidden,
     })

@@ -20,6 +20,9 @@ pub struct StoredTimes {
     pub stale_while_revalidate: Duration,
     /// For how long after that it may be served when the origin fails.
     pub stale_if_error: Duration,
+    /// For how long after that it may be served when the origin has as much to do as it may, or is left
+    /// alone.
+    pub stale_when_overloaded: Duration,
     /// Validate before each reuse, fresh or not.
     pub validate_always: bool,
     /// Stale it is not served, whatever the client accepts (RFC 9111 §4.2.4); the windows above,
@@ -41,6 +44,7 @@ impl StoredTimes {
             ),
             stale_while_revalidate: lifetimes.stale_while_revalidate,
             stale_if_error: lifetimes.stale_if_error,
+            stale_when_overloaded: lifetimes.stale_when_overloaded,
             validate_always: lifetimes.validate_always,
             stale_forbidden: lifetimes.stale_forbidden,
             validatable,
@@ -78,7 +82,7 @@ impl StoredTimes {
     /// at all: the earliest time at which the store loses nothing by dropping it.
     pub fn servable_until(&self) -> SystemTime {
         let longest = self.stale_while_revalidate.max(self.stale_if_error);
-        after(self.fresh_until, longest)
+        after(self.fresh_until, longest.max(self.stale_when_overloaded))
     }
 
     fn is_stale_within(&self, window: Duration, now: SystemTime) -> bool {
@@ -106,6 +110,8 @@ pub enum OriginState {
     Unasked,
     /// It was asked for this request and failed: no connection, a timeout or a 5xx.
     Failed,
+    /// It is not asked, as it has as much to do as it may, or is left alone after failures.
+    Limited,
 }
 
 /// Why a stale response may be served.
@@ -115,6 +121,8 @@ pub enum StaleMode {
     WhileRevalidating,
     /// The origin failed (RFC 5861 §4).
     IfError,
+    /// The origin has as much to do as it may, or is left alone after failures.
+    WhenOverloaded,
     /// The client said that it accepts it (RFC 9111 §5.2.1.2).
     ClientAccepts,
 }
@@ -125,6 +133,7 @@ impl StaleMode {
         match self {
             Self::WhileRevalidating => "stale-while-revalidate",
             Self::IfError => "stale-if-error",
+            Self::WhenOverloaded => "stale-when-overloaded",
             Self::ClientAccepts => "max-stale",
         }
     }
@@ -238,7 +247,7 @@ fn decide_complete(
     let fresh = stored.is_fresh(now);
     let wanted = match origin {
         OriginState::Unasked => accepts(control, stored, now),
-        OriginState::Failed => !control.no_cache,
+        OriginState::Failed | OriginState::Limited => !control.no_cache,
     };
     if wanted && !stored.validate_always {
         if fresh {
@@ -285,6 +294,11 @@ fn stale_mode(
             stored.stale_if_error.max(stored.stale_while_revalidate),
             StaleMode::IfError,
         ),
+        OriginState::Limited => {
+            let others = stored.stale_if_error.max(stored.stale_while_revalidate);
+            let window = others.max(stored.stale_when_overloaded);
+            (window, StaleMode::WhenOverloaded)
+        }
     };
     if stored.is_stale_within(window, now) {
         return Some(mode);

@@ -16,6 +16,7 @@ fn stored() -> StoredTimes {
         initial_age: seconds(40),
         stale_while_revalidate: seconds(10),
         stale_if_error: seconds(30),
+        stale_when_overloaded: Duration::ZERO,
         validate_always: false,
         stale_forbidden: false,
     };
@@ -88,6 +89,7 @@ fn without_windows_stale_is_never_served() {
     let strict = StoredTimes {
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
+        stale_when_overloaded: Duration::ZERO,
         ..stored()
     };
     assert_eq!(decide(&strict, Unasked, 60), Validate(Stale));
@@ -167,6 +169,7 @@ fn rfc9111_5_2_1_2_max_stale_is_the_clients_to_give_and_the_origins_to_forbid() 
     let strict = StoredTimes {
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
+        stale_when_overloaded: Duration::ZERO,
         ..stored()
     };
     let forbidding = StoredTimes {
@@ -272,6 +275,7 @@ proptest! {
         let times = StoredTimes {
             stale_while_revalidate: seconds(swr),
             stale_if_error: seconds(sie),
+            stale_when_overloaded: Duration::ZERO,
             validate_always: always,
             stale_forbidden: forbidden,
             ..stored()

@@ -252,6 +252,8 @@ pub struct StaleWindows {
     pub while_revalidating: Option<Duration>,
     /// After freshness ends, when the origin fails.
     pub if_error: Option<Duration>,
+    /// After freshness ends, when the origin has as much to do as it may, or is left alone.
+    pub when_overloaded: Option<Duration>,
     /// Whether windows that the origin or a rule states hold beside `s-maxage`, which by RFC 9111
     /// §5.2.2.10 forbids stale responses; `None` means yes (Next.js sends that very pair).
     pub with_s_maxage: Option<bool>,

@@ -12,6 +12,8 @@ pub(super) struct Staleness {
     pub(super) while_revalidating: Duration,
     /// How long it may be served when the origin fails (RFC 5861 §4).
     pub(super) if_error: Duration,
+    /// How long it may be served when the origin has as much to do as it may, or is left alone.
+    pub(super) when_overloaded: Duration,
     /// Whether it is not to be served beyond these, to a client that would accept it either.
     pub(super) forbidden: bool,
 }
@@ -21,6 +23,7 @@ impl Staleness {
     pub(super) const NEVER: Self = Self {
         while_revalidating: Duration::ZERO,
         if_error: Duration::ZERO,
+        when_overloaded: Duration::ZERO,
         forbidden: true,
     };
 
@@ -36,6 +39,8 @@ impl Staleness {
         Self {
             while_revalidating: window(value.while_revalidating, control.stale_while_revalidate),
             if_error: window(value.if_error, control.stale_if_error),
+            // No directive of the origin's speaks of it.
+            when_overloaded: window(value.when_overloaded, None),
             forbidden: forbids_stale(control, settings),
         }
     }
@@ -200,8 +205,8 @@ mod tests {
             let mut settings = settings();
             settings.serve_stale = by_rule(StaleWindows {
                 while_revalidating: Some(seconds(3)),
-                if_error: None,
                 with_s_maxage,
+                ..StaleWindows::default()
             });
             assert_eq!(windows(control, &settings), expected, "{with_s_maxage:?}");
         }

@@ -174,7 +174,9 @@ impl CacheStatus {
         match self.outcome {
             Outcome::Hit => XCache::Hit,
             Outcome::StaleHit(StaleMode::WhileRevalidating) => XCache::Updating,
-            Outcome::StaleHit(StaleMode::IfError | StaleMode::ClientAccepts) => XCache::Stale,
+            Outcome::StaleHit(
+                StaleMode::IfError | StaleMode::WhenOverloaded | StaleMode::ClientAccepts,
+            ) => XCache::Stale,
             Outcome::Bypassed { reason, .. } => match reason {
                 BypassReason::Rule(_)
                 | BypassReason::AmbiguousPath

@@ -12,6 +12,7 @@ mod key;
 mod listen;
 mod lists;
 mod outside;
+mod overload;
 mod phase;
 mod pool;
 mod presets;
@@ -40,6 +41,8 @@ pub use presets::{PRESETS, Preset};
 pub use purge::Purge;
 pub use reserve::Reserve;
 pub use secret::Secret;
+
+pub use overload::{AdaptiveSettings, BreakerSettings, QueueOrder, QueueSettings};
 
 use crate::explain::RuleTest;
 use crate::rules::phase::Phases;
@@ -246,6 +249,12 @@ pub struct Pool {
     pub host_header: Option<String>,
     /// Requests that may be outstanding at its servers at once; others wait their turn.
     pub max_requests: usize,
+    /// Those that wait.
+    pub queue: QueueSettings,
+    /// When the pool is left alone; `None` for never.
+    pub breaker: Option<BreakerSettings>,
+    /// How the places are learnt, up to `max_requests`; `None` for not.
+    pub adaptive_concurrency: Option<AdaptiveSettings>,
     /// Deadlines towards the origin.
     pub timeouts: OriginTimeouts,
     /// Retries of a request on another replica.
@@ -267,6 +276,8 @@ pub struct OriginServer {
     pub port: u16,
     /// Share of the requests relative to the others.
     pub weight: u16,
+    /// Requests that may be outstanding at each of its replicas; `None` for as many as at the pool.
+    pub max_requests: Option<usize>,
 }
 
 /// Active health checks.

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::file::{SHORTEST, put, put_number};
+use super::overload::{read_adaptive, read_breaker, read_queue};
 use super::reader::{Located, Section, StringOrSection};
 use super::{HealthCheck, OriginServer, OriginTimeouts, OriginTls, Pool, Retries};
 
 /// Reads one pool.
 pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
-    let servers = read_servers(&name, &section);
+    let mut servers = read_servers(&name, &section);
     let mut resolve_interval = Duration::from_secs(10);
     // More often, resolving would be a load of its own.
     put(
@@ -22,15 +23,27 @@ pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
         &mut max_requests,
         section.integer("max_requests", 1..=100_000),
     );
+    let each = section
+        .integer("max_requests_per_replica", 1..=100_000)
+        .and_then(|most| usize::try_from(most.value).ok());
+    for server in &mut servers {
+        server.max_requests = server.max_requests.or(each);
+    }
+    let (queue, queue_timeout) = read_queue(&section);
+    let mut timeouts = section
+        .section("timeouts")
+        .map(read_timeouts)
+        .unwrap_or_default();
+    timeouts.queue = queue_timeout.unwrap_or(timeouts.queue);
     let pool = Pool {
         servers,
         max_requests,
+        queue,
+        breaker: read_breaker(&section),
+        adaptive_concurrency: read_adaptive(&section, max_requests),
         health_check: section.section("health_check").map(read_health_check),
         host_header: read_host_header(&section),
-        timeouts: section
-            .section("timeouts")
-            .map(read_timeouts)
-            .unwrap_or_default(),
+        timeouts,
         retries: section
             .section("retries")
             .map(read_retries)
@@ -60,9 +73,13 @@ fn read_servers(name: &str, section: &Section<'_>) -> Vec<OriginServer> {
                 let url = server.required_string("url", "\"http://127.0.0.1:8000\"");
                 let mut weight = 1;
                 put_number(&mut weight, server.integer("weight", 1..=256));
+                let most = server.integer("max_requests", 1..=100_000);
                 let read = url.and_then(|url| read_url(&server, url, weight));
                 server.finish();
-                read
+                read.map(|read| OriginServer {
+                    max_requests: most.and_then(|most| usize::try_from(most.value).ok()),
+                    ..read
+                })
             }
         })
         .collect()
@@ -131,6 +148,7 @@ fn parse_url(text: &str, weight: u16) -> Result<OriginServer, &'static str> {
         host: host.to_ascii_lowercase(),
         port,
         weight,
+        max_requests: None,
     })
 }
 

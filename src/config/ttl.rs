@@ -209,6 +209,7 @@ pub(super) fn read_serve_stale(section: &Section<'_>) -> Option<StaleWindows> {
         return Some(StaleWindows {
             while_revalidating: never,
             if_error: never,
+            when_overloaded: never,
             with_s_maxage: None,
         });
     }
@@ -218,6 +219,7 @@ pub(super) fn read_serve_stale(section: &Section<'_>) -> Option<StaleWindows> {
             .duration("while_revalidating")
             .map(|window| window.value),
         if_error: table.duration("if_error").map(|window| window.value),
+        when_overloaded: table.duration("when_overloaded").map(|window| window.value),
         with_s_maxage: table.boolean("with_s_maxage").map(|with| with.value),
     };
     table.finish();

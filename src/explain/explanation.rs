@@ -269,6 +269,9 @@ pub struct ResponseFacts {
     pub stale_while_revalidate: Option<u64>,
     /// For how long it is served when the origin fails, in seconds.
     pub stale_if_error: Option<u64>,
+    /// For how many seconds after that it may be served when the origin has as much to do as it may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_when_overloaded: Option<u64>,
     /// Its cache tags.
     pub tags: Vec<String>,
     /// What this request is told, with an empty store.

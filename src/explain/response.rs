@@ -265,7 +265,9 @@ impl Cache<'_> {
             ReuseDecision::ReuseStale { ttl, mode } => {
                 let note = match mode {
                     StaleMode::WhileRevalidating => Some("fetched anew in the background"),
-                    StaleMode::IfError | StaleMode::ClientAccepts => None,
+                    StaleMode::IfError | StaleMode::WhenOverloaded | StaleMode::ClientAccepts => {
+                        None
+                    }
                 };
                 (CacheStatus::stale_hit(ttl, mode), note)
             }
@@ -329,6 +331,7 @@ fn facts(
         validate_always: lifetimes.is_some_and(|times| times.validate_always),
         stale_while_revalidate: lifetimes.and_then(|times| window(times.stale_while_revalidate)),
         stale_if_error: lifetimes.and_then(|times| window(times.stale_if_error)),
+        stale_when_overloaded: lifetimes.and_then(|times| window(times.stale_when_overloaded)),
         tags,
         first: first.into(),
         second: Later {

@@ -186,6 +186,10 @@ fn response_rows(response: &ResponseFacts) -> Vec<String> {
     for (window, when) in [
         (response.stale_while_revalidate, "while it is validated"),
         (response.stale_if_error, "when the origin fails"),
+        (
+            response.stale_when_overloaded,
+            "when the origin is overloaded",
+        ),
     ] {
         rows.extend(window.map(|time| format!("stale for {} {when}", seconds(time))));
     }

@@ -56,6 +56,7 @@ fn overwrites(earlier: &CachePatch, later: &CachePatch, key: &str) -> bool {
         [
             windows.while_revalidating.is_some(),
             windows.if_error.is_some(),
+            windows.when_overloaded.is_some(),
             windows.with_s_maxage.is_some(),
         ]
     };

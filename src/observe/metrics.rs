@@ -58,6 +58,8 @@ struct Origin {
     retries: IntCounterVec,
     seconds: HistogramVec,
     replicas: IntGaugeVec,
+    shed: IntCounterVec,
+    load: IntGaugeVec,
 }
 
 /// The store and the process itself.
@@ -168,6 +170,10 @@ impl Origin {
     fn new(to: &Registry) -> Result<Self, prometheus::Error> {
         let head = "Time from the request sent to the origin to its response head";
         let replicas = Opts::new(name("origin_replicas"), "Replicas by health");
+        let load = Opts::new(
+            name("origin_load"),
+            "Requests that may be outstanding, are, and wait; whether the breaker is open",
+        );
         Ok(Self {
             requests: counters(
                 to,
@@ -189,6 +195,13 @@ impl Origin {
             )?,
             seconds: histograms(to, "origin_response_seconds", head, &["pool"])?,
             replicas: register(to, IntGaugeVec::new(replicas, &["pool", "state"])?)?,
+            shed: counters(
+                to,
+                "shed_requests_total",
+                "Requests that were not sent to the origin, so as not to give it more to do",
+                &["pool", "reason", "priority"],
+            )?,
+            load: register(to, IntGaugeVec::new(load, &["pool", "of"])?)?,
         })
     }
 }
@@ -282,6 +295,13 @@ impl Metrics {
         self.origin.failures.with_label_values(&[pool, kind]).inc();
     }
 
+    /// Counts a request that was not sent, so as not to give the origin more to do; reason and priority
+    /// are of closed sets.
+    pub fn shed(&self, pool: &str, reason: &'static str, priority: &'static str) {
+        let labels = [pool, reason, priority];
+        self.origin.shed.with_label_values(&labels).inc();
+    }
+
     /// Counts a retry.
     pub fn origin_retry(&self, pool: &str) {
         self.origin.retries.with_label_values(&[pool]).inc();
@@ -364,6 +384,17 @@ impl Metrics {
         self.process.store_capacity.set(signed(store.capacity));
         self.origin.replicas.reset();
         for pool in pools {
+            let load = pool.load();
+            let count = |count| i64::try_from(count).unwrap_or(i64::MAX);
+            for (of, figure) in [
+                ("limit", count(load.limit)),
+                ("outstanding", count(load.outstanding)),
+                ("waiting", count(load.waiting)),
+                ("breaker_open", i64::from(load.breaker_open)),
+            ] {
+                let labels = [pool.config.name.as_str(), of];
+                self.origin.load.with_label_values(&labels).set(figure);
+            }
             for replica in pool.replicas().iter() {
                 let state = if replica.healthy() {
                     "healthy"

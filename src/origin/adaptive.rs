@@ -7,33 +7,7 @@
 
 use std::time::Duration;
 
-/// Bounds and pace of learning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AdaptiveSettings {
-    /// The limit is never lower; also what the pool gets while it is measured.
-    pub least: usize,
-    /// Nor higher.
-    pub most: usize,
-    /// How much longer than when it is not busy requests may take, in percent.
-    pub tolerance_percent: u32,
-    /// How long a limit holds before it is looked at again.
-    pub window: Duration,
-    /// How often the pool is measured.
-    pub measure_every: Duration,
-}
-
-impl AdaptiveSettings {
-    /// The settings for a pool that may have `most` requests outstanding.
-    pub const fn up_to(most: usize) -> Self {
-        Self {
-            least: 4,
-            most,
-            tolerance_percent: 25,
-            window: Duration::from_millis(250),
-            measure_every: Duration::from_mins(1),
-        }
-    }
-}
+use crate::config::AdaptiveSettings;
 
 /// Requests from which a window or a measurement is judged.
 const ENOUGH: usize = 20;
@@ -44,7 +18,7 @@ const LONGEST_MEASUREMENT: Duration = Duration::from_secs(5);
 
 /// A limit that is learnt. All times are those since some fixed moment.
 #[derive(Clone, Debug)]
-pub struct Adaptive {
+pub(super) struct Adaptive {
     limit: f64,
     /// What requests take when the pool is not busy.
     base: Option<Duration>,
@@ -65,7 +39,7 @@ enum Phase {
 
 impl Adaptive {
     /// A limit of which nothing is known yet.
-    pub fn new(settings: &AdaptiveSettings, now: Duration) -> Self {
+    pub(super) fn new(settings: &AdaptiveSettings, now: Duration) -> Self {
         Self {
             limit: to_f64(settings.least.saturating_mul(4).min(settings.most)),
             base: None,
@@ -76,7 +50,7 @@ impl Adaptive {
     }
 
     /// How many requests may be outstanding.
-    pub fn limit(&self, settings: &AdaptiveSettings) -> usize {
+    pub(super) fn limit(&self, settings: &AdaptiveSettings) -> usize {
         let bounds = settings.least.min(settings.most)..=settings.most;
         match self.phase {
             Phase::Measuring { .. } => *bounds.start(),
@@ -84,14 +58,9 @@ impl Adaptive {
         }
     }
 
-    /// What requests take when the pool is not busy, once that is known.
-    pub fn base(&self) -> Option<Duration> {
-        self.base
-    }
-
     /// A request sent at `sent` was answered, or failed, at `now`; `outstanding` were at the pool with it.
     /// One that failed says that the pool has too much to do, whatever it took.
-    pub fn record(
+    pub(super) fn record(
         &mut self,
         settings: &AdaptiveSettings,
         (sent, now): (Duration, Duration),

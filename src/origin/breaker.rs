@@ -3,40 +3,11 @@
 
 use std::time::Duration;
 
-/// When the breaker opens, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BreakerSettings {
-    /// Percentage of the requests of [`Self::window`] that must fail.
-    pub failure_percent: u32,
-    /// With fewer requests in the window it stays closed.
-    pub least_requests: u32,
-    /// How far back requests count.
-    pub window: Duration,
-    /// How long the pool is left alone at first; twice as long each time that trying it failed.
-    pub open_for: Duration,
-    /// It is not left alone for longer.
-    pub longest: Duration,
-    /// Requests that must succeed before it closes again.
-    pub probes: u32,
-}
-
-impl Default for BreakerSettings {
-    /// Cautious: half of the requests of ten seconds must have failed.
-    fn default() -> Self {
-        Self {
-            failure_percent: 50,
-            least_requests: 20,
-            window: Duration::from_secs(10),
-            open_for: Duration::from_secs(2),
-            longest: Duration::from_secs(30),
-            probes: 3,
-        }
-    }
-}
+use crate::config::BreakerSettings;
 
 /// Whether a request may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leave {
+pub(super) enum Leave {
     /// It may.
     Granted,
     /// It may, to find out how the pool is; its outcome must be told.
@@ -47,7 +18,7 @@ pub enum Leave {
 
 /// The breaker opened or closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(super) enum Change {
     /// The pool is left alone for so long.
     Opened(Duration),
     /// It is asked again.
@@ -56,7 +27,7 @@ pub enum Change {
 
 /// A breaker. All times are those since some fixed moment.
 #[derive(Clone, Debug, Default)]
-pub struct Breaker {
+pub(super) struct Breaker {
     state: State,
     window: Window,
     /// How often in a row it opened.
@@ -83,7 +54,7 @@ const PROBE_LOST: Duration = Duration::from_secs(10);
 
 impl Breaker {
     /// Asks for leave to send a request.
-    pub fn leave(&mut self, settings: &BreakerSettings, now: Duration) -> Leave {
+    pub(super) fn leave(&mut self, settings: &BreakerSettings, now: Duration) -> Leave {
         match &mut self.state {
             State::Closed => Leave::Granted,
             State::Open { until } if now < *until => Leave::Refused(*until - now),
@@ -113,8 +84,16 @@ impl Breaker {
         }
     }
 
+    /// For how long requests are refused from now on; nothing while some may be sent.
+    pub(super) fn refuses(&self, now: Duration) -> Option<Duration> {
+        match self.state {
+            State::Open { until } if now < until => Some(until - now),
+            _ => None,
+        }
+    }
+
     /// Takes the outcome of a request into account.
-    pub fn record(
+    pub(super) fn record(
         &mut self,
         settings: &BreakerSettings,
         success: bool,
@@ -143,14 +122,14 @@ impl Breaker {
     }
 
     /// Takes back the leave of a request that was not sent, or whose outcome says nothing of the pool.
-    pub fn withdraw(&mut self) {
+    pub(super) fn withdraw(&mut self) {
         if let State::HalfOpen { out, .. } = &mut self.state {
             *out = out.saturating_sub(1);
         }
     }
 
     /// Whether requests are refused, but for probes.
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         !matches!(self.state, State::Closed)
     }
 

@@ -16,9 +16,9 @@ use pingora_error::{Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::{Instant as Deadline, timeout_at};
 
-use super::pool::{OriginPool, Permit, Replica};
+use super::pool::{OriginPool, Permit, Replica, Shed, Turn};
 use crate::clock;
-use crate::rules::phase::OriginPatch;
+use crate::rules::phase::{OriginPatch, Priority};
 
 /// Most interim responses before the final one.
 const MOST_INTERIM: usize = 16;
@@ -38,6 +38,8 @@ pub struct Terms<'a> {
     pub first_byte: Duration,
     /// What origin rules set.
     pub origin: &'a OriginPatch,
+    /// How much it matters when the pool is busy.
+    pub priority: Priority,
 }
 
 /// How the attempts went, for the log.
@@ -59,9 +61,12 @@ pub enum FetchFailure {
     /// The pool has no replica.
     #[error("the pool has no replica")]
     NoReplica,
-    /// The pool has as many requests outstanding as it may, and none ended in time.
+    /// All replicas have as many requests outstanding as they may.
     #[error("the pool is busy")]
     Busy,
+    /// The pool has as much to do as it may, or is left alone.
+    #[error("the pool has as much to do as it may: {}", .0.as_str())]
+    Shed(Shed),
     /// No connection.
     #[error("no connection to the origin")]
     Connect,
@@ -88,6 +93,7 @@ impl FetchFailure {
         match self {
             Self::NoReplica => "no-replica",
             Self::Busy => "busy",
+            Self::Shed(shed) => shed.as_str(),
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect-timeout",
             Self::Tls => "tls",
@@ -95,6 +101,11 @@ impl FetchFailure {
             Self::Timeout => "timeout",
             Self::Protocol => "protocol",
         }
+    }
+
+    /// Whether the origin was not asked, so as not to give it more to do.
+    pub const fn is_limit(self) -> bool {
+        matches!(self, Self::Busy | Self::Shed(_))
     }
 
     fn of(error: &Error) -> Self {
@@ -124,6 +135,8 @@ pub trait Observer: Send {
     fn retried(&mut self);
     /// An attempt failed.
     fn failed(&mut self, failure: FetchFailure);
+    /// It is not sent, so as not to give the pool more to do.
+    fn shed(&mut self, shed: Shed, priority: Priority);
     /// An interim response came (RFC 9110 §15.2).
     fn interim(&mut self, head: &ResponseHeader);
 }
@@ -143,6 +156,8 @@ pub struct AnswerBody {
     session: Option<HttpSession>,
     peer: HttpPeer,
     deadline: Instant,
+    // In this order: who gets the place finds one at a replica.
+    _turn: Turn,
     _permit: Permit,
 }
 
@@ -168,12 +183,17 @@ impl Fetcher {
         report: &mut FetchReport,
         observer: &mut impl Observer,
     ) -> Result<Answer, FetchFailure> {
-        let permit = pool.permit().await.ok_or(FetchFailure::Busy)?;
-        let mut permit = Some(permit);
+        let permit = pool.permit(terms.priority).await;
+        let mut permit = permit.map_err(|shed| {
+            observer.shed(shed, terms.priority);
+            FetchFailure::Shed(shed)
+        })?;
         let mut tried = Vec::new();
         pool.retries.earn();
         loop {
-            let replica = pool.pick(&tried).ok_or(FetchFailure::NoReplica)?;
+            let Some(replica) = pool.turn(&tried) else {
+                return Err(no_turn(pool));
+            };
             tried.push(replica.address);
             report.replica = Some(replica.address);
             report.attempts += 1;
@@ -182,9 +202,7 @@ impl Fetcher {
                 .await;
             match attempt {
                 Ok((head, requested, session, peer)) => {
-                    let Some(permit) = permit.take() else {
-                        return Err(FetchFailure::Busy);
-                    };
+                    permit.tell(!is_outage(head.status));
                     return Ok(Answer {
                         head,
                         requested,
@@ -192,6 +210,7 @@ impl Fetcher {
                             session: Some(session),
                             peer,
                             deadline: terms.started + pool.config.timeouts.total,
+                            _turn: replica,
                             _permit: permit,
                         },
                     });
@@ -204,6 +223,7 @@ impl Fetcher {
                         && report.attempts <= pool.config.retries.max
                         && pool.retries.spend();
                     if !may {
+                        permit.tell(false);
                         return Err(failure);
                     }
                     observer.retried();
@@ -245,7 +265,10 @@ impl Fetcher {
             Deadline::from_std(deadline),
             ask(&mut session, request, observer),
         );
-        let head = match exchange.await {
+        let exchanged = exchange.await;
+        let answered = matches!(&exchanged, Ok(Ok(head)) if !is_outage(head.status));
+        pool.record_latency(connected, answered);
+        let head = match exchanged {
             Ok(Ok(head)) => head,
             Ok(Err(error)) => {
                 replica.count_failure();
@@ -274,6 +297,21 @@ impl Fetcher {
             .release_http_session(session, &body.peer, idle)
             .await;
     }
+}
+
+/// Why no replica may be asked.
+pub(super) fn no_turn(pool: &OriginPool) -> FetchFailure {
+    if pool.replicas().is_empty() {
+        FetchFailure::NoReplica
+    } else {
+        FetchFailure::Busy
+    }
+}
+
+/// Whether an answer says that the application is not there, or has too much to do. A 500 says that it failed
+/// at this request.
+pub fn is_outage(status: http::StatusCode) -> bool {
+    matches!(status.as_u16(), 502..=504)
 }
 
 /// Sends the request and reads up to the final head.

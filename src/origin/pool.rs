@@ -1,16 +1,18 @@
 //! A pool at run time: its replicas as resolved, their health, whose turn it is.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora_core::upstreams::peer::HttpPeer;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
+use super::adaptive::Adaptive;
+use super::admission::{self, Admission, Refusal};
+use super::breaker::{Breaker, Change, Leave};
 use super::health::{Health, Transition};
 use super::peer::{Trust, http_peer};
 use super::retry::RetryBudget;
@@ -18,7 +20,7 @@ use super::select::{Avoid, Candidate, RoundRobin};
 use super::{checks, discovery};
 use crate::clock;
 use crate::config::{OriginServer, Pool};
-use crate::rules::phase::OriginPatch;
+use crate::rules::phase::{OriginPatch, Priority};
 
 /// How long a replica that refused a connection is passed over.
 const CONNECT_BACKOFF: Duration = Duration::from_secs(1);
@@ -32,13 +34,74 @@ pub struct OriginPool {
     trust: Trust,
     replicas: ArcSwap<Vec<Arc<Replica>>>,
     turns: Mutex<RoundRobin>,
-    outstanding: Arc<Semaphore>,
+    admission: Arc<Admission>,
+    breaker: Mutex<Breaker>,
+    adaptive: Option<Mutex<Adaptive>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Leave to have one request outstanding; given back when dropped.
-#[derive(Debug)]
-pub struct Permit(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub struct Permit {
+    pool: Arc<OriginPool>,
+    /// Whether it is one of those that find out how the pool is.
+    probe: bool,
+    told: bool,
+    _place: admission::Permit,
+}
+
+/// A request is not sent to the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shed {
+    /// Too many wait for their turn.
+    QueueFull,
+    /// It waited for its turn for too long.
+    QueueTimeout,
+    /// The pool is left alone after failures.
+    BreakerOpen,
+}
+
+impl Shed {
+    /// The reason as a metric label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue-full",
+            Self::QueueTimeout => "queue-timeout",
+            Self::BreakerOpen => "breaker-open",
+        }
+    }
+}
+
+/// What a pool has to do, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Requests that may be outstanding.
+    pub limit: usize,
+    /// Those that are.
+    pub outstanding: usize,
+    /// Those that wait for their turn.
+    pub waiting: usize,
+    /// Whether the pool is left alone.
+    pub breaker_open: bool,
+}
+
+/// A request's place at a replica; given up when dropped.
+pub struct Turn {
+    replica: Arc<Replica>,
+}
+
+impl std::ops::Deref for Turn {
+    type Target = Arc<Replica>;
+
+    fn deref(&self) -> &Arc<Replica> {
+        &self.replica
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.replica.outstanding.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// One address of a configured server.
 #[derive(Debug)]
@@ -52,6 +115,8 @@ pub struct Replica {
     refused_until: AtomicU64,
     requests: AtomicU64,
     failures: AtomicU64,
+    /// Requests that are at it. Grows only under the lock of the pool's turns.
+    outstanding: AtomicUsize,
 }
 
 /// A replica as `/readyz` shows it.
@@ -81,7 +146,11 @@ impl OriginPool {
             trust,
             replicas: ArcSwap::default(),
             turns: Mutex::default(),
-            outstanding: Arc::new(Semaphore::new(config.max_requests)),
+            admission: Admission::new(config.queue, config.timeouts.queue, config.max_requests),
+            breaker: Mutex::default(),
+            adaptive: config
+                .adaptive_concurrency
+                .map(|settings| Mutex::new(Adaptive::new(&settings, clock::uptime()))),
             tasks: Mutex::default(),
             config,
         };
@@ -118,6 +187,7 @@ impl OriginPool {
             })
             .collect();
         self.replicas.store(Arc::new(replicas));
+        self.update_limit();
     }
 
     /// The replicas as they are now.
@@ -125,23 +195,136 @@ impl OriginPool {
         self.replicas.load_full()
     }
 
-    /// Leave to have a request outstanding at the pool; `None` when none came free in time.
-    pub async fn permit(&self) -> Option<Permit> {
-        let free = self.outstanding.clone().acquire_owned();
-        let acquired = tokio::time::timeout(self.config.timeouts.queue, free).await;
-        acquired.ok()?.ok().map(Permit)
+    /// Leave to have a request outstanding at the pool, when it is its turn.
+    ///
+    /// # Errors
+    /// Why it is not to be sent.
+    pub async fn permit(self: &Arc<Self>, priority: Priority) -> Result<Permit, Shed> {
+        let now = clock::uptime();
+        if self.config.breaker.is_some() && lock(&self.breaker).refuses(now).is_some() {
+            return Err(Shed::BreakerOpen);
+        }
+        let place = self.admission.permit(priority).await;
+        let place = place.map_err(|refusal| match refusal {
+            Refusal::QueueFull => Shed::QueueFull,
+            Refusal::QueueTimeout => Shed::QueueTimeout,
+        })?;
+        let leave = self.config.breaker.map_or(Leave::Granted, |settings| {
+            lock(&self.breaker).leave(&settings, clock::uptime())
+        });
+        let probe = match leave {
+            Leave::Granted => false,
+            Leave::Probe => true,
+            Leave::Refused(_) => return Err(Shed::BreakerOpen),
+        };
+        Ok(Permit {
+            pool: Arc::clone(self),
+            probe,
+            told: false,
+            _place: place,
+        })
     }
 
-    /// Whose turn it is, among those not in `tried` if possible. `None` without any replica.
+    /// Whether one more request would have to wait, or would be refused.
+    pub fn is_limited(&self) -> bool {
+        let open =
+            self.config.breaker.is_some() && lock(&self.breaker).refuses(clock::uptime()).is_some();
+        open || self.admission.is_overloaded()
+    }
+
+    /// After which time a request is likely to get its turn; `None` when nothing stands in its way.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let left_alone = lock(&self.breaker).refuses(clock::uptime());
+        left_alone.max(self.admission.drained_after())
+    }
+
+    /// What it has to do.
+    pub fn load(&self) -> Load {
+        let (limit, outstanding, waiting) = self.admission.load();
+        Load {
+            limit,
+            outstanding,
+            waiting,
+            breaker_open: lock(&self.breaker).is_open(),
+        }
+    }
+
+    /// Takes into account how long a request took to be answered, or that it was not.
+    pub fn record_latency(&self, sent: std::time::Instant, success: bool) {
+        let (Some(adaptive), Some(settings)) = (&self.adaptive, &self.config.adaptive_concurrency)
+        else {
+            return;
+        };
+        let now = clock::uptime();
+        let took = clock::instant().saturating_duration_since(sent);
+        let (_, outstanding, _) = self.admission.load();
+        let times = (now.saturating_sub(took), now);
+        lock(adaptive).record(settings, times, success, outstanding);
+        self.update_limit();
+    }
+
+    /// As many places as the pool has, the replicas in service have together, and were learnt.
+    fn update_limit(&self) {
+        let replicas = self.replicas.load();
+        let places = |healthy: bool| -> usize {
+            let counted = replicas
+                .iter()
+                .filter(|replica| !healthy || replica.healthy());
+            let caps = counted.map(|replica| replica.cap());
+            caps.fold(0, usize::saturating_add)
+        };
+        let together = match (places(true), places(false)) {
+            (0, 0) => usize::MAX,
+            (0, all) => all,
+            (healthy, _) => healthy,
+        };
+        let learnt = match (&self.adaptive, &self.config.adaptive_concurrency) {
+            (Some(adaptive), Some(settings)) => lock(adaptive).limit(settings),
+            _ => usize::MAX,
+        };
+        self.admission
+            .set_limit(self.config.max_requests.min(together).min(learnt).max(1));
+    }
+
+    /// Whose turn it is, among those not in `tried` if possible. `None` without any replica that may have
+    /// one more request. It counts as one of its requests until the turn is dropped.
+    pub fn turn(&self, tried: &[SocketAddr]) -> Option<Turn> {
+        let mut turns = lock(&self.turns);
+        let replica = self.choose(&mut turns, tried, |replica| {
+            replica.outstanding.load(Ordering::Acquire) < replica.cap()
+        })?;
+        replica.outstanding.fetch_add(1, Ordering::AcqRel);
+        Some(Turn { replica })
+    }
+
+    /// Whose turn it is for a connection that stays open, which does not count.
     pub fn pick(&self, tried: &[SocketAddr]) -> Option<Arc<Replica>> {
+        self.choose(&mut lock(&self.turns), tried, |_| true)
+    }
+
+    fn choose(
+        &self,
+        turns: &mut RoundRobin,
+        tried: &[SocketAddr],
+        may: impl Fn(&Replica) -> bool,
+    ) -> Option<Arc<Replica>> {
         let replicas = self.replicas.load();
         let now = clock::uptime();
         let candidates: Vec<Candidate> = replicas
             .iter()
-            .map(|replica| replica.candidate(tried, now))
+            .map(|replica| match may(replica) {
+                true => replica.candidate(tried, now),
+                false => Candidate {
+                    weight: replica.server.weight,
+                    avoid: Avoid::Full,
+                },
+            })
             .collect();
-        let index = lock(&self.turns).pick(&candidates)?;
-        replicas.get(index).cloned()
+        let index = turns.pick(&candidates)?;
+        let full = candidates
+            .get(index)
+            .is_some_and(|chosen| chosen.avoid == Avoid::Full);
+        replicas.get(index).filter(|_| !full).cloned()
     }
 
     /// How to reach `replica`, as rules want it; `upgraded` for a connection that stays open after its response head.
@@ -167,6 +350,9 @@ impl OriginPool {
             *health = next;
             transition
         };
+        if transition.is_some() {
+            self.update_limit();
+        }
         match transition {
             Some(Transition::Failed) => {
                 tracing::warn!(pool = self.config.name, replica = %replica.address, "replica out of service");
@@ -198,6 +384,40 @@ impl OriginPool {
     }
 }
 
+impl Permit {
+    /// Takes the outcome of the request into account: whether the pool answered, in its last attempt.
+    pub fn tell(&mut self, success: bool) {
+        let Some(settings) = &self.pool.config.breaker else {
+            return;
+        };
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        let change = lock(&self.pool.breaker).record(settings, success, clock::uptime());
+        let pool = self.pool.config.name.as_str();
+        match change {
+            Some(Change::Opened(pause)) => {
+                let pause = pause.as_secs_f64();
+                tracing::warn!(
+                    pool,
+                    pause,
+                    "circuit breaker opened: too many requests failed"
+                );
+            }
+            Some(Change::Closed) => tracing::info!(pool, "circuit breaker closed"),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.probe && !self.told {
+            lock(&self.pool.breaker).withdraw();
+        }
+    }
+}
+
 impl Drop for OriginPool {
     fn drop(&mut self) {
         for task in lock(&self.tasks).drain(..) {
@@ -215,6 +435,7 @@ impl Replica {
             refused_until: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            outstanding: AtomicUsize::new(0),
         }
     }
 
@@ -226,6 +447,11 @@ impl Replica {
     /// Counts a request that got no answer.
     pub fn count_failure(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that may be at it at once.
+    fn cap(&self) -> usize {
+        self.server.max_requests.unwrap_or(usize::MAX)
     }
 
     /// Whether the checks have it in service.

@@ -20,6 +20,8 @@ pub(super) enum Avoid {
     Unhealthy,
     /// This very request was tried on it before.
     Tried,
+    /// It has as many requests as it may have. Not even chosen when all are.
+    Full,
 }
 
 /// The turns taken so far, per replica.

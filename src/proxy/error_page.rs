@@ -39,7 +39,9 @@ pub(super) fn status(error: &Error, deadline_passed: bool) -> Option<StatusCode>
 pub(super) const fn status_of(failure: FetchFailure) -> StatusCode {
     match failure {
         FetchFailure::Timeout | FetchFailure::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
-        FetchFailure::Busy | FetchFailure::NoReplica => StatusCode::SERVICE_UNAVAILABLE,
+        FetchFailure::Busy | FetchFailure::Shed(_) | FetchFailure::NoReplica => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         _ => StatusCode::BAD_GATEWAY,
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 
@@ -20,10 +21,10 @@ use crate::cache::reuse::{ForwardReason, StoredTimes};
 use crate::cache::settings::{CacheSettings, RuleId};
 use crate::cache::status::{CACHE_NAME, CacheStatus};
 use crate::geo::Place;
-use crate::origin::{FetchFailure, FetchReport, OriginPool, Permit, Replica};
+use crate::origin::{FetchFailure, FetchReport, OriginPool, Permit, Replica, Turn};
 use crate::request::arrival::Refusal;
 use crate::request::{Facts, RequestView, Scheme, SplitChoice};
-use crate::rules::phase::{HeaderEdit, OriginPatch};
+use crate::rules::phase::{HeaderEdit, OriginPatch, Priority};
 use crate::server::{Runtime, Site};
 use crate::store::{Begun, StoreKey};
 use crate::zone::Authority;
@@ -155,6 +156,8 @@ pub(super) struct OriginExchange {
     pub(super) requested: Option<(SystemTime, Instant)>,
     /// The replica that a fetch asked last.
     pub(super) asked: Option<SocketAddr>,
+    /// Its place at that replica; given up before the one at the pool.
+    pub(super) turn: Option<Turn>,
     /// Leave to have this request outstanding at the pool.
     pub(super) permit: Option<Permit>,
     pub(super) first_byte_after: Option<Duration>,
@@ -213,6 +216,16 @@ impl Exchange {
         }
     }
 
+    /// Tells the pool how a request that went past the cache ended: whether it was answered.
+    pub(super) fn tell_pool(&mut self, success: bool) {
+        if let (Some(pool), Some((_, sent))) = (self.pool(), self.origin.requested) {
+            pool.record_latency(sent, success);
+        }
+        if let Some(permit) = &mut self.origin.permit {
+            permit.tell(success);
+        }
+    }
+
     pub(super) fn pool(&self) -> Option<&Arc<OriginPool>> {
         self.request.as_ref().map(|request| &request.site.pool)
     }
@@ -259,6 +272,17 @@ impl SiteRequest {
     /// Whether the answer to this request, whose fields `head` has, may become others' as well.
     pub(super) fn is_shared(&self, head: &Parts) -> bool {
         self.decision == RequestDecision::Lookup || post_may_fill(&self.view(head), &self.settings)
+    }
+
+    /// How much it matters when the pool is busy: as a rule says, else who is logged in comes first.
+    pub(super) fn priority(&self, head: &Parts) -> Priority {
+        let known = self.session_cookie || head.headers.contains_key(AUTHORIZATION);
+        let by_default = if known {
+            Priority::High
+        } else {
+            Priority::Normal
+        };
+        self.applied.origin.priority.unwrap_or(by_default)
     }
 
     /// How long the origin has from the request sent to the response's head.

@@ -29,7 +29,7 @@ use super::{
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
 use crate::edge;
-use crate::origin::Fetcher;
+use crate::origin::{Fetcher, is_outage};
 use crate::request::Scheme;
 use crate::rules::phase::OriginPatch;
 use crate::server::Shared;
@@ -169,7 +169,17 @@ impl ProxyHttp for Gateway {
         let Some(pool) = exchange.pool().cloned() else {
             return Error::e_explain(ErrorType::HTTPStatus(421), "no zone");
         };
-        let Some(replica) = pool.pick(&exchange.origin.tried) else {
+        // The place at a replica that failed is given up first.
+        exchange.origin.turn = None;
+        let tried = &exchange.origin.tried;
+        // A connection that stays open would keep its place for hours.
+        let replica = if exchange.origin.permit.is_none() {
+            pool.pick(tried)
+        } else {
+            exchange.origin.turn = pool.turn(tried);
+            exchange.origin.turn.as_deref().cloned()
+        };
+        let Some(replica) = replica else {
             return Error::e_explain(ErrorType::HTTPStatus(503), "the pool has no replica");
         };
         if exchange.origin.attempts == 0 {
@@ -201,7 +211,11 @@ impl ProxyHttp for Gateway {
         }
         self.count_failure(exchange, &error);
         // Nothing was sent, so every method may be tried elsewhere.
-        error.set_retry(self.may_retry(exchange));
+        let again = self.may_retry(exchange);
+        if !again {
+            exchange.tell_pool(false);
+        }
+        error.set_retry(again);
         error
     }
 
@@ -286,6 +300,7 @@ impl ProxyHttp for Gateway {
                 .map_err(|error: Box<Error>| error.into_up());
         }
         exchange.origin.answered(head.status, clock::instant());
+        exchange.tell_pool(!is_outage(head.status));
         if let (Some(pool), Some(after)) = (exchange.pool(), exchange.origin.first_byte_after) {
             self.shared
                 .metrics
@@ -355,6 +370,9 @@ impl ProxyHttp for Gateway {
             replica.count_failure();
         }
         self.count_failure(exchange, &error);
+        if exchange.origin.status.is_none() {
+            exchange.tell_pool(false);
+        }
         // RFC 9110 §9.2.2: only what is idempotent may be sent twice. A slow origin is not asked
         // again, and an answer that has begun cannot be taken back.
         let repeatable = session.req_header().method.is_idempotent()

@@ -24,6 +24,7 @@ use crate::clock;
 use crate::fields::request_control::RequestControl;
 use crate::fields::stored::StoredFields;
 use crate::fields::validators::Validators;
+use crate::origin::FetchFailure;
 use crate::purge::{Scope, Target, UrlTarget, purge_method, url_keys};
 use crate::rules::split_target;
 use crate::store::{
@@ -70,11 +71,20 @@ pub(super) async fn prepare(
         .is_some_and(|request| request.upgrade);
     let pool = exchange.pool().filter(|_| !upgrade).cloned();
     if let Some(pool) = pool {
-        let Some(permit) = pool.permit().await else {
-            return Error::e_explain(ErrorType::HTTPStatus(503), "the pool is busy")
-                .map_err(|error: Box<Error>| error.into_up());
-        };
-        exchange.origin.permit = Some(permit);
+        let asked = session.req_header();
+        let priority = exchange.request.as_ref();
+        let priority = priority.map(|request| request.priority(asked));
+        let priority = priority.unwrap_or_default();
+        match pool.permit(priority).await {
+            Ok(permit) => exchange.origin.permit = Some(permit),
+            Err(shed) => {
+                let metrics = &gateway.shared.metrics;
+                metrics.shed(&pool.config.name, shed.as_str(), priority.as_str());
+                exchange.failure = Some(FetchFailure::Shed(shed));
+                return Error::e_explain(ErrorType::HTTPStatus(503), "the pool is busy")
+                    .map_err(|error: Box<Error>| error.into_up());
+            }
+        }
     }
     Ok(false)
 }

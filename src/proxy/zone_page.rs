@@ -1,5 +1,6 @@
 //! The zone's own pages in place of errors, its application's and ours.
 
+use http::header::RETRY_AFTER;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use pingora_error::{Error, ErrorType, Result};
@@ -8,6 +9,7 @@ use pingora_http::ResponseHeader;
 use super::error_page;
 use super::exchange::{Exchange, SiteRequest};
 use crate::cache::response::ResponseView;
+use crate::origin::FetchFailure;
 use crate::rules::phase::PageRule;
 
 /// The page for an error, if a rule has one.
@@ -83,7 +85,10 @@ pub(super) fn page(
     exchange: &mut Exchange,
     status: StatusCode,
 ) -> Result<(ResponseHeader, String)> {
-    let (own, text) = error_page::page(status, &asked.headers, exchange.request_id.as_str())?;
+    let (mut own, text) = error_page::page(status, &asked.headers, exchange.request_id.as_str())?;
+    if let Some(after) = retry_after(exchange).filter(|_| own.headers.contains_key(RETRY_AFTER)) {
+        own.insert_header(RETRY_AFTER, after.to_string())?;
+    }
     let fields = exchange
         .replaced
         .take()
@@ -99,6 +104,21 @@ pub(super) fn page(
         head.append_header(name.clone(), value.clone())?;
     }
     Ok((head, text))
+}
+
+/// After how many seconds a request that was sent away may come again: when the queue as it is has been
+/// served, and some of them later, so that not all come at once.
+fn retry_after(exchange: &Exchange) -> Option<u64> {
+    let limited = exchange.failure.is_some_and(FetchFailure::is_limit);
+    let after = exchange
+        .pool()
+        .filter(|_| limited)?
+        .retry_after()?
+        .as_secs()
+        + 1;
+    let digits = exchange.request_id.as_str().bytes().rev().take(4);
+    let random = digits.fold(0, |sum, digit| sum * 31 + u64::from(digit));
+    Some(after + random % (after + 1))
 }
 
 /// The fields of an answer whose content is the page: what described the old content goes.

@@ -364,7 +364,12 @@ fn sent(
 
 /// Another origin has other answers.
 fn write_origin(origin: &OriginPatch, key: &mut Vec<u8>) {
-    if origin.is_empty() {
+    // How urgent a request is changes no answer.
+    let asked = OriginPatch {
+        priority: None,
+        ..origin.clone()
+    };
+    if asked.is_empty() {
         return;
     }
     key.push(ORIGIN);

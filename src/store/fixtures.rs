@@ -25,6 +25,7 @@ pub(super) fn stored(id: StoredId, body: Body, now: SystemTime) -> StoredRespons
             fresh_until: now + Duration::from_mins(1),
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
+            stale_when_overloaded: Duration::ZERO,
             validate_always: false,
             stale_forbidden: false,
             validatable: false,

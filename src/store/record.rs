@@ -18,7 +18,7 @@ use crate::fields::vary::Vary;
 use crate::purge::Generation;
 
 /// To be raised with every change of what is written; older heads are misses then.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// A stored response without its body.
 #[derive(Clone, Debug)]
@@ -97,6 +97,7 @@ struct Times {
     fresh_until: SystemTime,
     stale_while_revalidate: Duration,
     stale_if_error: Duration,
+    stale_when_overloaded: Duration,
     validate_always: bool,
     stale_forbidden: bool,
     validatable: bool,
@@ -188,6 +189,7 @@ impl Times {
             fresh_until: times.fresh_until,
             stale_while_revalidate: times.stale_while_revalidate,
             stale_if_error: times.stale_if_error,
+            stale_when_overloaded: times.stale_when_overloaded,
             validate_always: times.validate_always,
             stale_forbidden: times.stale_forbidden,
             validatable: times.validatable,
@@ -201,6 +203,7 @@ impl Times {
             fresh_until: self.fresh_until,
             stale_while_revalidate: self.stale_while_revalidate,
             stale_if_error: self.stale_if_error,
+            stale_when_overloaded: self.stale_when_overloaded,
             validate_always: self.validate_always,
             stale_forbidden: self.stale_forbidden,
             validatable: self.validatable,
@@ -241,16 +244,17 @@ mod tests {
         fn times()(
             received in time(),
             fresh_until in time(),
-            durations in any::<[u32; 3]>(),
+            durations in any::<[u32; 4]>(),
             [validate_always, stale_forbidden, validatable] in any::<[bool; 3]>(),
         ) -> StoredTimes {
-            let [age, revalidate, error] = durations.map(|millis| Duration::from_millis(millis.into()));
+            let [age, revalidate, error, overloaded] = durations.map(|millis| Duration::from_millis(millis.into()));
             StoredTimes {
                 received,
                 initial_age: age,
                 fresh_until,
                 stale_while_revalidate: revalidate,
                 stale_if_error: error,
+                stale_when_overloaded: overloaded,
                 validate_always,
                 stale_forbidden,
                 validatable,

@@ -156,6 +156,7 @@ impl SettingValue for StaleWindows {
         Self {
             while_revalidating: self.while_revalidating.or(earlier.while_revalidating),
             if_error: self.if_error.or(earlier.if_error),
+            when_overloaded: self.when_overloaded.or(earlier.when_overloaded),
             with_s_maxage: self.with_s_maxage.or(earlier.with_s_maxage),
         }
     }
@@ -164,6 +165,7 @@ impl SettingValue for StaleWindows {
         let windows = [
             ("while_revalidating", self.while_revalidating),
             ("if_error", self.if_error),
+            ("when_overloaded", self.when_overloaded),
         ];
         let windows = windows
             .into_iter()
@@ -383,6 +385,7 @@ mod tests {
         let windows = |while_revalidating, if_error| StaleWindows {
             while_revalidating: Option::map(while_revalidating, Duration::from_secs),
             if_error: Option::map(if_error, Duration::from_secs),
+            when_overloaded: None,
             with_s_maxage: None,
         };
         let both = windows(Some(1), None).over(&windows(Some(2), Some(3600)));

@@ -13,8 +13,8 @@ use super::cache_rule::read_tags;
 use super::reader::Section;
 use super::rule::{Context, RuleFile, RuleKind, read_rules, read_value};
 use crate::rules::phase::{
-    BulkItem, DirectiveEdit, HeaderTransform, OriginPatch, PageRule, Redirect, ResponsePatch,
-    Rewrite, Split, TagEdit,
+    BulkItem, DirectiveEdit, HeaderTransform, OriginPatch, PageRule, Priority, Redirect,
+    ResponsePatch, Rewrite, Split, TagEdit,
 };
 use crate::rules::{CacheRule, Rule};
 
@@ -162,6 +162,12 @@ fn read_rewrites(section: &Section<'_>, from: RuleFile<'_>) -> Vec<Rule<Rewrite>
     })
 }
 
+const PRIORITIES: &[(&str, Priority)] = &[
+    ("high", Priority::High),
+    ("normal", Priority::Normal),
+    ("low", Priority::Low),
+];
+
 fn read_origin_rules(section: &Section<'_>, from: RuleFile<'_>) -> Vec<Rule<OriginPatch>> {
     let kind = RuleKind {
         key: "origin_rules",
@@ -176,6 +182,7 @@ fn read_origin_rules(section: &Section<'_>, from: RuleFile<'_>) -> Vec<Rule<Orig
             host_header: super::pool::read_host_header(rule).map(Into::into),
             sni: rule.string("sni").map(|sni| sni.value.into()),
             port: port.and_then(|port| u16::try_from(port.value).ok()),
+            priority: rule.word("priority", PRIORITIES).map(|word| word.value),
         })
     })
 }

@@ -142,6 +142,13 @@ impl Request<'_> {
                 self.serve_stored(session, exchange, stored, status).await
             }
             (ReuseDecision::GatewayTimeout, _) => self.gateway_timeout(session, exchange).await,
+            (ReuseDecision::Validate(_) | ReuseDecision::Forward(_), Stock::Selected(..))
+                if self.lookup.site.site.pool.is_limited()
+                    && let Some(round) =
+                        self.while_limited(session, exchange, &stock, now).await? =>
+            {
+                Ok(round)
+            }
             (ReuseDecision::Validate(reason), _) => {
                 let purpose = self.in_slices().unwrap_or(Purpose::Whole);
                 self.forward(session, exchange, &stock, reason, purpose)
@@ -154,6 +161,24 @@ impl Request<'_> {
             // Nothing found cannot be reused; the types do not say so.
             _ => Ok(Round::Alone),
         }
+    }
+
+    /// Stale, without a place in the queue, where that is allowed; validated when there is room.
+    async fn while_limited(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        stock: &Stock,
+        now: SystemTime,
+    ) -> Result<Option<Round>> {
+        let limited = OriginState::Limited;
+        let control = &self.lookup.control;
+        let decision = decide_reuse(control, stock.found(), limited, now);
+        if !matches!(decision, ReuseDecision::ReuseStale { .. }) {
+            return Ok(None);
+        }
+        self.revalidate(exchange, stock);
+        self.stale(session, exchange, stock, limited, now).await
     }
 
     /// What the store has for the request, on disk if not in memory.

@@ -44,7 +44,11 @@ impl Request<'_> {
             ArrivedResult::Reader(..) => arrived.status.is_some_and(is_failure),
             ArrivedResult::Stored(_) | ArrivedResult::Recalled => false,
         };
-        if failed && let Some(round) = self.stale(session, exchange, stock, now).await? {
+        let origin = match &arrived.result {
+            ArrivedResult::Failed(failure) => state_after(*failure),
+            _ => OriginState::Failed,
+        };
+        if failed && let Some(round) = self.stale(session, exchange, stock, origin, now).await? {
             return Ok(round);
         }
         let mut forwarded = Forwarded {
@@ -138,7 +142,8 @@ impl Request<'_> {
                 Ok(Round::Answered)
             }
             Landed::Failed(failure, shared) => {
-                if let Some(round) = self.stale(session, exchange, stock, now).await? {
+                let origin = state_after(failure);
+                if let Some(round) = self.stale(session, exchange, stock, origin, now).await? {
                     return Ok(round);
                 }
                 if !self.failed && failure != FetchFailure::Timeout {
@@ -176,11 +181,12 @@ impl Request<'_> {
     }
 
     /// Serves the stale response in place of a failure, where the policy allows it (RFC 5861 §4).
-    async fn stale(
+    pub(super) async fn stale(
         &self,
         session: &mut Session,
         exchange: &mut Exchange,
         stock: &Stock,
+        origin: OriginState,
         now: SystemTime,
     ) -> Result<Option<Round>> {
         let Stock::Selected(stored, _) = stock else {
@@ -192,7 +198,7 @@ impl Request<'_> {
             return Ok(None);
         };
         let control = &self.lookup.control;
-        let decision = decide_reuse(control, Found::Complete(&times), OriginState::Failed, now);
+        let decision = decide_reuse(control, Found::Complete(&times), origin, now);
         // An origin that fails does not give missing slices either.
         let servable = stored.content.is_complete() && stored.content.is_whole();
         match decision {
@@ -235,6 +241,15 @@ impl Request<'_> {
         let status = error_page::status_of(failure);
         serve::refuse(self.gateway, session, exchange, status).await?;
         Ok(Round::Answered)
+    }
+}
+
+/// What a failure says of the origin.
+const fn state_after(failure: FetchFailure) -> OriginState {
+    if failure.is_limit() {
+        OriginState::Limited
+    } else {
+        OriginState::Failed
     }
 }
 

@@ -30,8 +30,11 @@ use crate::cache::status::Storing;
 use crate::cache::storing::{NoStoreReason, StoreDecision, decide_storing};
 use crate::clock;
 use crate::fields::validators::{Validators, make_validating};
-use crate::origin::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Terms};
+use crate::origin::{
+    Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Shed, Terms,
+};
 use crate::request::RequestView;
+use crate::rules::phase::Priority;
 use crate::server::Shared;
 use crate::store::{Begun, Fill, FillReader, FlightKey, Flights, Lead, StoredResponse, positions};
 
@@ -132,6 +135,12 @@ impl Observer for Watcher<'_> {
         self.shared
             .metrics
             .origin_failure(self.pool, failure.kind());
+    }
+
+    fn shed(&mut self, shed: Shed, priority: Priority) {
+        self.shared
+            .metrics
+            .shed(self.pool, shed.as_str(), priority.as_str());
     }
 
     fn interim(&mut self, head: &ResponseHeader) {
@@ -249,6 +258,7 @@ impl Fetch {
             started: self.started,
             first_byte: self.lookup.site.first_byte(),
             origin: &self.lookup.site.applied.origin,
+            priority: self.priority(),
         };
         let mut watcher = Watcher {
             shared: &self.shared,
@@ -258,6 +268,14 @@ impl Fetch {
         self.fetcher
             .fetch(pool, &request, terms, report, &mut watcher)
             .await
+    }
+
+    /// Nobody waits for a background fetch.
+    fn priority(&self) -> Priority {
+        match self.arrived {
+            Some(_) => self.lookup.site.priority(&self.lookup.head),
+            None => Priority::Background,
+        }
     }
 
     /// The fields of what the fetch can validate.

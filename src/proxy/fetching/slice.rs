@@ -21,6 +21,7 @@ use crate::cache::storing::StoreDecision;
 use crate::clock;
 use crate::origin::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Terms};
 use crate::purge::Generation;
+use crate::rules::phase::Priority;
 use crate::server::Shared;
 use crate::store::{
     Boarding, Body, Content, FlightKey, Landing, SLICE, SliceFailure, Sliced, positions,
@@ -160,6 +161,8 @@ impl Refetch {
             started: clock::instant(),
             first_byte: self.lookup.site.first_byte(),
             origin: &self.lookup.site.applied.origin,
+            // A client is in the middle of the body.
+            priority: Priority::High,
         };
         let mut watcher = Watcher {
             shared: &self.shared,

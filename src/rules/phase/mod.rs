@@ -15,7 +15,7 @@ use http::HeaderName;
 
 pub use bulk::{BulkItem, BulkRedirect, BulkRedirects};
 pub use headers::{HeaderEdit, HeaderOperation, HeaderTransform, apply, believed};
-pub use origin::OriginPatch;
+pub use origin::{OriginPatch, Priority};
 pub use page::{Page, PageRule};
 pub use redirect::{Redirect, RedirectTarget};
 pub use response::{DirectiveEdit, ResponseEdits, ResponsePatch, TagEdit};
