@@ -58,6 +58,7 @@ mod metrics;
 mod origin_failures;
 mod origin_pool;
 mod origin_tls;
+mod overload;
 mod pages;
 mod partial;
 mod passing;
