@@ -237,28 +237,33 @@ impl Fetch {
         &mut self,
         report: &mut FetchReport,
     ) -> Option<Result<Answer, FetchFailure>> {
+        let priority = self.priority();
         if self.lead.is_some() {
-            return Some(self.ask(report).await);
+            return Some(self.ask(report, priority).await);
         }
         let Some(mut client) = self.arrived.take() else {
-            return Some(self.ask(report).await);
+            return Some(self.ask(report, priority).await);
         };
         let answer = tokio::select! {
-            answer = self.ask(report) => Some(answer),
+            answer = self.ask(report, priority) => Some(answer),
             () = client.closed() => None,
         };
         self.arrived = Some(client);
         answer
     }
 
-    async fn ask(&self, report: &mut FetchReport) -> Result<Answer, FetchFailure> {
+    async fn ask(
+        &self,
+        report: &mut FetchReport,
+        priority: Priority,
+    ) -> Result<Answer, FetchFailure> {
         let request = self.request().map_err(|_| FetchFailure::Protocol)?;
         let pool = &self.lookup.site.site.pool;
         let terms = Terms {
             started: self.started,
             first_byte: self.lookup.site.first_byte(),
             origin: &self.lookup.site.applied.origin,
-            priority: self.priority(),
+            priority,
         };
         let mut watcher = Watcher {
             shared: &self.shared,
