@@ -10,6 +10,7 @@ use prometheus::{
 
 use super::compression::CompressionMetrics;
 use super::disk_metrics::DiskMetrics;
+use super::origin_metrics::Origin;
 use super::reserve_metrics::ReserveMetrics;
 use super::series::RecentSeries;
 use crate::origin::OriginPool;
@@ -49,17 +50,6 @@ pub(super) struct Traffic {
     early_revalidations: IntCounter,
     refetches: IntCounterVec,
     series: RecentSeries,
-}
-
-/// Requests as the origin sees them.
-struct Origin {
-    requests: IntCounterVec,
-    failures: IntCounterVec,
-    retries: IntCounterVec,
-    seconds: HistogramVec,
-    replicas: IntGaugeVec,
-    shed: IntCounterVec,
-    load: IntGaugeVec,
 }
 
 /// The store and the process itself.
@@ -162,46 +152,6 @@ impl Traffic {
                 )?,
             )?,
             series: RecentSeries::default(),
-        })
-    }
-}
-
-impl Origin {
-    fn new(to: &Registry) -> Result<Self, prometheus::Error> {
-        let head = "Time from the request sent to the origin to its response head";
-        let replicas = Opts::new(name("origin_replicas"), "Replicas by health");
-        let load = Opts::new(
-            name("origin_load"),
-            "Requests that may be outstanding, are, and wait; whether the breaker is open",
-        );
-        Ok(Self {
-            requests: counters(
-                to,
-                "origin_requests_total",
-                "Requests sent to the origin",
-                &["pool"],
-            )?,
-            failures: counters(
-                to,
-                "origin_failures_total",
-                "Requests to the origin that failed",
-                &["pool", "kind"],
-            )?,
-            retries: counters(
-                to,
-                "origin_retries_total",
-                "Requests tried on another replica",
-                &["pool"],
-            )?,
-            seconds: histograms(to, "origin_response_seconds", head, &["pool"])?,
-            replicas: register(to, IntGaugeVec::new(replicas, &["pool", "state"])?)?,
-            shed: counters(
-                to,
-                "shed_requests_total",
-                "Requests that were not sent to the origin, so as not to give it more to do",
-                &["pool", "reason", "priority"],
-            )?,
-            load: register(to, IntGaugeVec::new(load, &["pool", "of"])?)?,
         })
     }
 }
@@ -499,7 +449,7 @@ pub(super) fn gauge(
     register(registry, IntGauge::new(name(short), help)?)
 }
 
-fn histograms(
+pub(super) fn histograms(
     registry: &Registry,
     short: &str,
     help: &str,

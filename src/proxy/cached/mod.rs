@@ -163,24 +163,6 @@ impl Request<'_> {
         }
     }
 
-    /// Stale, without a place in the queue, where that is allowed; validated when there is room.
-    async fn while_limited(
-        &self,
-        session: &mut Session,
-        exchange: &mut Exchange,
-        stock: &Stock,
-        now: SystemTime,
-    ) -> Result<Option<Round>> {
-        let limited = OriginState::Limited;
-        let control = &self.lookup.control;
-        let decision = decide_reuse(control, stock.found(), limited, now);
-        if !matches!(decision, ReuseDecision::ReuseStale { .. }) {
-            return Ok(None);
-        }
-        self.revalidate(exchange, stock);
-        self.stale(session, exchange, stock, limited, now).await
-    }
-
     /// What the store has for the request, on disk if not in memory.
     async fn stock(&self, exchange: &mut Exchange) -> Stock {
         let store = &self.gateway.shared.store;

@@ -180,6 +180,24 @@ impl Request<'_> {
         ))
     }
 
+    /// Stale, without a place in the queue, where that is allowed; validated when there is room.
+    pub(super) async fn while_limited(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        stock: &Stock,
+        now: SystemTime,
+    ) -> Result<Option<Round>> {
+        let limited = OriginState::Limited;
+        let control = &self.lookup.control;
+        let decision = decide_reuse(control, stock.found(), limited, now);
+        if !matches!(decision, ReuseDecision::ReuseStale { .. }) {
+            return Ok(None);
+        }
+        self.revalidate(exchange, stock);
+        self.stale(session, exchange, stock, limited, now).await
+    }
+
     /// Serves the stale response in place of a failure, where the policy allows it (RFC 5861 §4).
     pub(super) async fn stale(
         &self,
