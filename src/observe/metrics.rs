@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prometheus::{
     Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Opts, Registry, TextEncoder,
 };
 
 use super::compression::CompressionMetrics;
@@ -334,17 +334,7 @@ impl Metrics {
         self.process.store_capacity.set(signed(store.capacity));
         self.origin.replicas.reset();
         for pool in pools {
-            let load = pool.load();
-            let count = |count| i64::try_from(count).unwrap_or(i64::MAX);
-            for (of, figure) in [
-                ("limit", count(load.limit)),
-                ("outstanding", count(load.outstanding)),
-                ("waiting", count(load.waiting)),
-                ("breaker_open", i64::from(load.breaker_open)),
-            ] {
-                let labels = [pool.config.name.as_str(), of];
-                self.origin.load.with_label_values(&labels).set(figure);
-            }
+            self.origin.show_load(pool);
             for replica in pool.replicas().iter() {
                 let state = if replica.healthy() {
                     "healthy"

@@ -3,6 +3,7 @@
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::metrics::{counters, histograms, name, register};
+use crate::origin::OriginPool;
 
 /// Requests as the origin sees them.
 pub(super) struct Origin {
@@ -52,5 +53,20 @@ impl Origin {
             )?,
             load: register(to, IntGaugeVec::new(load, &["pool", "of"])?)?,
         })
+    }
+
+    /// What a pool has to do now.
+    pub(super) fn show_load(&self, pool: &OriginPool) {
+        let load = pool.load();
+        let count = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        for (of, figure) in [
+            ("limit", count(load.limit)),
+            ("outstanding", count(load.outstanding)),
+            ("waiting", count(load.waiting)),
+            ("breaker_open", i64::from(load.breaker_open)),
+        ] {
+            let labels = [pool.config.name.as_str(), of];
+            self.load.with_label_values(&labels).set(figure);
+        }
     }
 }

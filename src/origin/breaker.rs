@@ -57,7 +57,7 @@ impl Breaker {
     pub(super) fn leave(&mut self, settings: &BreakerSettings, now: Duration) -> Leave {
         match &mut self.state {
             State::Closed => Leave::Granted,
-            State::Open { until } if now < *until => Leave::Refused(*until - now),
+            State::Open { until } if now < *until => Leave::Refused(until.saturating_sub(now)),
             State::Open { .. } => {
                 self.state = State::HalfOpen {
                     out: 1,
@@ -87,7 +87,7 @@ impl Breaker {
     /// For how long requests are refused from now on; nothing while some may be sent.
     pub(super) fn refuses(&self, now: Duration) -> Option<Duration> {
         match self.state {
-            State::Open { until } if now < until => Some(until - now),
+            State::Open { until } if now < until => Some(until.saturating_sub(now)),
             _ => None,
         }
     }

@@ -312,12 +312,13 @@ impl OriginPool {
         let now = clock::uptime();
         let candidates: Vec<Candidate> = replicas
             .iter()
-            .map(|replica| match may(replica) {
-                true => replica.candidate(tried, now),
-                false => Candidate {
-                    weight: replica.server.weight,
-                    avoid: Avoid::Full,
-                },
+            .map(|replica| {
+                let candidate = replica.candidate(tried, now);
+                let full = !may(replica);
+                Candidate {
+                    avoid: if full { Avoid::Full } else { candidate.avoid },
+                    ..candidate
+                }
             })
             .collect();
         let index = turns.pick(&candidates)?;

@@ -72,8 +72,8 @@ impl Line {
         let mut displaced = None;
         if waiting >= settings.length {
             // Who came last of those that matter less.
-            let lower = self.classes.iter_mut().skip(own + 1).rev();
-            displaced = lower.filter_map(|class| class.waiting.pop_back()).next();
+            let mut lower = self.classes.iter_mut().skip(own + 1).rev();
+            displaced = lower.find_map(|class| class.waiting.pop_back());
             if displaced.is_none() {
                 return Arrival::Refused;
             }
