@@ -9,6 +9,7 @@ mod purging;
 mod reload;
 mod runtime;
 mod signals;
+mod tiers;
 
 use std::sync::{Arc, Mutex};
 
@@ -19,6 +20,7 @@ pub use connections::{Admitted, Connections};
 pub use development::DevelopmentMode;
 pub use reload::load_config;
 pub use runtime::{Runtime, Site};
+pub use tiers::{Fallback, Node, SiteTiers, Tiers, UpperTier};
 
 use crate::observe::{AccessLog, Metrics};
 use crate::purge::Limiter;
