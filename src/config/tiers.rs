@@ -126,7 +126,8 @@ fn read_nodes(name: &str, section: &Section<'_>) -> Tier {
 }
 
 fn own_address(text: &str) -> Result<SocketAddr, String> {
-    let why = "must be this node's address and port as the others reach it, such as \"10.0.0.2:8080\"";
+    let why =
+        "must be this node's address and port as the others reach it, such as \"10.0.0.2:8080\"";
     let address: SocketAddr = text.parse().map_err(|_| why.to_owned())?;
     if address.ip().is_unspecified() || address.port() == 0 {
         return Err(why.to_owned());
@@ -144,9 +145,7 @@ fn check_listed(section: &Section<'_>, own: &Located<SocketAddr>, pool: &Pool) {
     if !listed && !pool.servers.is_empty() {
         let message = format!("`self = \"{}\"` is not among the `servers`", own.value);
         let help = "all siblings list the same servers, themselves included".to_owned();
-        section
-            .reader
-            .fault(own.span.clone(), message, Some(help));
+        section.reader.fault(own.span.clone(), message, Some(help));
     }
 }
 

@@ -5,6 +5,7 @@
 //! settings. If it may use the cache, [`cached`] looks it up ([`lookup`]), has it fetched
 //! ([`fetching`]) and serves it ([`serve`], [`encoding`]); what goes past the cache is [`passing`]. [`forward`]
 //! prepares requests for the origin, [`answer`] and [`error_page`] responses for the client,
+//! [`tiered`] knows the requests of lower tiers,
 //! [`record`] writes it all down. [`gateway`] is the list of hooks.
 
 mod answer;
@@ -26,6 +27,7 @@ mod reply;
 mod requests;
 mod serve;
 mod source;
+mod tiered;
 mod zone_page;
 
 use std::sync::Arc;

@@ -36,7 +36,8 @@ pub(super) fn in_place_of(
     fields: &HeaderMap,
 ) -> Option<(StatusCode, HeaderMap, String)> {
     let request = exchange.request.as_deref()?;
-    if request.settings.origin_error_page_pass_through.value {
+    // A lower tier has the page as well, and wants to know of the error.
+    if request.settings.origin_error_page_pass_through.value || request.lower.is_some() {
         return None;
     }
     let rule = find(request, asked, status, fields)?;
@@ -70,6 +71,7 @@ pub(super) fn page(
         .take()
         .unwrap_or_else(|| own.headers.clone());
     let rule = exchange.request.as_deref();
+    let rule = rule.filter(|request| request.lower.is_none());
     let Some(rule) = rule.and_then(|request| find(request, asked, status, &fields)) else {
         return Ok((own, text));
     };

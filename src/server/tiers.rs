@@ -41,7 +41,7 @@ pub struct Tiers {
     /// This node.
     pub node: Arc<Node>,
     config: config::Tiers,
-    tiers: Vec<Arc<UpperTier>>,
+    others: Vec<Arc<UpperTier>>,
 }
 
 /// What a zone asks before its origin.
@@ -69,7 +69,7 @@ impl Tiers {
     /// # Errors
     /// What of the configuration cannot be run.
     pub(super) fn prepare(config: &config::Tiers, previous: Option<&Self>) -> Result<Self, String> {
-        let known = || previous.into_iter().flat_map(|previous| &previous.tiers);
+        let known = || previous.into_iter().flat_map(|previous| &previous.others);
         let tiers = config.tiers.iter().map(|wanted| {
             let unchanged = known().find(|tier| tier.config == *wanted).cloned();
             unchanged.map_or_else(|| UpperTier::new(wanted).map(Arc::new), Ok)
@@ -79,14 +79,14 @@ impl Tiers {
                 name: config.name.clone(),
                 key: TierKey::new(config.secret.reveal()),
             }),
-            tiers: tiers.collect::<Result<_, _>>()?,
+            others: tiers.collect::<Result<_, _>>()?,
             config: config.clone(),
         })
     }
 
     /// Starts what runs in the background; a second call changes nothing.
     pub(super) fn start(&self) {
-        for tier in &self.tiers {
+        for tier in &self.others {
             tier.pool.start();
         }
     }
@@ -97,7 +97,7 @@ impl Tiers {
     }
 
     fn named(&self, name: &str) -> Option<Arc<UpperTier>> {
-        let mut tiers = self.tiers.iter();
+        let mut tiers = self.others.iter();
         tiers.find(|tier| tier.name() == name).cloned()
     }
 }
@@ -203,10 +203,7 @@ impl UpperTier {
     }
 
     fn with<T>(&self, replica: &Replica, change: impl FnOnce(&mut Backoff) -> T) -> T {
-        let mut backoffs = self
-            .backoffs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut backoffs = self.backoffs.lock().unwrap_or_else(PoisonError::into_inner);
         if backoffs.len() > MOST_REMEMBERED {
             // Addresses that came from names and are gone.
             backoffs.clear();

@@ -20,7 +20,7 @@ use crate::request::{Scheme, SplitChoice};
 const FORM: u8 = 1;
 
 /// How far apart the clocks of two tiers may be, the way between them included.
-pub const LONGEST_SKEW: Duration = Duration::from_secs(60);
+pub const LONGEST_SKEW: Duration = Duration::from_mins(1);
 
 /// What begins everything that is signed, so that a signature is good for nothing else.
 const PURPOSE: &[u8] = b"seawall tier request 1";
@@ -182,8 +182,7 @@ impl Handover {
         // In constant time.
         hmac::verify(&key.0, &signed_bytes(&content, head), &tag)
             .map_err(|_| NotAuthentic::Forged)?;
-        let handover: Self =
-            serde_json::from_slice(&content).map_err(|_| NotAuthentic::Unknown)?;
+        let handover: Self = serde_json::from_slice(&content).map_err(|_| NotAuthentic::Unknown)?;
         if handover.form != FORM {
             return Err(NotAuthentic::Unknown);
         }

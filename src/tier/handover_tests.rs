@@ -61,7 +61,10 @@ fn what_is_handed_over_arrives() {
     let value = sent.sign(&head, &key).unwrap();
     let got = Handover::verify(value.as_bytes(), &head, &key, at(60)).unwrap();
     assert_eq!(got, sent);
-    assert_eq!((got.scheme(), got.version()), (Scheme::Https, Version::HTTP_2));
+    assert_eq!(
+        (got.scheme(), got.version()),
+        (Scheme::Https, Version::HTTP_2)
+    );
     assert_eq!((got.country(), got.asn), (Some(*b"NL"), Some(64500)));
     assert_eq!((got.splits(), got.key()), (splits(), vec![0x40, 1, 2, 255]));
 }
@@ -102,9 +105,8 @@ fn another_head_has_another_signature() {
     let (key, fields) = (TierKey::new(SECRET), fields());
     let signed = head(&Method::GET, "/a", &fields);
     let value = handover(&[]).sign(&signed, &key).unwrap();
-    let verify = |head: &SignedHead<'_>| {
-        Handover::verify(value.as_bytes(), head, &key, at(0)).map(|_| ())
-    };
+    let verify =
+        |head: &SignedHead<'_>| Handover::verify(value.as_bytes(), head, &key, at(0)).map(|_| ());
     let forged = Err(NotAuthentic::Forged);
     assert_eq!(verify(&signed), Ok(()));
     assert_eq!(verify(&head(&Method::HEAD, "/a", &fields)), forged);
@@ -117,14 +119,21 @@ fn another_head_has_another_signature() {
     ] {
         let mut changed = fields.clone();
         changed.insert(name, HeaderValue::from_static(change));
-        assert_eq!(verify(&head(&Method::GET, "/a", &changed)), forged, "{name}");
+        assert_eq!(
+            verify(&head(&Method::GET, "/a", &changed)),
+            forged,
+            "{name}"
+        );
     }
     let mut removed = fields.clone();
     removed.remove("cookie");
     assert_eq!(verify(&head(&Method::GET, "/a", &removed)), forged);
     let mut of_the_connection = fields.clone();
     of_the_connection.insert("connection", HeaderValue::from_static("keep-alive"));
-    assert_eq!(verify(&head(&Method::GET, "/a", &of_the_connection)), Ok(()));
+    assert_eq!(
+        verify(&head(&Method::GET, "/a", &of_the_connection)),
+        Ok(())
+    );
     let other = TierKey::new("fedcba9876543210");
     let by_other = Handover::verify(value.as_bytes(), &signed, &other, at(0));
     assert_eq!(by_other, Err(NotAuthentic::Forged));

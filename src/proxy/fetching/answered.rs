@@ -8,9 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::super::answer;
 use super::slice::can_refetch;
-use super::{
-    ArrivedResult, Fetch, Landed, Purpose, Received, is_failure, is_lasting, stored_times,
-};
+use super::{ArrivedResult, Fetch, Landed, Purpose, Received, is_failure, is_lasting};
 use crate::cache::partial::{may_combine, part_of};
 use crate::cache::response::ResponseView;
 use crate::cache::reuse::{Found, OriginState, ReuseDecision, StoredTimes, decide_reuse};
@@ -67,7 +65,9 @@ impl Fetch {
         };
         self.remember(status, &head.headers, &decision);
         let stored_times = match &decision {
-            StoreDecision::Store(lifetimes) => Some(stored_times(lifetimes, &head.headers, &times)),
+            StoreDecision::Store(lifetimes) => {
+                Some(self.stored_times(lifetimes, &head.headers, &times))
+            }
             StoreDecision::DoNotStore(_) => None,
         };
         let shared =
@@ -159,8 +159,10 @@ impl Fetch {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
                 Err(failure) => {
-                    let pool = &self.lookup.site.site.pool.config.name;
-                    self.shared.metrics.origin_failure(pool, failure.kind());
+                    if self.from.is_none() {
+                        let pool = &self.lookup.site.site.pool.config.name;
+                        self.shared.metrics.origin_failure(pool, failure.kind());
+                    }
                     tracing::debug!(%failure, "a response was cut short");
                     return;
                 }
