@@ -280,6 +280,8 @@ mod tests {
             rule: None,
             rule_at: None,
             key: None,
+            lower_tier: None,
+            upper_tier: None,
             upstream: None,
             attempts: 0,
             duration_ms: 0.0,
