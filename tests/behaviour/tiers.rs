@@ -274,7 +274,7 @@ async fn what_is_stale_above_is_stale_below() {
     let origin = Origin::start(|request| {
         Reply::fresh(format!("version {}", request.nth))
             .field("Cache-Control: stale-while-revalidate=600")
-            .field("ETag: \"v\"")
+            .field(format!("ETag: \"v{}\"", request.nth))
     });
     let (first, shield) = pair(&origin).await;
     let second = lower(&origin, "edge-2", &[&shield]).start().await;
