@@ -18,13 +18,12 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use seawall::cache::reuse::StoredTimes;
+use seawall::fields::stored::StoredFields;
 use seawall::fields::vary::Vary;
 use seawall::purge::Generation;
-use seawall::store::{
-    Body, Content, MemoryStore, Prepared, Selection, StoreKey, StoredResponse, Subject,
-};
+use seawall::store::{Body, Content, MemoryStore, Selection, Served, StoreKey, StoredResponse};
 
 const EXPONENT: f64 = 0.9;
 /// A scan after so many requests, of so many keys.
@@ -166,7 +165,7 @@ fn response(size: usize) -> StoredResponse {
         id: MemoryStore::new(1 << 20).unwrap().next_id(),
         generation: Generation(0),
         status: StatusCode::OK,
-        fields: Arc::new(HeaderMap::new()),
+        fields: StoredFields::default(),
         times: StoredTimes {
             received: UNIX_EPOCH,
             initial_age: Duration::ZERO,
@@ -183,15 +182,10 @@ fn response(size: usize) -> StoredResponse {
             by_language: None,
         },
         tags: Arc::from([]),
-        subject: Arc::new(Subject {
-            zone: String::new(),
-            host: String::new(),
-            path: String::new(),
-        }),
         content: Content::Complete(Arc::new(Body::copy_of(&[vec![0; size].into()]))),
         disk: false,
+        uses: Served::default(),
         encoded: None,
-        prepared: Prepared::default(),
     }
 }
 

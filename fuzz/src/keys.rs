@@ -35,6 +35,9 @@ pub(super) fn cache_key(data: &[u8]) {
         ..one
     };
     assert_ne!(one.encode(), secure.encode());
+    assert_eq!(CacheKey::decode(&secure.encode()), Some(secure));
+    // Whatever the bytes are.
+    let _ = CacheKey::decode(data);
 }
 
 /// What counts of a query counts of itself, and comes from it.

@@ -22,6 +22,7 @@ pub(crate) fn purged(
         dry_run = request.dry_run,
         objects = outcome.objects,
         bytes = outcome.bytes,
+        refetched = outcome.refetched,
         "purged"
     );
 }

@@ -220,7 +220,7 @@ fn variants(facts: &KeyFacts, store: &MemoryStore, now: SystemTime) -> Vec<Varia
 
 fn variant(stored: &StoredResponse) -> Variant {
     let shown = SHOWN.iter().filter_map(|name| {
-        let value = stored.fields.get(name)?.to_str().ok()?;
+        let value = std::str::from_utf8(stored.fields.get(name)?).ok()?;
         Some((name.to_string(), value.to_owned()))
     });
     let varies_by = match &stored.selection.vary {

@@ -34,6 +34,7 @@ POST /zones/NAME/purge_cache      purges in one zone
 
   "soft": true      makes responses stale instead of removing them
   "dry_run": true   counts only
+  "refetch": 100    fetches so many of them again in the background, those served most often first
 
 `seawall purge --help` does the same from the command line.
 "#;
@@ -74,6 +75,7 @@ struct Outcome {
     objects: u64,
     bytes: u64,
     dry_run: bool,
+    refetched: usize,
 }
 
 /// Why a request was not carried out.
@@ -218,6 +220,7 @@ fn done(request: &PurgeRequest, outcome: PurgeOutcome) -> Response<Vec<u8>> {
             objects: outcome.objects,
             bytes: outcome.bytes,
             dry_run: request.dry_run,
+            refetched: outcome.refetched,
         }),
     };
     render(StatusCode::OK, &envelope)
@@ -331,11 +334,12 @@ mod tests {
         let outcome = PurgeOutcome {
             objects: 2,
             bytes: 300,
+            refetched: 0,
         };
         assert_eq!(
             String::from_utf8(done(&request, outcome).into_body()).unwrap(),
             "{\"success\":true,\"errors\":[],\"messages\":[],\
-             \"result\":{\"objects\":2,\"bytes\":300,\"dry_run\":true}}\n"
+             \"result\":{\"objects\":2,\"bytes\":300,\"dry_run\":true,\"refetched\":0}}\n"
         );
         let refused = failed(&Refusal::WrongToken.into());
         assert!(refused.headers().contains_key(header::WWW_AUTHENTICATE));

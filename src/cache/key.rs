@@ -68,6 +68,31 @@ impl<'a> CacheKey<'a> {
         }
     }
 
+    /// The key that these bytes are; `None` when they are none.
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let (zone, rest) = read_text(bytes)?;
+        let (scheme, rest) = rest.split_first()?;
+        let scheme = match scheme {
+            0 => Scheme::Http,
+            1 => Scheme::Https,
+            _ => return None,
+        };
+        let (host, rest) = read_text(rest)?;
+        let (path, rest) = read_text(rest)?;
+        let (query, rest) = match rest.split_first()? {
+            (0, rest) => (None, rest),
+            (1, rest) => read_text(rest).map(|(query, rest)| (Some(query), rest))?,
+            _ => return None,
+        };
+        rest.is_empty().then_some(Self {
+            zone,
+            scheme,
+            host,
+            path,
+            query,
+        })
+    }
+
     fn capacity(&self) -> usize {
         let texts = [self.zone, self.host, self.path, self.query.unwrap_or("")];
         texts.iter().map(|text| text.len() + 2).sum::<usize>() + 2
@@ -120,6 +145,23 @@ fn write_length(length: usize, out: &mut Vec<u8>) {
         rest >>= 7;
     }
     out.push(low_bits(rest));
+}
+
+/// The text at the beginning, and what follows it.
+fn read_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = read_length(bytes)?;
+    let (text, rest) = rest.split_at_checked(length)?;
+    Some((std::str::from_utf8(text).ok()?, rest))
+}
+
+fn read_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let end = bytes.iter().position(|byte| byte & 0x80 == 0)?;
+    let (written, rest) = bytes.split_at_checked(end + 1)?;
+    let length = written.iter().rev().try_fold(0_usize, |length, byte| {
+        let low = usize::from(byte & 0x7f);
+        Some(length.checked_mul(0x80)? | low)
+    });
+    Some((length?, rest))
 }
 
 fn low_bits(number: usize) -> u8 {

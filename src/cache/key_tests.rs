@@ -39,6 +39,21 @@ proptest! {
     }
 
     #[test]
+    fn a_key_reads_back_as_it_was_written(parts in parts(), cut in any::<usize>()) {
+        let encoded = encode(&parts);
+        let key = CacheKey::decode(&encoded).unwrap();
+        let tls = key.scheme == Scheme::Https;
+        let read = (key.zone, tls, key.host, key.path, key.query.map(str::to_owned));
+        prop_assert_eq!(read, (&*parts.0, parts.1, &*parts.2, &*parts.3, parts.4));
+        prop_assert!(CacheKey::decode(&encoded[..cut % encoded.len()]).is_none());
+    }
+
+    #[test]
+    fn no_bytes_make_reading_a_key_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+        let _ = CacheKey::decode(&bytes);
+    }
+
+    #[test]
     fn no_key_begins_another(one in parts(), other in parts()) {
         prop_assert_eq!(encode(&other).starts_with(&encode(&one)), one == other);
     }

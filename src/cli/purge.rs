@@ -44,6 +44,9 @@ pub(super) struct PurgeArguments {
     /// Only say how much it would be
     #[arg(long)]
     dry_run: bool,
+    /// Fetch so many of them again in the background, those served most often first
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    refetch: usize,
     /// In this zone only
     #[arg(long)]
     zone: Option<String>,
@@ -173,6 +176,7 @@ fn body(arguments: &PurgeArguments) -> Result<String, String> {
         everything,
         soft,
         dry_run,
+        refetch,
         ..
     } = arguments;
     let named = [urls, tags, prefixes, hosts]
@@ -192,6 +196,7 @@ fn body(arguments: &PurgeArguments) -> Result<String, String> {
     let body = json!({
         "files": urls, "tags": tags, "prefixes": prefixes, "hosts": hosts,
         "purge_everything": everything, "soft": soft, "dry_run": dry_run,
+        "refetch": refetch,
     });
     Ok(body.to_string())
 }
@@ -201,6 +206,8 @@ struct Outcome {
     objects: u64,
     bytes: u64,
     dry_run: bool,
+    #[serde(default)]
+    refetched: u64,
 }
 
 #[derive(Deserialize)]
@@ -242,6 +249,7 @@ fn summary(outcome: &Outcome, soft: bool) -> String {
         objects,
         bytes,
         dry_run,
+        refetched,
     } = outcome;
     let done = match (dry_run, soft) {
         (false, false) => "purged",
@@ -250,7 +258,11 @@ fn summary(outcome: &Outcome, soft: bool) -> String {
         (true, true) => "would be made stale",
     };
     let plural = if *objects == 1 { "" } else { "s" };
-    format!("{objects} object{plural}, {bytes} bytes {done}")
+    let again = match refetched {
+        0 => String::new(),
+        count => format!("; {count} of them are fetched again"),
+    };
+    format!("{objects} object{plural}, {bytes} bytes {done}{again}")
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct Purge {
     pub allow: Vec<IpNet>,
     /// Purges a minute; as many may come at once after a pause.
     pub rate: u32,
+    /// Most fetches a second of what was purged and is to be fetched again.
+    pub refetch_rate: u32,
 }
 
 /// Reads the section; `None` when it has no usable token.
@@ -33,11 +35,14 @@ pub(super) fn read_purge(section: Section<'_>) -> Option<Purge> {
     };
     let mut rate = 60;
     put_number(&mut rate, section.integer("rate", 1..=1_000_000));
+    let mut refetch_rate = 10;
+    put_number(&mut refetch_rate, section.integer("refetch_rate", 1..=1000));
     section.finish();
     Some(Purge {
         token: token?,
         allow,
         rate,
+        refetch_rate,
     })
 }
 

@@ -1,6 +1,7 @@
 //! An HTTP/1 connection between its requests: waits, reads a whole head under one deadline, checks
-//! it, and has it evaluated. A hit in memory is written here; every other request goes to Pingora with
-//! its evaluation. A head that never completes or means two things ends here.
+//! it, and has it evaluated. A hit in memory is written here, what simply goes past the cache is relayed,
+//! and every other request goes to Pingora with its evaluation. A head that never completes or means two
+//! things ends here.
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -23,6 +24,7 @@ use super::chunked::{ChunkedBody, Malformed};
 use super::head::{BodyFraming, Head, HeadError, HeadLimits, Parsed, complete, no_fields, parse};
 use super::io::{close, read, write};
 use super::lane::{Arriving, Evaluation, Hit, Lane, Sent};
+use super::relay::{Relayed, relay};
 use super::timer::Timer;
 use super::turnstile::{Allowance, Turnstile};
 use crate::clock;
@@ -168,31 +170,39 @@ where
                 tls: connection.tls,
                 simple,
             });
-            match evaluation {
+            let keep = request.persists && !last;
+            let evaluated = match evaluation {
                 Evaluation::Hit(hit) => {
                     let _in_flight = self.shared.in_flight.enter();
-                    let keep = request.persists && !last;
                     if !connection.answer(*hit, keep, client).await {
                         return None;
                     }
+                    continue;
                 }
-                Evaluation::Forward(evaluated) => {
-                    // The head and what has come of its body is Pingora's; what follows is the next
-                    // request.
-                    let mut prefix = BytesMut::from(&*request.raw);
-                    prefix.unsplit(connection.buffer.split_to(request.arrived));
-                    let (allowance, upgrade) = (request.allowance, request.head.upgrade);
-                    let next = std::mem::take(&mut connection.buffer);
-                    let turnstile = Turnstile::new(connection.stream, allowance, upgrade, next);
-                    // Pingora reads one Connection line where there are several.
-                    let last = last || !request.persists;
-                    let mut session = session(Box::new(turnstile), prefix, client, last);
-                    session.set_connection_user_context(Some(evaluated));
-                    let reused = self.requests.process_new_http(session, shutdown).await?;
-                    let turnstile = reused.consume().0.into_any().downcast::<Turnstile>().ok()?;
-                    (connection.stream, connection.buffer) = turnstile.into_parts()?;
+                Evaluation::Pass(pass) => {
+                    let _in_flight = self.shared.in_flight.enter();
+                    let (stream, early) = (&mut connection.stream, &mut connection.buffer);
+                    // In a box, so that idle connections need no room for it.
+                    match Box::pin(relay(stream, early, pass, keep, client)).await {
+                        Relayed::Answered => continue,
+                        Relayed::Over => return None,
+                        Relayed::Unanswered(evaluated) => evaluated,
+                    }
                 }
-            }
+                Evaluation::Forward(evaluated) => evaluated,
+            };
+            // The head and what has come of its body is Pingora's; what follows is the next request.
+            let mut prefix = BytesMut::from(&*request.raw);
+            prefix.unsplit(connection.buffer.split_to(request.arrived));
+            let (allowance, upgrade) = (request.allowance, request.head.upgrade);
+            let next = std::mem::take(&mut connection.buffer);
+            let turnstile = Turnstile::new(connection.stream, allowance, upgrade, next);
+            // Pingora reads one Connection line where there are several.
+            let mut session = session(Box::new(turnstile), prefix, client, !keep);
+            session.set_connection_user_context(Some(evaluated));
+            let reused = self.requests.process_new_http(session, shutdown).await?;
+            let turnstile = reused.consume().0.into_any().downcast::<Turnstile>().ok()?;
+            (connection.stream, connection.buffer) = turnstile.into_parts()?;
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod directives;
 pub mod hop_by_hop;
 pub mod range;
 pub mod request_control;
+pub mod stored;
 mod syntax;
 pub mod tags;
 pub mod targeted;

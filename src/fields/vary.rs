@@ -193,6 +193,33 @@ fn write_name(name: &HeaderName, out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_str().as_bytes());
 }
 
+/// The fields of a request that selects by this key, where nothing but such fields is in it. That it does
+/// is for who has the settings to check: a form that a field was brought into need not be its own.
+pub fn requested(key: &[u8]) -> Option<Vec<(HeaderName, HeaderValue)>> {
+    let mut fields = Vec::new();
+    let mut rest = key;
+    while !rest.is_empty() {
+        let name = HeaderName::from_bytes(read_framed(&mut rest)?).ok()?;
+        let (present, after) = rest.split_first()?;
+        rest = after;
+        if *present == PRESENT {
+            for line in read_framed(&mut rest)?.split(|byte| *byte == b'\n') {
+                fields.push((name.clone(), HeaderValue::from_bytes(line).ok()?));
+            }
+        }
+    }
+    Some(fields)
+}
+
+/// What the next eight bytes say the length of.
+fn read_framed<'k>(rest: &mut &'k [u8]) -> Option<&'k [u8]> {
+    let (length, after) = rest.split_first_chunk::<8>()?;
+    let length = usize::try_from(u64::from_be_bytes(*length)).ok()?;
+    let (read, after) = after.split_at_checked(length)?;
+    *rest = after;
+    Some(read)
+}
+
 fn framed_length(length: usize) -> [u8; 8] {
     (length as u64).to_be_bytes()
 }

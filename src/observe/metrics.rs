@@ -50,6 +50,7 @@ pub(super) struct Traffic {
     connections_refused: IntCounter,
     lane_hits: IntCounter,
     early_revalidations: IntCounter,
+    refetches: IntCounterVec,
     series: RecentSeries,
 }
 
@@ -149,6 +150,16 @@ impl Traffic {
                 IntCounter::new(
                     name("early_revalidations_total"),
                     "Hits that had the stored response validated before it was stale",
+                )?,
+            )?,
+            refetches: register(
+                to,
+                IntCounterVec::new(
+                    Opts::new(
+                        name("refetches_total"),
+                        "What was purged and was to be fetched again, by what came of it",
+                    ),
+                    &["result"],
                 )?,
             )?,
             series: RecentSeries::default(),
@@ -256,6 +267,13 @@ impl Metrics {
     /// Counts a hit that had the stored response validated before it was stale.
     pub fn early_revalidation(&self) {
         self.traffic.early_revalidations.inc();
+    }
+
+    /// Counts what was purged and was to be fetched again: whether it was.
+    pub fn renewal(&self, begun: bool) {
+        let result = if begun { "fetched" } else { "passed over" };
+        let counter = self.traffic.refetches.with_label_values(&[result]);
+        counter.inc();
     }
 
     /// Counts a request sent to the origin.

@@ -1,6 +1,6 @@
-//! One bodiless request to a pool, for the cache: attempts, terms, the answer as it arrives.
+//! One bodiless request to a pool: attempts, terms, the answer as it arrives.
 //!
-//! Requests that go past the cache take Pingora's own way; see [`crate::proxy`].
+//! Requests with a body take Pingora's own way; see [`crate::proxy`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ use crate::rules::phase::OriginPatch;
 /// Most interim responses before the final one.
 const MOST_INTERIM: usize = 16;
 
-/// What asks the origins on behalf of the cache. Its connections are kept apart from those of
-/// requests that go past it.
+/// What asks the origins on behalf of the cache, and for plain requests past it. Its connections are kept
+/// apart from those of Pingora's proxy.
 pub struct Fetcher {
     connector: Connector,
 }

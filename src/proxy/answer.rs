@@ -24,18 +24,15 @@ use crate::cache::settings::BrowserTtl;
 use crate::cache::status::{CacheStatus, Outcome};
 use crate::fields::content_coding::vary_by_encoding;
 use crate::fields::hop_by_hop::{strip_for_forwarding, strip_for_storing};
+use crate::fields::stored::{X_CACHE, X_REQUEST_ID, titled};
 use crate::fields::tags::{CACHE_TAG, SURROGATE_KEY};
 use crate::fields::targeted::SEAWALL_CDN_CACHE_CONTROL;
 use crate::rules::phase::{HeaderEdit, ResponseEdits, apply};
 use crate::tier::SEAWALL_TIER;
 
 const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
-/// The field with the one-word summary.
-pub(super) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// RFC 9211.
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-/// The id by which a request is found in the logs.
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Cleans what Pingora received from the origin and passes on.
 pub(super) fn receive(head: &mut ResponseHeader) {
@@ -172,8 +169,7 @@ pub(super) fn content_length(fields: &HeaderMap) -> Option<u64> {
 }
 
 /// The fields of a 304 made from a response: RFC 9110 §15.4.5 leaves out what describes the content.
-pub(super) fn not_modified(fields: &HeaderMap) -> HeaderMap {
-    let mut fields = fields.clone();
+pub(super) fn not_modified(mut fields: HeaderMap) -> HeaderMap {
     for name in [
         CONTENT_LENGTH,
         CONTENT_TYPE,
@@ -199,6 +195,25 @@ pub(super) fn send(
             dress(fields, status, version, asked, exchange, told, now);
         });
     }
+}
+
+/// Cleans the head and dresses it in one go; its framing is left to the caller.
+pub(super) fn pass_on(
+    head: &mut ResponseHeader,
+    asked: &Parts,
+    exchange: &Exchange,
+    told: &CacheStatus,
+    now: SystemTime,
+) {
+    let (status, version) = (head.status, head.version);
+    edit(head, |fields| {
+        strip_for_forwarding(fields);
+        if status == StatusCode::NO_CONTENT {
+            // RFC 9110 §8.6: it has neither body nor length.
+            fields.remove(CONTENT_LENGTH);
+        }
+        dress(fields, status, version, asked, exchange, told, now);
+    });
 }
 
 /// Makes the fields of a response what the client gets.
@@ -272,11 +287,6 @@ pub(super) fn dress(
     }
 }
 
-/// Whether the field is meant for caches, and not passed on unless a rule says so.
-pub(super) fn is_for_caches(name: &HeaderName) -> bool {
-    [CACHE_TAG, SURROGATE_KEY, SEAWALL_CDN_CACHE_CONTROL].contains(name)
-}
-
 /// The lifetime that rules give the response in browsers, where they give one.
 pub(super) fn browser_ttl(request: &SiteRequest, exchange: &Exchange) -> Option<BrowserTtl> {
     let ttl = request.settings.browser_ttl.value;
@@ -326,20 +336,6 @@ fn current_age(fields: &HeaderMap, exchange: &Exchange, now: SystemTime) -> Dura
         received: now,
     };
     initial_age(fields, &times)
-}
-
-/// A name as people write it: `Content-Type`.
-pub(super) fn titled(name: &HeaderName) -> String {
-    let mut begins = true;
-    let titled = name.as_str().chars().map(|character| {
-        let upper = std::mem::replace(&mut begins, character == '-');
-        if upper {
-            character.to_ascii_uppercase()
-        } else {
-            character
-        }
-    });
-    titled.collect()
 }
 
 /// A head with these fields for a client that speaks `version`.

@@ -6,6 +6,7 @@ use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 
 use crate::fields::accept::{ErrorFormat, error_format};
+use crate::origin::FetchFailure;
 
 /// The status a failure becomes; `None` when the client is gone.
 pub(super) fn status(error: &Error, deadline_passed: bool) -> Option<StatusCode> {
@@ -32,6 +33,15 @@ pub(super) fn status(error: &Error, deadline_passed: bool) -> Option<StatusCode>
         (_, ErrorSource::Internal | ErrorSource::Unset) => 500,
     };
     Some(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+}
+
+/// The status that the failure of a fetch becomes.
+pub(super) const fn status_of(failure: FetchFailure) -> StatusCode {
+    match failure {
+        FetchFailure::Timeout | FetchFailure::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
+        FetchFailure::Busy | FetchFailure::NoReplica => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_GATEWAY,
+    }
 }
 
 /// The kind of a failure at the origin, as a metric label.

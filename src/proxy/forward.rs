@@ -114,18 +114,12 @@ fn normalise_selecting(head: &mut RequestHeader, request: &SiteRequest) -> Resul
     Ok(())
 }
 
-/// Makes the head's fields exactly `fields`, through the methods that keep Pingora's own record of
-/// their case in step; what concerns the client's connection alone is left out.
-///
-/// # Errors
-/// When a value is not a valid field value.
-pub(super) fn replace_request_fields(head: &mut RequestHeader, fields: &HeaderMap) -> Result<()> {
-    let mut fields = fields.clone();
-    strip_for_forwarding(&mut fields);
+/// Takes out what concerns the client's connection alone, for a request without body.
+pub(super) fn strip_request(fields: &mut HeaderMap) {
+    strip_for_forwarding(fields);
     for name in [EXPECT, CONTENT_LENGTH] {
         fields.remove(name);
     }
-    replace_fields(head, &fields)
 }
 
 /// Makes Pingora's head of a request what became of it on arrival.
@@ -134,12 +128,14 @@ pub(super) fn replace_request_fields(head: &mut RequestHeader, fields: &HeaderMa
 /// When a value is not a valid field value.
 pub(super) fn adopt(head: &mut RequestHeader, arrived: &Parts) -> Result<()> {
     replace_fields(head, &arrived.headers)?;
-    if head.uri != arrived.uri {
-        head.set_uri(arrived.uri.clone());
-    }
+    // Even if it is the same: Pingora keeps an absolute target as it was sent beside the URI, and would send
+    // that to the origin.
+    head.set_uri(arrived.uri.clone());
     Ok(())
 }
 
+/// Makes the head's fields exactly `fields`, through the methods that keep Pingora's own record of
+/// their case in step.
 fn replace_fields(head: &mut RequestHeader, fields: &HeaderMap) -> Result<()> {
     let names: Vec<_> = head.headers.keys().cloned().collect();
     for name in names {

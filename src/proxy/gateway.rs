@@ -36,6 +36,7 @@ use crate::server::Shared;
 use crate::store::Flights;
 
 /// The proxy behind all listeners.
+#[derive(Clone)]
 pub(super) struct Gateway {
     pub(super) shared: Arc<Shared>,
     pub(super) fetcher: Arc<Fetcher>,
@@ -124,6 +125,16 @@ impl ProxyHttp for Gateway {
     ) -> Result<bool> {
         if let Some(reply) = exchange.edge.take() {
             edge_reply::send(session, exchange, reply).await?;
+            return Ok(true);
+        }
+        // The origin of what goes past the cache may have been asked before Pingora was.
+        if exchange.replaced.is_some()
+            && let Some(status) = exchange.origin.status
+        {
+            return zone_page::replace(status);
+        }
+        if let Some(failure) = exchange.failure {
+            serve::refuse(self, session, exchange, error_page::status_of(failure)).await?;
             return Ok(true);
         }
         let lookup = exchange
@@ -287,9 +298,7 @@ impl ProxyHttp for Gateway {
         }
         passing::answered(self, session, exchange, head);
         if zone_page::takes_over(session.req_header(), exchange, head) {
-            let status = ErrorType::HTTPStatus(head.status.as_u16());
-            return Error::e_explain(status, "replaced by the zone's page")
-                .map_err(|error: Box<Error>| error.into_up());
+            return zone_page::replace(head.status);
         }
         answer::receive(head);
         Ok(())

@@ -1,25 +1,25 @@
 //! The hit lane: a request is evaluated before Pingora sees it, and a fresh response in memory is
 //! answered at once. The same policy decides as on Pingora's lane, and the same functions dress the
-//! answer; most hits need no more than the head that was prepared when the response was first served.
+//! answer; most hits need no more than the lines as which the fields are stored.
 
-use std::borrow::Cow;
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{AGE, CONNECTION, CONTENT_LENGTH};
+use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use smallvec::{SmallVec, smallvec};
 
-use super::answer::{self, X_CACHE, X_REQUEST_ID};
+use super::answer;
 use super::arrival::{self, Downstream};
 use super::encoding;
 use super::exchange::{Evaluated, Exchange};
 use super::lookup::{Lookup, Stock};
+use super::passage::Passage;
 use super::record::{self, Finished};
-use super::reply::{Reply, ReplyBody};
+use super::reply::{self, Reply, ReplyBody};
 use super::requests::Requests;
 use crate::cache::early::is_due_early;
 use crate::cache::eligibility::RequestDecision;
@@ -28,6 +28,7 @@ use crate::cache::status::CacheStatus;
 use crate::clock;
 use crate::edge::lane::{Arriving, Evaluation, Hit, Lane, Sent};
 use crate::fields::content_coding::Coding;
+use crate::fields::stored::write_line;
 use crate::request::Scheme;
 use crate::server::Shared;
 use crate::store::{Content, StoredResponse};
@@ -54,16 +55,17 @@ pub struct MemoryHit {
 
 /// The head of an answer.
 pub(super) enum Head {
-    /// As it was prepared for this form of it; what differs from hit to hit follows it.
-    Prepared(Arc<StoredResponse>, Option<Coding>),
+    /// As this form of it is stored; what differs from hit to hit follows it.
+    Stored(Arc<StoredResponse>, Option<Coding>),
     /// Made for this request.
     Dressed(HeaderMap),
 }
 
 impl Lane for Requests {
     type Hit = MemoryHit;
+    type Pass = Passage;
 
-    fn evaluate(&self, arriving: Arriving) -> Evaluation<MemoryHit> {
+    fn evaluate(&self, arriving: Arriving) -> Evaluation<MemoryHit, Passage> {
         let Arriving {
             runtime,
             mut head,
@@ -79,6 +81,11 @@ impl Lane for Requests {
         };
         exchange.refusal = arrival::receive(shared, &mut head, downstream, &mut exchange).err();
         let head = Arc::new(head);
+        if simple && Passage::takes(&exchange, &head) {
+            let (shared, fetcher) = (shared.clone(), self.fetcher.clone());
+            let passage = Passage::new(shared, fetcher, exchange, head);
+            return Evaluation::Pass(Box::new(passage));
+        }
         match simple.then(|| find(shared, &mut exchange, &head)).flatten() {
             Some(found) => Evaluation::Hit(Box::new(MemoryHit {
                 shared: shared.clone(),
@@ -132,17 +139,27 @@ fn answer(
     let asked = &lookup.head;
     let chosen = encoding::choose(shared, &asked.headers, exchange, &lookup.key, &stored);
     let (status, coding) = (stored.status, chosen.coding);
-    let length = chosen.content.complete_length();
-    let reply = Reply::of(asked, exchange, status, chosen.fields, length, false);
-    let body = body(&reply, chosen.content)?;
+    // Most hits have no other fields than those that are stored.
+    let (status, other, wanted) = if is_plain(exchange) && reply::is_whole(asked, exchange, status)
+    {
+        (status, None, Reply::whole_body(asked, status))
+    } else {
+        let (fields, length) = (chosen.fields.to_map(), chosen.content.complete_length());
+        let reply = Reply::of(asked, exchange, status, fields, length, false);
+        (reply.status, Some(reply.fields), reply.body)
+    };
+    let has_length = match &other {
+        Some(fields) => fields.contains_key(CONTENT_LENGTH),
+        None => chosen.fields.contains(&CONTENT_LENGTH),
+    };
+    let body = body(&wanted, has_length, chosen.content)?;
+    stored.uses.count();
     exchange.served_age(&stored.times);
     let told = CacheStatus::hit(ttl);
     exchange.status = Some(told);
-    let status = reply.status;
-    let head = match reply.fields {
-        Cow::Borrowed(_) if is_plain(exchange) => Head::Prepared(stored, coding),
-        fields => {
-            let mut fields = fields.into_owned();
+    let head = match other {
+        None => Head::Stored(stored, coding),
+        Some(mut fields) => {
             let version = Version::HTTP_11;
             answer::dress(&mut fields, status, version, asked, exchange, &told, now);
             Head::Dressed(fields)
@@ -159,11 +176,11 @@ fn answer(
 
 /// The bytes that follow the head; `None` when its length is not told, not all of it is in memory, or it
 /// is too much to keep there while a slow client reads.
-fn body(reply: &Reply<'_>, content: &Content) -> Option<SmallVec<[Bytes; 2]>> {
-    if !matches!(reply.body, ReplyBody::None) && !reply.fields.contains_key(CONTENT_LENGTH) {
+fn body(wanted: &ReplyBody, has_length: bool, content: &Content) -> Option<SmallVec<[Bytes; 2]>> {
+    if !matches!(wanted, ReplyBody::None) && !has_length {
         return None;
     }
-    match (&reply.body, content) {
+    match (wanted, content) {
         (ReplyBody::None, _) => Some(SmallVec::new()),
         (ReplyBody::Page(page), _) => Some(smallvec![page.clone()]),
         (ReplyBody::Range(range), Content::Complete(body)) => {
@@ -171,7 +188,7 @@ fn body(reply: &Reply<'_>, content: &Content) -> Option<SmallVec<[Bytes; 2]>> {
             body.in_memory(range.clone()).filter(|_| length <= LARGEST)
         }
         // Rare, and not worth a way of their own.
-        (ReplyBody::Parts(..), _) | (ReplyBody::Range(_), Content::Parts { .. }) => None,
+        (ReplyBody::Parts(..), _) | (ReplyBody::Range(_), Content::Parts(_)) => None,
     }
 }
 
@@ -192,8 +209,8 @@ impl Found {
     pub(super) fn fields(self, asked: &Parts, exchange: &Exchange) -> HeaderMap {
         match self.head {
             Head::Dressed(fields) => fields,
-            Head::Prepared(stored, coding) => {
-                let mut fields = HeaderMap::clone(stored.in_coding(coding).fields);
+            Head::Stored(stored, coding) => {
+                let mut fields = stored.in_coding(coding).fields.to_map();
                 let version = Version::HTTP_11;
                 let Self {
                     status, told, now, ..
@@ -209,17 +226,16 @@ impl Hit for MemoryHit {
     fn write_head(&self, out: &mut Vec<u8>) {
         let Found { told, now, .. } = &self.found;
         let (stored, coding) = match &self.found.head {
-            Head::Prepared(stored, coding) => (stored, *coding),
+            Head::Stored(stored, coding) => (stored, *coding),
             Head::Dressed(fields) => {
                 write_status(out, self.found.status);
                 let fields = fields.iter().filter(|(name, _)| **name != CONNECTION);
-                fields.for_each(|(name, value)| write_field(out, name, value));
+                fields.for_each(|(name, value)| write_line(out, name, value));
                 return;
             }
         };
-        let form = stored.in_coding(coding);
-        let prepared = form.prepared.get(|| prepare(stored.status, form.fields));
-        out.extend_from_slice(prepared);
+        write_status(out, stored.status);
+        out.extend_from_slice(stored.in_coding(coding).fields.passed_on());
         let varies = coding.is_some() || stored.tells_of_encoding();
         if self.exchange.varies_by_encoding && !varies {
             out.extend_from_slice(b"Vary: Accept-Encoding\r\n");
@@ -265,35 +281,19 @@ impl Hit for MemoryHit {
 }
 
 /// The words begin as those of Pingora's lane, for who searches the log.
-fn error_text(error: &std::io::Error) -> String {
+pub(super) fn error_text(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::TimedOut => "WriteTimedout: writing the answer".to_owned(),
         _ => format!("WriteError: {error}"),
     }
 }
 
-/// Status line and fields of every plain hit, without what differs from hit to hit.
-fn prepare(status: StatusCode, fields: &HeaderMap) -> Bytes {
-    let mut out = Vec::with_capacity(512);
-    write_status(&mut out, status);
-    for (name, value) in fields {
-        let own = [&AGE, &CONNECTION, &X_CACHE, &X_REQUEST_ID].contains(&name);
-        if !own && !answer::is_for_caches(name) {
-            write_field(&mut out, name, value);
-        }
-    }
-    out.into()
-}
-
 fn write_status(out: &mut Vec<u8>, status: StatusCode) {
+    if status == StatusCode::OK {
+        // Nearly every hit.
+        return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    }
     let reason = status.canonical_reason().unwrap_or("");
     // Writing into memory does not fail.
     let _ = write!(out, "HTTP/1.1 {} {reason}\r\n", status.as_u16());
-}
-
-fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    out.extend_from_slice(answer::titled(name).as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value.as_bytes());
-    out.extend_from_slice(b"\r\n");
 }

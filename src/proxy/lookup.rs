@@ -1,7 +1,7 @@
 //! What a request asks the store: its key, which of the stored responses it selects, and what was
 //! found.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::request::Parts;
@@ -18,10 +18,7 @@ use crate::fields::accept_language;
 use crate::fields::request_control::RequestControl;
 use crate::fields::tags::cache_tags_with;
 use crate::fields::vary::{Vary, content_language};
-use crate::purge::without_port;
-use crate::store::{
-    FlightKey, MemoryStore, Selection, StoreKey, StoredId, StoredResponse, Subject,
-};
+use crate::store::{FlightKey, MemoryStore, Selection, StoreKey, StoredId, StoredResponse, shared};
 
 /// A request as the store sees it.
 pub(super) struct Lookup {
@@ -30,8 +27,6 @@ pub(super) struct Lookup {
     /// contain, what was found.
     pub(super) head: Arc<Parts>,
     pub(super) key: StoreKey,
-    /// What purges may name it by, once somebody asks.
-    subject: OnceLock<Arc<Subject>>,
     /// What rules add to the key, in front of every selecting key.
     extras: Vec<u8>,
     /// The client's directives, as far as the zone follows them.
@@ -66,24 +61,12 @@ impl Lookup {
             RequestCacheControl::Ignore => RequestControl::default(),
         };
         Self {
+            site,
+            head,
             key,
-            subject: OnceLock::new(),
             extras,
             control,
-            head,
-            site,
         }
-    }
-
-    /// What purges may name its response by.
-    pub(super) fn subject(&self) -> &Arc<Subject> {
-        self.subject.get_or_init(|| {
-            Arc::new(Subject {
-                zone: self.site.site.zone.name.clone(),
-                host: without_port(self.site.keyed_host()).to_owned(),
-                path: self.head.uri.path().to_owned(),
-            })
-        })
     }
 
     /// What rules add to the key.
@@ -116,7 +99,7 @@ impl Lookup {
 
     /// The tags by which a response with these fields can be purged.
     pub(super) fn tags(&self, fields: &HeaderMap) -> Arc<[Box<str>]> {
-        cache_tags_with(fields, &self.site.settings.tags.value).into()
+        shared(cache_tags_with(fields, &self.site.settings.tags.value))
     }
 
     fn vary_settings(&self) -> &VarySettings {
@@ -142,7 +125,7 @@ impl Lookup {
             // `Vary: *` is never stored; should it be, no request would have this key.
             key.push(b'*');
         }
-        key.into()
+        shared(key)
     }
 
     fn language_key(&self, vary: &Vary, language: &[u8]) -> Option<Arc<[u8]>> {

@@ -3,7 +3,8 @@
 //!
 //! In the order of a request: [`mod@requests`] counts and times it, [`arrival`] finds its zone and
 //! settings. If it may use the cache, [`cached`] looks it up ([`lookup`]), has it fetched
-//! ([`fetching`]) and serves it ([`serve`], [`encoding`]); what goes past the cache is [`passing`]. [`forward`]
+//! ([`fetching`]) and serves it ([`serve`], [`encoding`]); what goes past the cache is [`passage`] or, on
+//! Pingora's way, [`passing`]. [`forward`]
 //! prepares requests for the origin, [`answer`] and [`error_page`] responses for the client,
 //! [`tiered`] knows the requests of lower tiers,
 //! [`record`] writes it all down. [`gateway`] is the list of hooks.
@@ -21,8 +22,10 @@ mod forward;
 mod gateway;
 mod hit;
 mod lookup;
+mod passage;
 mod passing;
 mod record;
+mod renewing;
 mod reply;
 mod requests;
 mod serve;
@@ -36,10 +39,14 @@ use pingora_core::server::configuration::ServerConf;
 
 use crate::server::Shared;
 use gateway::Gateway;
+use renewing::Renewer;
 use requests::Requests;
 
-/// What handles the requests of all listeners.
-pub fn requests(shared: Arc<Shared>, conf: &Arc<ServerConf>) -> Requests {
+/// What handles the requests of all listeners, and what fetches again what was purged.
+pub fn requests(shared: Arc<Shared>, conf: &Arc<ServerConf>) -> (Requests, Renewer) {
     let gateway = Gateway::new(shared.clone(), conf);
-    Requests::new(gateway, shared, conf)
+    let renewer = Renewer {
+        gateway: gateway.clone(),
+    };
+    (Requests::new(gateway, shared, conf), renewer)
 }

@@ -22,11 +22,12 @@ use crate::cache::status::{CacheStatus, Outcome};
 use crate::cache::storing::{StoreDecision, decide_storing};
 use crate::clock;
 use crate::fields::request_control::RequestControl;
+use crate::fields::stored::StoredFields;
 use crate::fields::validators::Validators;
 use crate::purge::{Scope, Target, UrlTarget, purge_method, url_keys};
 use crate::rules::split_target;
 use crate::store::{
-    Begun, Body, Content, MemoryStore, Prepared, Selection, StoreKey, StoredResponse, Subject,
+    Begun, Body, Content, MemoryStore, Selection, Served, StoreKey, StoredResponse,
 };
 use crate::zone::Authority;
 
@@ -38,7 +39,6 @@ pub(super) struct Posted {
     fields: HeaderMap,
     times: StoredTimes,
     selection: Selection,
-    subject: Arc<Subject>,
     tags: Arc<[Box<str>]>,
     largest: u64,
     /// Whether the answer may be kept on disk.
@@ -112,7 +112,7 @@ pub(super) fn answered(
     let fill = may_fill.then(|| Lookup::of(request.clone(), Arc::new(asked.as_owned_parts())));
     let fill = posting.zip(fill).and_then(|(begun, lookup)| {
         let purges = &store.purges;
-        let unpurged = purges.spare(&lookup.key, lookup.subject(), begun.generation());
+        let unpurged = purges.spare(&lookup.key, begun.generation());
         unpurged.then_some(lookup)
     });
     let now = clock::now();
@@ -180,7 +180,6 @@ pub(super) fn answered(
                 status: head.status,
                 times: StoredTimes::new(&lifetimes, now, Validators::of(&fields).any()),
                 selection: lookup.selection(&fields),
-                subject: lookup.subject().clone(),
                 tags: lookup.tags(&fields),
                 largest: request.settings.max_object_size.value,
                 disk: request.settings.disk.value,
@@ -223,14 +222,13 @@ impl Posted {
             id: store.next_id(),
             generation: self.begun.generation(),
             status: self.status,
-            fields: Arc::new(fields),
+            fields: StoredFields::from(&fields),
             times: self.times,
             selection: self.selection,
             tags: self.tags,
-            subject: self.subject,
             content: Content::Complete(Arc::new(Body::copy_of(&self.chunks))),
             encoded: None,
-            prepared: Prepared::default(),
+            uses: Served::default(),
             disk: self.disk,
         };
         stored.renew_encoded();

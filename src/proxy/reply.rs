@@ -1,7 +1,6 @@
 //! Which answer a request gets from a response: the whole, a range of it, a 304, or the zone's page in
 //! its place (RFC 9110 §13 and §14). Whoever writes it, on either lane, writes the same.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -18,10 +17,9 @@ use crate::fields::range::{RangeOutcome, select};
 use crate::fields::validators::{Condition, Validators, evaluate};
 
 /// An answer, before it is dressed for the client.
-pub(super) struct Reply<'f> {
+pub(super) struct Reply {
     pub(super) status: StatusCode,
-    /// The response's own fields, where the answer has the same.
-    pub(super) fields: Cow<'f, HeaderMap>,
+    pub(super) fields: HeaderMap,
     pub(super) body: ReplyBody,
 }
 
@@ -35,37 +33,45 @@ pub(super) enum ReplyBody {
     Parts(Vec<(Bytes, Range<u64>)>, Bytes),
 }
 
-impl<'f> Reply<'f> {
+impl Reply {
     /// The answer from a response with these fields, whose content is of `length` bytes, if that is
     /// known. `once` tells that its body comes by only once, so that ranges are sent in its order.
     pub(super) fn of(
         asked: &Parts,
         exchange: &Exchange,
         status: StatusCode,
-        fields: &'f HeaderMap,
+        fields: HeaderMap,
         length: Option<u64>,
         once: bool,
     ) -> Self {
-        let mut reply = match zone_page::in_place_of(asked, exchange, status, fields) {
+        let mut reply = match zone_page::in_place_of(asked, exchange, status, &fields) {
             Some((status, fields, page)) => Self {
                 status,
-                fields: Cow::Owned(fields),
+                fields,
                 body: ReplyBody::Page(Bytes::from(page)),
             },
             None if is_plain(&asked.headers) => Self::whole(status, fields),
             None => Self::conditional(asked, exchange, status, fields, length, once),
         };
-        let bodiless = asked.method == Method::HEAD || matches!(reply.status.as_u16(), 204 | 304);
-        if bodiless {
+        if is_bodiless(asked, reply.status) {
             reply.body = ReplyBody::None;
         }
         reply
     }
 
-    fn whole(status: StatusCode, fields: &'f HeaderMap) -> Self {
+    /// What follows the head of a response that answers as it is.
+    pub(super) fn whole_body(asked: &Parts, status: StatusCode) -> ReplyBody {
+        if is_bodiless(asked, status) {
+            ReplyBody::None
+        } else {
+            ReplyBody::Range(0..u64::MAX)
+        }
+    }
+
+    fn whole(status: StatusCode, fields: HeaderMap) -> Self {
         Self {
             status,
-            fields: Cow::Borrowed(fields),
+            fields,
             body: ReplyBody::Range(0..u64::MAX),
         }
     }
@@ -74,15 +80,15 @@ impl<'f> Reply<'f> {
         asked: &Parts,
         exchange: &Exchange,
         status: StatusCode,
-        fields: &'f HeaderMap,
+        mut fields: HeaderMap,
         length: Option<u64>,
         once: bool,
     ) -> Self {
-        let validators = Validators::of(fields);
+        let validators = Validators::of(&fields);
         if evaluate(&asked.method, &asked.headers, status, &validators) == Condition::NotModified {
             return Self {
                 status: StatusCode::NOT_MODIFIED,
-                fields: Cow::Owned(answer::not_modified(fields)),
+                fields: answer::not_modified(fields),
                 body: ReplyBody::None,
             };
         }
@@ -94,12 +100,11 @@ impl<'f> Reply<'f> {
         match outcome {
             RangeOutcome::Full => Self::whole(status, fields),
             RangeOutcome::Unsatisfiable => {
-                let mut fields = fields.clone();
                 insert(&mut fields, CONTENT_RANGE, format!("bytes */{total}"));
                 fields.insert(CONTENT_LENGTH, 0.into());
                 Self {
                     status: StatusCode::RANGE_NOT_SATISFIABLE,
-                    fields: Cow::Owned(fields),
+                    fields,
                     body: ReplyBody::None,
                 }
             }
@@ -114,20 +119,19 @@ impl<'f> Reply<'f> {
     }
 
     /// One range of a response.
-    pub(super) fn range(fields: &HeaderMap, range: Range<u64>, total: Option<u64>) -> Self {
-        let mut fields = fields.clone();
+    pub(super) fn range(mut fields: HeaderMap, range: Range<u64>, total: Option<u64>) -> Self {
         insert(&mut fields, CONTENT_RANGE, content_range(&range, total));
         fields.insert(CONTENT_LENGTH, (range.end - range.start).into());
         Self {
             status: StatusCode::PARTIAL_CONTENT,
-            fields: Cow::Owned(fields),
+            fields,
             body: ReplyBody::Range(range),
         }
     }
 
     /// RFC 9110 §14.6, `multipart/byteranges`.
     fn ranges(
-        fields: &HeaderMap,
+        mut fields: HeaderMap,
         mut ranges: Vec<Range<u64>>,
         total: Option<u64>,
         once: bool,
@@ -153,16 +157,24 @@ impl<'f> Reply<'f> {
             .iter()
             .map(|(head, range)| size(head) + range.end - range.start)
             .sum();
-        let mut fields = fields.clone();
         fields.insert(CONTENT_LENGTH, (in_all + size(&end)).into());
         let described = format!("multipart/byteranges; boundary={boundary}");
         insert(&mut fields, CONTENT_TYPE, described);
         Self {
             status: StatusCode::PARTIAL_CONTENT,
-            fields: Cow::Owned(fields),
+            fields,
             body: ReplyBody::Parts(parts, end),
         }
     }
+}
+
+fn is_bodiless(asked: &Parts, status: StatusCode) -> bool {
+    asked.method == Method::HEAD || matches!(status.as_u16(), 204 | 304)
+}
+
+/// Whether a response with this status answers the request as it is, without a look at its fields.
+pub(super) fn is_whole(asked: &Parts, exchange: &Exchange, status: StatusCode) -> bool {
+    is_plain(&asked.headers) && !zone_page::may_replace(exchange, status)
 }
 
 /// Whether the request asks for the response as it is.

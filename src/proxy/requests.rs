@@ -13,12 +13,14 @@ use pingora_proxy::HttpProxy;
 
 use super::deadline;
 use super::gateway::Gateway;
+use crate::origin::Fetcher;
 use crate::server::Shared;
 
 /// Handles requests one by one.
 pub struct Requests {
     proxy: Arc<HttpProxy<Gateway>>,
     options: HttpServerOptions,
+    pub(super) fetcher: Arc<Fetcher>,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -27,11 +29,13 @@ impl Requests {
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         options.h2_idle_timeout = Some(shared.runtime().config.client.idle_timeout);
+        let fetcher = gateway.fetcher.clone();
         let mut proxy = HttpProxy::new(gateway, conf.clone());
         proxy.handle_init_modules();
         Self {
             proxy: Arc::new(proxy),
             options,
+            fetcher,
             shared,
         }
     }

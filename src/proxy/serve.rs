@@ -35,7 +35,7 @@ pub(super) async fn response(
     session: &mut Session,
     exchange: &mut Exchange,
     status: StatusCode,
-    fields: &HeaderMap,
+    fields: HeaderMap,
     source: Source,
     told: CacheStatus,
 ) -> Result<()> {
@@ -43,7 +43,7 @@ pub(super) async fn response(
     if let Source::Filling { reader, .. } = &source
         && reader.fill().times.is_some()
     {
-        encoding::note(exchange, status, fields, source.length());
+        encoding::note(exchange, status, &fields, source.length());
     }
     let asked = session.req_header();
     let reply = Reply::of(asked, exchange, status, fields, source.length(), once);
@@ -86,23 +86,22 @@ pub(super) async fn part(
     told: CacheStatus,
 ) -> Result<()> {
     let source = Source::stored(stored.content.clone(), None);
-    let reply = Reply::range(&stored.fields, range, source.length());
+    let reply = Reply::range(stored.fields.to_map(), range, source.length());
     write(session, exchange, reply, source, told).await
 }
 
 async fn write(
     session: &mut Session,
     exchange: &mut Exchange,
-    reply: Reply<'_>,
+    reply: Reply,
     mut source: Source,
     told: CacheStatus,
 ) -> Result<()> {
     let Reply {
         status,
-        fields,
+        mut fields,
         body,
     } = reply;
-    let mut fields = fields.into_owned();
     let asked = session.req_header();
     let version = Version::HTTP_11;
     answer::dress(

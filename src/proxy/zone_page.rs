@@ -2,7 +2,7 @@
 
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-use pingora_error::Result;
+use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 
 use super::error_page;
@@ -28,6 +28,17 @@ fn find<'r>(
     rules.get(id).map(|rule| &rule.action)
 }
 
+/// Whether a page may take the place of an answer with this status.
+pub(super) fn may_replace(exchange: &Exchange, status: StatusCode) -> bool {
+    exchange.request.as_deref().is_some_and(|request| {
+        status.as_u16() >= 400
+            && !request.site.zone.rules.error_rules.is_empty()
+            && !request.settings.origin_error_page_pass_through.value
+            // A lower tier has the page as well, and wants to know of the error.
+            && request.lower.is_none()
+    })
+}
+
 /// What the client gets in place of an answer of the application: status, fields, page.
 pub(super) fn in_place_of(
     asked: &Parts,
@@ -35,11 +46,10 @@ pub(super) fn in_place_of(
     status: StatusCode,
     fields: &HeaderMap,
 ) -> Option<(StatusCode, HeaderMap, String)> {
-    let request = exchange.request.as_deref()?;
-    // A lower tier has the page as well, and wants to know of the error.
-    if request.settings.origin_error_page_pass_through.value || request.lower.is_some() {
+    if !may_replace(exchange, status) {
         return None;
     }
+    let request = exchange.request.as_deref()?;
     let rule = find(request, asked, status, fields)?;
     let status = rule.status.unwrap_or(status);
     let page = rule.page.render(status, exchange.request_id.as_str());
@@ -54,6 +64,16 @@ pub(super) fn takes_over(asked: &Parts, exchange: &mut Exchange, head: &Response
         exchange.replaced = Some(head.headers.clone());
     }
     replaced
+}
+
+/// Fails the exchange with the status of an answer that was taken over, for which there is a page.
+///
+/// # Errors
+/// Always.
+pub(super) fn replace<T>(status: StatusCode) -> Result<T> {
+    let kind = ErrorType::HTTPStatus(status.as_u16());
+    Error::e_explain(kind, "replaced by the zone's page")
+        .map_err(|error: Box<Error>| error.into_up())
 }
 
 /// Head and body of the page for an error: the zone's, or else ours.

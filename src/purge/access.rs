@@ -129,6 +129,7 @@ mod tests {
             token: Secret::new("0123456789abcdef"),
             allow: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
             rate: 60,
+            refetch_rate: 10,
         }
     }
 

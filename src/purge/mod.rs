@@ -34,4 +34,6 @@ pub struct PurgeOutcome {
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// How many of them are fetched again.
+    pub refetched: usize,
 }

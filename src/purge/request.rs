@@ -10,6 +10,7 @@ use crate::zone::{Authority, PathError, canonical_path};
 /// As in Cloudflare's API.
 const MOST_TARGETS: usize = 100;
 const LONGEST_TAG: usize = 1024;
+const MOST_REFETCHES: usize = 10_000;
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct PurgeRequest {
     pub soft: bool,
     /// Whether to count only.
     pub dry_run: bool,
+    /// How many of the responses, those served most often, are fetched again in the background.
+    pub refetch: usize,
 }
 
 /// What one part of a purge reaches. Hosts and paths are in canonical form.
@@ -92,6 +95,9 @@ pub enum PurgeError {
     /// Too much at once.
     #[error("{0} targets; {MOST_TARGETS} are the most in one call")]
     TooMany(usize),
+    /// More is to be fetched again than is worth it.
+    #[error("`refetch` of {0}; {MOST_REFETCHES} are the most")]
+    TooManyRefetches(usize),
     /// A target that cannot be read.
     #[error("the {kind} \"{text}\" {why}")]
     Target {
@@ -121,6 +127,8 @@ struct Body {
     soft: bool,
     #[serde(default)]
     dry_run: bool,
+    #[serde(default)]
+    refetch: usize,
 }
 
 #[derive(Deserialize)]
@@ -140,7 +148,7 @@ struct FileObject {
 }
 
 /// Reads `{"files": […], "tags": […], "prefixes": […], "hosts": […], "purge_everything": true,
-/// "soft": true, "dry_run": true}`.
+/// "soft": true, "dry_run": true, "refetch": 100}`.
 ///
 /// # Errors
 /// What is wrong with it; nothing of it may be carried out then.
@@ -152,6 +160,9 @@ pub fn parse_json(bytes: &[u8]) -> Result<PurgeRequest, PurgeError> {
         (true, 1..) => return Err(PurgeError::EverythingAndMore),
         (false, count) if count > MOST_TARGETS => return Err(PurgeError::TooMany(count)),
         _ => {}
+    }
+    if body.refetch > MOST_REFETCHES {
+        return Err(PurgeError::TooManyRefetches(body.refetch));
     }
     let mut targets = Vec::with_capacity(count.max(1));
     if body.purge_everything {
@@ -177,6 +188,7 @@ pub fn parse_json(bytes: &[u8]) -> Result<PurgeRequest, PurgeError> {
         targets,
         soft: body.soft,
         dry_run: body.dry_run,
+        refetch: body.refetch,
     })
 }
 

@@ -21,7 +21,7 @@ use super::drain::{Drain, InFlight, LAST_LINES};
 use super::encoder::Encoder;
 use super::reload::{Contents, Loaded, Reload, contents, load, tls_paths};
 use super::signals::Signals;
-use super::{DevelopmentMode, Runtime, Shared};
+use super::{DevelopmentMode, Renewals, Runtime, Shared};
 use crate::admin::Admin;
 use crate::clock;
 use crate::config::{Config, Diagnostics, TlsFiles};
@@ -132,6 +132,7 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
         store,
         encoder,
         purge_limiter: Mutex::default(),
+        renewals: Renewals::default(),
         access_log,
         development: DevelopmentMode::default(),
         in_flight: InFlight::default(),
@@ -148,7 +149,7 @@ fn assemble(upgrade: bool, shared: &Arc<Shared>, reload: Reload) -> Result<Serve
     let mut server = Server::new_with_opt_and_conf(options, server_conf(&config));
     server.bootstrap();
 
-    let requests = proxy::requests(shared.clone(), &server.configuration);
+    let (requests, renewer) = proxy::requests(shared.clone(), &server.configuration);
     let mut edge = Service::new("edge".to_owned(), Front::new(requests, shared.clone()));
     for listener in &config.listeners {
         let address = listener.address.to_string();
@@ -173,6 +174,7 @@ fn assemble(upgrade: bool, shared: &Arc<Shared>, reload: Reload) -> Result<Serve
         server.add_service(admin);
     }
     server.add_service(background_service("origins and reload", reload));
+    server.add_service(background_service("refetches", renewer));
     server.add_service(background_service(
         "drain",
         Drain {

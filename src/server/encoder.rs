@@ -107,7 +107,7 @@ fn dismiss(stored: &StoredResponse, coding: Coding) {
 fn in_memory(content: &Content) -> Option<SmallVec<[Bytes; 2]>> {
     match content {
         Content::Complete(body) => body.in_memory(0..body.len()),
-        Content::Parts { .. } => None,
+        Content::Parts(_) => None,
     }
 }
 

@@ -7,6 +7,7 @@ mod drain;
 mod encoder;
 mod purging;
 mod reload;
+mod renewals;
 mod runtime;
 mod signals;
 mod tiers;
@@ -19,6 +20,7 @@ pub use assemble::{StartError, serve};
 pub use connections::{Admitted, Connections};
 pub use development::DevelopmentMode;
 pub use reload::load_config;
+pub use renewals::{Renewal, Renewals};
 pub use runtime::{Runtime, Site};
 pub use tiers::{Fallback, Node, SiteTiers, Tiers, UpperTier};
 
@@ -39,6 +41,8 @@ pub struct Shared {
     pub encoder: Encoder,
     /// How often purges may come.
     pub purge_limiter: Mutex<Limiter>,
+    /// What was purged and is to be fetched again.
+    pub renewals: Renewals,
     /// Zones whose cache is switched off for a while.
     pub development: DevelopmentMode,
     /// Where requests are logged.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::PoisonError;
 
 use super::Shared;
+use super::renewals::Renewal;
 use crate::admin::audit;
 use crate::clock;
 use crate::config::Zone;
@@ -28,6 +29,7 @@ impl Shared {
             targets: vec![PurgeTarget::Url(url.clone())],
             soft,
             dry_run: false,
+            refetch: 0,
         };
         let runtime = self.runtime();
         let admitted = {
@@ -65,8 +67,18 @@ impl Purger for Shared {
         if request.dry_run {
             return Ok(self.store.preview(&scopes));
         }
+        let hottest = match request.refetch {
+            0 => Vec::new(),
+            most => self.store.hottest(&scopes, most),
+        };
         let purged = self.store.purge(&scopes, mode(request.soft), clock::now());
-        let outcome = purged.map_err(|_| Refusal::Unwritten)?;
+        let renewals = hottest.into_iter();
+        let renewals = renewals.map(|(key, selection)| Renewal { key, selection });
+        let refetched = self.renewals.add(renewals.collect());
+        let outcome = PurgeOutcome {
+            refetched,
+            ..purged.map_err(|_| Refusal::Unwritten)?
+        };
         self.metrics.purged(outcome.objects);
         Ok(outcome)
     }

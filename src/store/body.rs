@@ -11,21 +11,26 @@ use super::slices::{MissingSlice, SLICE, Sliced, cut, positions};
 
 /// An immutable body.
 #[derive(Debug, Default)]
-pub struct Body {
-    form: Form,
-    len: u64,
-    /// What a held one takes of what fills share.
-    _taken: Option<Taken>,
-}
+pub struct Body(Form);
 
+/// There is one for every stored response, and most are small.
 #[derive(Debug)]
 enum Form {
     /// At most one slice, held here.
     One(Bytes),
-    /// Slice after slice, held here: parts, and what others made of a body.
-    Held(Vec<Bytes>),
-    /// More than a slice, shared with all tiers.
-    Sliced(Arc<Sliced>),
+    /// Several slices, held here: parts, and what others made of a body.
+    Held(Box<Held>),
+    /// More than a slice, shared with all tiers, and its length.
+    Sliced(Arc<Sliced>, u64),
+}
+
+/// Slice after slice.
+#[derive(Debug)]
+struct Held {
+    slices: Vec<Bytes>,
+    len: u64,
+    /// What it takes of what fills share.
+    _taken: Option<Taken>,
 }
 
 impl Default for Form {
@@ -37,20 +42,12 @@ impl Default for Form {
 impl Body {
     /// A body held as it is. It must not be a part of something larger, which it would keep alive.
     pub fn of(bytes: Bytes) -> Self {
-        Self {
-            len: length(bytes.len()),
-            form: Form::One(bytes),
-            _taken: None,
-        }
+        Self(Form::One(bytes))
     }
 
     /// A body of `len` bytes whose slices are elsewhere.
     pub fn sliced(slices: Arc<Sliced>, len: u64) -> Self {
-        Self {
-            form: Form::Sliced(slices),
-            len,
-            _taken: None,
-        }
+        Self(Form::Sliced(slices, len))
     }
 
     /// Copies `chunks` and holds them: a network buffer must not be kept alive for a few bytes of it.
@@ -75,41 +72,44 @@ impl Body {
         if !slice.is_empty() {
             slices.push(slice.freeze());
         }
-        let form = match slices.as_mut_slice() {
+        Self(match slices.as_mut_slice() {
             [] => Form::default(),
             [one] => Form::One(std::mem::take(one)),
-            _ => Form::Held(slices),
-        };
-        Self {
-            form,
-            len: length(total),
-            _taken: None,
-        }
+            _ => Form::Held(Box::new(Held {
+                slices,
+                len: length(total),
+                _taken: None,
+            })),
+        })
     }
 
     /// Its length in bytes.
     pub fn len(&self) -> u64 {
-        self.len
+        match &self.0 {
+            Form::One(bytes) => length(bytes.len()),
+            Form::Held(held) => held.len,
+            Form::Sliced(_, len) => *len,
+        }
     }
 
     /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// Bytes that it holds itself. Slices are accounted for where they are.
     pub fn weight(&self) -> u64 {
-        match &self.form {
-            Form::One(_) | Form::Held(_) => self.len,
-            Form::Sliced(_) => 0,
+        match &self.0 {
+            Form::One(_) | Form::Held(_) => self.len(),
+            Form::Sliced(..) => 0,
         }
     }
 
     /// Its slices, when they are elsewhere.
     pub fn slices(&self) -> Option<&Arc<Sliced>> {
-        match &self.form {
+        match &self.0 {
             Form::One(_) | Form::Held(_) => None,
-            Form::Sliced(slices) => Some(slices),
+            Form::Sliced(slices, _) => Some(slices),
         }
     }
 
@@ -117,26 +117,27 @@ impl Body {
     /// it. `None` when some are not in memory, or the budget has no room for them.
     pub fn held(&self, budget: &Budget) -> Option<Arc<Self>> {
         self.slices()?.held(|| {
-            let taken = budget.take(self.len)?;
-            let slices = self.in_memory(0..self.len)?;
-            Some(Self {
-                form: Form::Held(slices.into_vec()),
-                len: self.len,
+            let len = self.len();
+            let taken = budget.take(len)?;
+            let slices = self.in_memory(0..len)?;
+            Some(Self(Form::Held(Box::new(Held {
+                slices: slices.into_vec(),
+                len,
                 _taken: Some(taken),
-            })
+            }))))
         })
     }
 
     /// Whether every byte is in memory or in a tier below.
     pub fn is_whole(&self) -> bool {
         self.slices()
-            .is_none_or(|slices| (0..self.len.div_ceil(SLICE)).all(|number| slices.holds(number)))
+            .is_none_or(|slices| (0..self.len().div_ceil(SLICE)).all(|number| slices.holds(number)))
     }
 
     /// The bytes of `range`, when all of them are in memory. What is returned stays in memory: who
     /// writes slowly should ask for little at a time.
     pub fn in_memory(&self, range: Range<u64>) -> Option<SmallVec<[Bytes; 2]>> {
-        let end = range.end.min(self.len);
+        let end = range.end.min(self.len());
         let mut at = range.start;
         let mut found = SmallVec::new();
         while at < end {
@@ -152,17 +153,17 @@ impl Body {
     /// # Errors
     /// When the slice is gone, and only the origin has it.
     pub async fn read(&self, start: u64, end: u64) -> Result<Option<Bytes>, MissingSlice> {
-        let end = end.min(self.len);
+        let end = end.min(self.len());
         if start >= end {
             return Ok(None);
         }
-        let Form::Sliced(slices) = &self.form else {
+        let Form::Sliced(slices, len) = &self.0 else {
             return Ok(self.here(start, end));
         };
         let number = start / SLICE;
         let slice = slices.read(number).await.ok_or(MissingSlice { number })?;
         // A slice of another length than it must have is none.
-        if length(slice.len()) == positions(number, self.len).end - number * SLICE {
+        if length(slice.len()) == positions(number, *len).end - number * SLICE {
             Ok(Some(cut(&slice, number, start, end)))
         } else {
             Err(MissingSlice { number })
@@ -173,10 +174,10 @@ impl Body {
     /// memory.
     fn here(&self, start: u64, end: u64) -> Option<Bytes> {
         let number = start / SLICE;
-        let slice = match &self.form {
+        let slice = match &self.0 {
             Form::One(bytes) => return Some(cut(bytes, 0, start, end)),
-            Form::Held(slices) => slices.get(usize::try_from(number).ok()?)?.clone(),
-            Form::Sliced(slices) => slices.in_memory(number)?,
+            Form::Held(held) => held.slices.get(usize::try_from(number).ok()?)?.clone(),
+            Form::Sliced(slices, _) => slices.in_memory(number)?,
         };
         let bytes = cut(&slice, number, start, end);
         (!bytes.is_empty()).then_some(bytes)

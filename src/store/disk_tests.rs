@@ -2,8 +2,10 @@
 
 use super::super::fixtures;
 use super::*;
+use crate::cache::key::CacheKey;
 use crate::fields::vary::Vary;
 use crate::purge::{Mode, Scope, Target};
+use crate::request::Scheme;
 use crate::store::Body;
 use std::path::Path;
 
@@ -29,7 +31,14 @@ fn reopened(store: Arc<MemoryStore>, directory: &Path) -> Arc<MemoryStore> {
 }
 
 fn key(name: &str) -> StoreKey {
-    StoreKey(Arc::from(name.as_bytes()))
+    let key = CacheKey {
+        zone: "z",
+        scheme: Scheme::Http,
+        host: "h",
+        path: name,
+        query: None,
+    };
+    StoreKey(key.encode().into())
 }
 
 fn response(store: &MemoryStore, variant: &str, body: &str) -> StoredResponse {
@@ -164,7 +173,7 @@ async fn a_slow_fetch_does_not_replace_what_is_newer_and_on_disk_alone() {
 #[tokio::test]
 async fn purges_reach_what_is_on_disk_alone_and_hold_after_restarts() {
     let targets = [
-        Target::Key((*b"k").into()),
+        Target::Key((*key("k").0).into()),
         Target::Tag("t".into()),
         Target::Host("h".into()),
         Target::Everything,
@@ -203,8 +212,11 @@ async fn a_purge_of_a_key_and_of_more_rids_the_disk_of_the_key() {
         let store = opened(directory.path());
         insert(&store, "k", response(&store, "", "x"));
         evicted(&store);
-        let scopes = [Target::Key((*b"k").into()), Target::Tag("other".into())]
-            .map(|target| Scope { zone: None, target });
+        let scopes = [
+            Target::Key((*key("k").0).into()),
+            Target::Tag("other".into()),
+        ]
+        .map(|target| Scope { zone: None, target });
         let outcome = store.purge(&scopes, mode, clock::now()).unwrap();
         assert_eq!(outcome.objects, u64::from(mode == Mode::Hard));
         for _ in 0..2 {
@@ -240,7 +252,7 @@ async fn an_invalidation_is_not_undone_by_a_restart() {
     let store = opened(directory.path());
     insert(&store, "k", response(&store, "", "x"));
     evicted(&store);
-    let target = Target::Key((*b"k").into());
+    let target = Target::Key((*key("k").0).into());
     store.invalidate(&[Scope { zone: None, target }], clock::now());
     let store = reopened(store, directory.path());
     assert_eq!(stored(&store, "k").await, []);
@@ -294,7 +306,7 @@ async fn purges_are_forgotten_when_nothing_needs_them() {
     insert(&store, "k", response(&store, "", "x"));
     settled(&store);
     let tend = || store.disk().unwrap().tend(&store.purges, true, None);
-    purge(&store, Target::Key((*b"k").into()), Mode::Hard);
+    purge(&store, Target::Key((*key("k").0).into()), Mode::Hard);
     assert_eq!(store.purges.in_force(), 0, "gone from disk already");
     insert(&store, "k", response(&store, "", "x"));
     settled(&store);

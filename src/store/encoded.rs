@@ -4,15 +4,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use http::HeaderMap;
-
 use super::body::Body;
 use super::disk::Follow;
 use super::memory::MemoryStore;
-use super::stored::{Content, Prepared, StoreKey, StoredId, StoredResponse, weight_of};
+use super::stored::{Content, StoreKey, StoredId, StoredResponse};
 use crate::cache::encoding::{encoded_fields, is_compressible, is_worthwhile};
 use crate::cache::response::ResponseView;
 use crate::fields::content_coding::{Coding, CodingWeights, Codings, varies_by_encoding};
+use crate::fields::stored::StoredFields;
+
+/// Bytes counted for the bookkeeping of one form.
+const OVERHEAD: u64 = 192;
 
 /// What is known of the encoded forms of one response. It never changes, but for the note of what was
 /// asked for: the store counts its bytes.
@@ -22,28 +24,36 @@ pub struct Encoded {
     told: bool,
     /// Codings that saved too little, or did not fit.
     useless: Codings,
-    forms: Vec<Form>,
-    /// Codings that are being made.
-    asked: Arc<AtomicU8>,
+    asked: Asked,
+    /// `None` as long as there are none: most responses are never asked for in another coding.
+    forms: Option<Arc<Vec<Form>>>,
+}
+
+/// Codings that are being made. A copy begins without: the worst that comes of it is a job that finds its
+/// work done.
+#[derive(Debug, Default)]
+struct Asked(AtomicU8);
+
+impl Clone for Asked {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 #[derive(Clone, Debug)]
 struct Form {
     coding: Coding,
-    fields: Arc<HeaderMap>,
+    fields: StoredFields,
     content: Content,
-    prepared: Prepared,
 }
 
 /// What a client gets of a stored response.
 #[derive(Clone, Copy, Debug)]
 pub struct Representation<'s> {
     /// Its fields.
-    pub fields: &'s Arc<HeaderMap>,
+    pub fields: &'s StoredFields,
     /// Its bytes.
     pub content: &'s Content,
-    /// Its head, once it was needed.
-    pub prepared: &'s Prepared,
     /// Its coding, if it is not the response as the origin sent it.
     pub coding: Option<Coding>,
     /// The coding that the client would rather have, which is not there yet.
@@ -74,26 +84,33 @@ impl Kept {
 
 impl Encoded {
     /// For a response of which no form is made yet; `None` when none may be.
-    fn of(response: &ResponseView<'_>, content: &Content) -> Option<Arc<Self>> {
+    fn of(response: &ResponseView<'_>, content: &Content) -> Option<Self> {
         let encoded = || Self {
             told: varies_by_encoding(response.headers),
             useless: Codings::NONE,
-            forms: Vec::new(),
-            asked: Arc::default(),
+            asked: Asked::default(),
+            forms: None,
         };
-        is_compressible(response, content.complete_length()).then(|| Arc::new(encoded()))
+        is_compressible(response, content.complete_length()).then(encoded)
     }
 
     /// Bytes it accounts for.
     pub(super) fn weight(&self) -> u64 {
-        let forms = self.forms.iter();
-        forms
-            .map(|form| weight_of(&form.fields).saturating_add(form.content.len()))
+        self.forms()
+            .iter()
+            .map(|form| {
+                let fields = form.fields.weight();
+                fields.saturating_add(form.content.len()) + OVERHEAD
+            })
             .sum()
     }
 
+    fn forms(&self) -> &[Form] {
+        self.forms.as_deref().map_or(&[], Vec::as_slice)
+    }
+
     fn made(&self) -> Codings {
-        self.forms.iter().map(|form| form.coding).collect()
+        self.forms().iter().map(|form| form.coding).collect()
     }
 
     /// Whether a form may still be made.
@@ -104,22 +121,22 @@ impl Encoded {
     /// Notes that `coding` is being made; false when it was already.
     pub fn ask(&self, coding: Coding) -> bool {
         let bit = Codings::NONE.with(coding).bits();
-        self.asked.fetch_or(bit, Ordering::Relaxed) & bit == 0
+        self.asked.0.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 
     /// Nobody is making `coding` any more.
     pub fn dismiss(&self, coding: Coding) {
         let bit = Codings::NONE.with(coding).bits();
-        self.asked.fetch_and(!bit, Ordering::Relaxed);
+        self.asked.0.fetch_and(!bit, Ordering::Relaxed);
     }
 
     fn is_asked(&self, coding: Coding) -> bool {
-        self.asked.load(Ordering::Relaxed) & Codings::NONE.with(coding).bits() != 0
+        self.asked.0.load(Ordering::Relaxed) & Codings::NONE.with(coding).bits() != 0
     }
 
     fn with(&self, form: Form) -> Self {
         let mut encoded = self.clone();
-        encoded.forms.push(form);
+        Arc::make_mut(encoded.forms.get_or_insert_default()).push(form);
         encoded
     }
 
@@ -142,7 +159,6 @@ impl StoredResponse {
         Representation {
             fields: &self.fields,
             content: &self.content,
-            prepared: &self.prepared,
             coding: None,
             missing: None,
         }
@@ -150,12 +166,11 @@ impl StoredResponse {
 
     /// The response in `coding`; as the origin sent it when it is not there.
     pub fn in_coding(&self, coding: Option<Coding>) -> Representation<'_> {
-        let forms = self.encoded.iter().flat_map(|encoded| &encoded.forms);
+        let forms = self.encoded.iter().flat_map(Encoded::forms);
         let mut found = forms.filter(|form| Some(form.coding) == coding);
         found.next().map_or(self.plain(), |form| Representation {
             fields: &form.fields,
             content: &form.content,
-            prepared: &form.prepared,
             coding: Some(form.coding),
             missing: None,
         })
@@ -187,21 +202,22 @@ impl StoredResponse {
     /// Finds out whether it may have encoded forms, by the fields that it has now. Forms of the same bytes
     /// that are there stay where these still allow them.
     pub fn renew_encoded(&mut self) {
+        let fields = self.fields.to_map();
         let response = ResponseView {
             status: self.status,
-            headers: &self.fields,
+            headers: &fields,
         };
         let fresh = Encoded::of(&response, &self.content);
         self.encoded = match (fresh, &self.encoded) {
             (Some(fresh), Some(known)) => {
-                let mut encoded = Encoded::clone(known);
+                let mut encoded = known.clone();
                 encoded.told = fresh.told;
-                for form in &mut encoded.forms {
-                    let fields = encoded_fields(&self.fields, form.coding, form.content.len());
-                    form.fields = Arc::new(fields);
-                    form.prepared = Prepared::default();
+                let forms = encoded.forms.as_mut().map(Arc::make_mut);
+                for form in forms.into_iter().flatten() {
+                    let fields = encoded_fields(&fields, form.coding, form.content.len());
+                    form.fields = StoredFields::from(&fields);
                 }
-                Some(Arc::new(encoded))
+                Some(encoded)
             }
             (fresh, _) => fresh,
         };
@@ -218,7 +234,7 @@ impl MemoryStore {
     ) -> Option<Arc<StoredResponse>> {
         let resource = self.peek(key)?;
         let stored = resource.variants().iter().find(|stored| stored.id == id)?;
-        let lacks = |encoded: &Arc<Encoded>| encoded.lacks(coding);
+        let lacks = |encoded: &Encoded| encoded.lacks(coding);
         let wanted = stored.content.is_complete()
             && stored.encoded.as_ref().is_some_and(lacks)
             && self.purges.times(key, stored).is_some();
@@ -252,20 +268,20 @@ impl MemoryStore {
                 let Some(encoded) = encoded else {
                     return Some(known.clone());
                 };
-                let fields = encoded_fields(&known.fields, coding, content.len());
-                let fits = weight_of(&fields).saturating_add(content.len()) <= room;
+                let fields = encoded_fields(&known.fields.to_map(), coding, content.len());
+                let fields = StoredFields::from(&fields);
+                let fits = fields.weight().saturating_add(content.len()) + OVERHEAD <= room;
                 let mut changed = StoredResponse::clone(known);
                 let stored = worthwhile && fits;
-                changed.encoded = Some(Arc::new(if stored {
+                changed.encoded = Some(if stored {
                     encoded.with(Form {
                         coding,
-                        fields: Arc::new(fields),
+                        fields,
                         content: content.clone(),
-                        prepared: Prepared::default(),
                     })
                 } else {
                     encoded.without(coding)
-                }));
+                });
                 let changed = Arc::new(changed);
                 kept = Some((stored, changed.clone()));
                 Some(changed)
@@ -286,6 +302,7 @@ impl MemoryStore {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use http::HeaderMap;
 
     use super::super::fixtures;
     use super::*;
@@ -301,11 +318,11 @@ mod tests {
         StoreKey(Arc::from(&b"key"[..]))
     }
 
-    fn fields(version: &'static str) -> Arc<HeaderMap> {
+    fn fields(version: &'static str) -> StoredFields {
         let mut fields = HeaderMap::new();
         fields.insert("content-type", "text/html".parse().unwrap());
         fields.insert("x-version", version.parse().unwrap());
-        Arc::new(fields)
+        StoredFields::from(&fields)
     }
 
     fn page(store: &MemoryStore, length: usize) -> StoredResponse {
@@ -405,7 +422,7 @@ mod tests {
         assert_eq!(wanted(&found), (Some(Coding::Zstd), None));
         let all = || Some(CodingWeights::of_lines(std::iter::once(&b"*"[..])));
         let fields = found.representation(Codings::ALL, all).fields;
-        assert_eq!(fields.get("x-version").unwrap(), "2");
+        assert_eq!(fields.get(&"x-version".parse().unwrap()), Some(&b"2"[..]));
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 
 use super::body::Body;
-use super::stored::{Content, Prepared, Selection, StoredId, StoredResponse, Subject};
+use super::stored::{Content, Selection, Served, StoredId, StoredResponse};
 use crate::cache::reuse::StoredTimes;
+use crate::fields::stored::StoredFields;
 use crate::fields::vary::Vary;
 use crate::purge::Generation;
 
@@ -17,7 +18,7 @@ pub(super) fn stored(id: StoredId, body: Body, now: SystemTime) -> StoredRespons
         id,
         generation: Generation::default(),
         status: StatusCode::OK,
-        fields: Arc::default(),
+        fields: StoredFields::default(),
         times: StoredTimes {
             received: now,
             initial_age: Duration::ZERO,
@@ -34,14 +35,9 @@ pub(super) fn stored(id: StoredId, body: Body, now: SystemTime) -> StoredRespons
             by_language: None,
         },
         tags: Arc::default(),
-        subject: Arc::new(Subject {
-            zone: "z".to_owned(),
-            host: "h".to_owned(),
-            path: "/".to_owned(),
-        }),
         content: Content::Complete(Arc::new(body)),
         encoded: None,
         disk: true,
-        prepared: Prepared::default(),
+        uses: Served::default(),
     }
 }

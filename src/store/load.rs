@@ -9,6 +9,7 @@ use super::disk::{Disk, slot};
 use super::log::Entry;
 use super::memory::MemoryStore;
 use super::record::{self, Place};
+use super::resource::Resource;
 use super::slices::Sliced;
 use super::stored::{Content, StoreKey, StoredId, StoredResponse};
 use crate::purge::Generation;
@@ -57,7 +58,7 @@ impl MemoryStore {
         }
         entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.sequence()));
         let known = self.peek(key);
-        let mut total = known.as_ref().map_or(0, |known| known.weight());
+        let mut total = known.as_ref().map_or(0, Resource::weight);
         let largest = self.largest();
         entries.retain(|entry| {
             let known = known.as_ref();
@@ -102,8 +103,7 @@ impl MemoryStore {
                 Body::sliced(Arc::new(slices), head.length)
             }
         };
-        (body.len() == head.length)
-            .then(|| head.with(Content::Complete(Arc::new(body))).compacted())
+        (body.len() == head.length).then(|| head.with(Content::Complete(Arc::new(body))))
     }
 
     /// Puts a response that was read into memory, if it is still what the disk has.
@@ -119,7 +119,7 @@ impl MemoryStore {
                 return;
             };
             let known = self.peek(key);
-            let mut resource = known.as_deref().cloned().unwrap_or_default();
+            let mut resource = known.unwrap_or_default();
             if !resource.add(stored.clone(), self.largest()) {
                 return;
             }

@@ -48,13 +48,8 @@ pub struct MemoryStore {
     pub uses: Uses,
 }
 
-type Complete = Cache<
-    StoreKey,
-    Arc<Resource>,
-    ByBytes,
-    DefaultHashBuilder,
-    DefaultLifecycle<StoreKey, Arc<Resource>>,
->;
+type Complete =
+    Cache<StoreKey, Resource, ByBytes, DefaultHashBuilder, DefaultLifecycle<StoreKey, Resource>>;
 
 /// What the store holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +65,8 @@ pub struct StoreStatistics {
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<StoreKey, Arc<Resource>> for ByBytes {
-    fn weight(&self, key: &StoreKey, resource: &Arc<Resource>) -> u64 {
+impl Weighter<StoreKey, Resource> for ByBytes {
+    fn weight(&self, key: &StoreKey, resource: &Resource) -> u64 {
         let key = u64::try_from(key.0.len()).unwrap_or(u64::MAX);
         resource.weight().saturating_add(key)
     }
@@ -134,7 +129,7 @@ impl MemoryStore {
     }
 
     /// What is stored under `key`.
-    pub fn find(&self, key: &StoreKey) -> Option<Arc<Resource>> {
+    pub fn find(&self, key: &StoreKey) -> Option<Resource> {
         self.complete.get(key)
     }
 
@@ -185,7 +180,7 @@ impl MemoryStore {
         stored: StoredResponse,
         may: impl FnOnce(&Resource, &StoredResponse) -> bool,
     ) {
-        let stored = Arc::new(stored.compacted());
+        let stored = Arc::new(stored);
         let Some(left) = self.purges.apply(key, &stored) else {
             return stored.retire();
         };
@@ -202,7 +197,7 @@ impl MemoryStore {
     /// Puts `stored` in the place of the response with the same identity, if that is still there:
     /// what was replaced or purged in the meantime stays gone, and what was evicted unless the disk has it.
     pub fn replace(&self, key: &StoreKey, stored: StoredResponse) {
-        let Some(stored) = self.purges.apply(key, &Arc::new(stored.compacted())) else {
+        let Some(stored) = self.purges.apply(key, &Arc::new(stored)) else {
             return;
         };
         self.change(key, |resource| {
@@ -277,7 +272,7 @@ impl MemoryStore {
     ) -> bool {
         let _writing = self.writer(key);
         let known = self.complete.peek(key);
-        let mut resource = known.as_deref().cloned().unwrap_or_default();
+        let mut resource = known.clone().unwrap_or_default();
         change(&mut resource);
         let mut followed = true;
         if let Some(disk) = self.disk() {
@@ -288,7 +283,7 @@ impl MemoryStore {
             resource.retire_gone(known);
         }
         if !resource.is_empty() {
-            self.complete.insert(key.clone(), Arc::new(resource));
+            self.complete.insert(key.clone(), resource);
         } else if known.is_some() {
             self.complete.remove(key);
         }
@@ -297,7 +292,7 @@ impl MemoryStore {
     }
 
     /// What is in memory under `key`, which does not count as use.
-    pub(super) fn peek(&self, key: &StoreKey) -> Option<Arc<Resource>> {
+    pub(super) fn peek(&self, key: &StoreKey) -> Option<Resource> {
         self.complete.peek(key)
     }
 
@@ -308,7 +303,7 @@ impl MemoryStore {
 
     /// Puts what the disk has into memory; under the key's lock.
     pub(super) fn show(&self, key: &StoreKey, resource: Resource) {
-        self.complete.insert(key.clone(), Arc::new(resource));
+        self.complete.insert(key.clone(), resource);
     }
 
     /// The disk behind memory.
@@ -332,7 +327,7 @@ impl MemoryStore {
     }
 
     /// Every resource, in no order.
-    pub(super) fn resources(&self) -> impl Iterator<Item = (StoreKey, Arc<Resource>)> {
+    pub(super) fn resources(&self) -> impl Iterator<Item = (StoreKey, Resource)> {
         self.complete.iter()
     }
 

@@ -36,5 +36,5 @@ pub use purge::{Begun, Purges};
 pub use reserve::{ReserveStatistics, Wanted};
 pub use resource::Resource;
 pub use slices::{MissingSlice, SLICE, SliceFailure, SliceTier, Sliced, Slices, cut, positions};
-pub use stored::{Content, Part, Prepared, Selection, StoreKey, StoredId, StoredResponse, Subject};
+pub use stored::{Content, Part, Selection, Served, StoreKey, StoredId, StoredResponse, shared};
 pub use uses::Uses;

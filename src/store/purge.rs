@@ -15,9 +15,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 
 use super::purge_log::{Earlier, Known, PurgeLog};
-use super::stored::{StoreKey, StoredId, StoredResponse, Subject};
+use super::stored::{StoreKey, StoredId, StoredResponse};
 use crate::cache::reuse::StoredTimes;
-use crate::purge::{Generation, Journal, Mode, Record, Scope, Verdict, journal};
+use crate::purge::{Generation, Journal, Mode, Record, Scope, Verdict};
 
 /// With more purges in force than this, the older half of what is on disk is given up for the older
 /// half of the purges: every purge costs time in proportion to those in force.
@@ -297,7 +297,7 @@ impl Purges {
         if journal.is_empty() {
             return Some(stored.times);
         }
-        let subject = stored.subject.of(key, &stored.tags);
+        let subject = key.subject(&stored.tags);
         match journal.verdict(&subject, stored.generation) {
             Verdict::Keep => Some(stored.times),
             Verdict::Stale(since) => Some(stored.times.expire(since)),
@@ -320,14 +320,10 @@ impl Purges {
         Some(Arc::new(expired))
     }
 
-    /// Whether a fetch for `subject` that began at `generation` is as good as one that begins now.
+    /// Whether a fetch for `key` that began at `generation` is as good as one that begins now.
     /// Its tags are not known yet, so every later purge by tag counts against it.
-    pub fn spare(&self, key: &StoreKey, subject: &Subject, generation: Generation) -> bool {
-        generation >= self.current()
-            || self
-                .journal
-                .load()
-                .spares(&subject.of(key, &[]), generation)
+    pub fn spare(&self, key: &StoreKey, generation: Generation) -> bool {
+        generation >= self.current() || self.journal.load().spares(&key.subject(&[]), generation)
     }
 
     /// Puts purges in force.
@@ -429,23 +425,6 @@ impl Purges {
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Subject {
-    /// For the journal.
-    pub(super) fn of<'a>(
-        &'a self,
-        key: &'a StoreKey,
-        tags: &'a [Box<str>],
-    ) -> journal::Subject<'a> {
-        journal::Subject {
-            zone: &self.zone,
-            host: &self.host,
-            path: &self.path,
-            key: &key.0,
-            tags,
-        }
     }
 }
 

@@ -11,13 +11,14 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::stored::{Content, Prepared, Selection, StoredId, StoredResponse, Subject};
+use super::stored::{Content, Selection, Served, StoredId, StoredResponse, shared};
 use crate::cache::reuse::StoredTimes;
+use crate::fields::stored::StoredFields;
 use crate::fields::vary::Vary;
 use crate::purge::Generation;
 
 /// To be raised with every change of what is written; older heads are misses then.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A stored response without its body.
 #[derive(Clone, Debug)]
@@ -71,15 +72,12 @@ struct Written<'a> {
     generation: Generation,
     status: u16,
     #[serde(borrow)]
-    fields: Vec<(&'a str, &'a [u8])>,
+    fields: Vec<(&'a [u8], &'a [u8])>,
     times: Times,
     vary: WrittenVary<'a>,
     key: &'a [u8],
     by_language: Option<&'a [u8]>,
     tags: Vec<&'a str>,
-    zone: &'a str,
-    host: &'a str,
-    path: &'a str,
     length: u64,
     place: Place,
 }
@@ -109,14 +107,11 @@ pub fn encode(stored: &StoredResponse, place: Place) -> Option<Bytes> {
     let Content::Complete(body) = &stored.content else {
         return None;
     };
-    let fields = stored.fields.iter();
     let written = Written {
         id: stored.id.0,
         generation: stored.generation,
         status: stored.status.as_u16(),
-        fields: fields
-            .map(|(name, value)| (name.as_str(), value.as_bytes()))
-            .collect(),
+        fields: stored.fields.iter().collect(),
         times: Times::of(&stored.times),
         vary: match &stored.selection.vary {
             Vary::None => WrittenVary::None,
@@ -128,9 +123,6 @@ pub fn encode(stored: &StoredResponse, place: Place) -> Option<Bytes> {
         key: &stored.selection.key,
         by_language: stored.selection.by_language.as_deref(),
         tags: stored.tags.iter().map(|tag| &**tag).collect(),
-        zone: &stored.subject.zone,
-        host: &stored.subject.host,
-        path: &stored.subject.path,
         length: body.len(),
         place,
     };
@@ -151,7 +143,7 @@ pub fn decode(bytes: &[u8]) -> Option<Head> {
     }
     let mut fields = HeaderMap::with_capacity(written.fields.len());
     for (name, value) in written.fields {
-        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        let name = HeaderName::from_bytes(name).ok()?;
         let value = HeaderValue::from_bytes(value).ok()?;
         fields.try_append(name, value).ok()?;
     }
@@ -168,23 +160,18 @@ pub fn decode(bytes: &[u8]) -> Option<Head> {
         id: StoredId(written.id),
         generation: written.generation,
         status: StatusCode::from_u16(written.status).ok()?,
-        fields: Arc::new(fields),
+        fields: StoredFields::from(&fields),
         times: written.times.read(),
         selection: Selection {
             vary,
-            key: written.key.into(),
+            key: shared(written.key.to_vec()),
             by_language: written.by_language.map(Arc::from),
         },
-        tags: written.tags.into_iter().map(Box::from).collect(),
-        subject: Arc::new(Subject {
-            zone: written.zone.to_owned(),
-            host: written.host.to_owned(),
-            path: written.path.to_owned(),
-        }),
+        tags: shared(written.tags.into_iter().map(Box::from).collect()),
         content: Content::Complete(Arc::default()),
         encoded: None,
         disk: true,
-        prepared: Prepared::default(),
+        uses: Served::default(),
     };
     Some(Head {
         response,
@@ -296,24 +283,31 @@ mod tests {
             times in times(),
             selection in selection(),
             tags in proptest::collection::vec("[ -~]{0,9}", 0..4),
-            [zone, host, path] in ["[a-z]{0,9}", "\\PC{0,9}", "/[a-z%]{0,30}"],
             body in proptest::collection::vec(any::<u8>(), 0..50),
         ) -> StoredResponse {
             StoredResponse {
                 id: StoredId(id),
                 generation: Generation(generation),
                 status: StatusCode::from_u16(status).unwrap(),
-                fields: Arc::new(fields),
+                fields: StoredFields::from(&fields),
                 times,
                 selection,
                 tags: tags.into_iter().map(String::into_boxed_str).collect(),
-                subject: Arc::new(Subject { zone, host, path }),
                 content: Content::Complete(Arc::new(Body::copy_of(&[body.into()]))),
                 encoded: None,
                 disk: true,
-                prepared: Prepared::default(),
+                uses: Served::default(),
             }
         }
+    }
+
+    #[test]
+    fn the_seeds_of_the_fuzz_target_are_heads() {
+        let page = include_bytes!("../../fuzz/seeds/record/page");
+        let sliced = include_bytes!("../../fuzz/seeds/record/sliced");
+        let place = |seed| decode(seed).map(|head| head.place);
+        assert_eq!(place(page), Some(Place::Inline));
+        assert!(matches!(place(sliced), Some(Place::Slices(_))));
     }
 
     proptest! {
@@ -324,10 +318,7 @@ mod tests {
             let head = decode(&bytes).unwrap();
             prop_assert_eq!((head.place, Some(head.length)), (place, response.content.complete_length()));
             let read = head.with(response.content.clone());
-            let told = |fields: &HeaderMap| -> Vec<_> {
-                fields.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
-            };
-            prop_assert_eq!(told(&read.fields), told(&response.fields));
+            prop_assert_eq!(&read.fields, &response.fields);
             prop_assert_eq!(format!("{read:?}"), format!("{response:?}"));
         }
 

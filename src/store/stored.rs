@@ -1,21 +1,28 @@
 //! One stored response: head, times, body, and which requests it is for.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::{HeaderName, StatusCode};
 
 use super::body::Body;
 use super::encoded::Encoded;
 use super::slices::{MissingSlice, Sliced};
+use crate::cache::key::CacheKey;
 use crate::cache::reuse::StoredTimes;
+use crate::fields::stored::StoredFields;
 use crate::fields::vary::Vary;
-use crate::purge::Generation;
+use crate::purge::{Generation, Subject, without_port};
 
-/// Bytes counted for bookkeeping beside head and body, so that many small objects cannot outgrow
-/// the configured memory.
-const OVERHEAD: u64 = 512;
+/// Bytes that a stored response takes beside its key, its fields and its body, with what the allocator
+/// rounds up, so that many small objects do not outgrow the configured memory. It is what is left of the
+/// resident memory of 100,000 responses of 1 KiB (`tests/memory.rs`). Half of it is this structure.
+const OVERHEAD: u64 = 536;
+
+/// Bytes that a shared text takes beside its own.
+const SHARED: usize = 24;
 
 /// Bytes counted for the bookkeeping of one part.
 const PART_OVERHEAD: u64 = 128;
@@ -23,6 +30,30 @@ const PART_OVERHEAD: u64 = 128;
 /// The full primary key: the URI with its zone. Two resources whose digests collide stay apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StoreKey(pub Arc<[u8]>);
+
+impl StoreKey {
+    /// What purges may name a response under it by; it has these tags. Bytes that are no key have
+    /// neither zone nor host nor path.
+    pub(super) fn subject<'a>(&'a self, tags: &'a [Box<str>]) -> Subject<'a> {
+        let key = CacheKey::decode(&self.0);
+        Subject {
+            zone: key.map_or("", |key| key.zone),
+            host: key.map_or("", |key| without_port(key.host)),
+            path: key.map_or("", |key| key.path),
+            key: &self.0,
+            tags,
+        }
+    }
+}
+
+/// A list to share; an empty one takes no memory.
+pub fn shared<T>(items: Vec<T>) -> Arc<[T]> {
+    if items.is_empty() {
+        Arc::default()
+    } else {
+        items.into()
+    }
+}
 
 /// Tells one stored response from the one that later took its place. A freshened response keeps it,
 /// as its body is the same. Larger ones came later.
@@ -39,51 +70,45 @@ pub struct StoredResponse {
     /// Its status; 200 for parts of one.
     pub status: StatusCode,
     /// Its fields, as a complete response would have them.
-    pub fields: Arc<HeaderMap>,
+    pub fields: StoredFields,
     /// Freshness and age.
     pub times: StoredTimes,
     /// The requests it answers.
     pub selection: Selection,
     /// Its tags, for purging.
     pub tags: Arc<[Box<str>]>,
-    /// Zone, host and path, for purging.
-    pub subject: Arc<Subject>,
     /// Its body.
     pub content: Content,
     /// Its encoded forms; `None` when it may have none.
-    pub encoded: Option<Arc<Encoded>>,
+    pub encoded: Option<Encoded>,
     /// Whether it may be kept on disk.
     pub disk: bool,
-    /// Status line and fields as they go out on HTTP/1, once they were needed.
-    pub prepared: Prepared,
+    /// How often it was served.
+    pub uses: Served,
 }
 
-/// What is made of a response when it is first served. A copy begins without: its fields may change.
+/// How often a response was served since it is in memory. What is made of it goes on counting.
 #[derive(Debug, Default)]
-pub struct Prepared(OnceLock<Bytes>);
+pub struct Served(AtomicU32);
 
-impl Clone for Prepared {
+impl Served {
+    /// Counts once more.
+    pub fn count(&self) {
+        // That of two at once only one counts does not matter, and waiting for one another would.
+        let count = self.0.load(Ordering::Relaxed);
+        self.0.store(count.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// The count.
+    pub fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Clone for Served {
     fn clone(&self) -> Self {
-        Self::default()
+        Self(AtomicU32::new(self.get()))
     }
-}
-
-impl Prepared {
-    /// What `prepare` makes, the first time.
-    pub fn get(&self, prepare: impl FnOnce() -> Bytes) -> &Bytes {
-        self.0.get_or_init(prepare)
-    }
-}
-
-/// What a purge may name a response by, beside its tags.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
-    /// The zone's name.
-    pub zone: String,
-    /// The host without port.
-    pub host: String,
-    /// The path.
-    pub path: String,
 }
 
 /// The requests that a stored response answers, beyond its key (RFC 9111 §4.1).
@@ -97,18 +122,35 @@ pub struct Selection {
     pub by_language: Option<Arc<[u8]>>,
 }
 
+impl Selection {
+    /// Bytes that it takes beside its place in a response, about.
+    fn weight(&self) -> usize {
+        let vary = match &self.vary {
+            Vary::Fields(names) => names.len() * size_of::<HeaderName>(),
+            Vary::None | Vary::Any => 0,
+        };
+        let keys = [Some(&self.key), self.by_language.as_ref()];
+        let keys = keys.into_iter().flatten();
+        let keys = keys.filter(|key| !key.is_empty());
+        vary + keys.map(|key| key.len() + SHARED).sum::<usize>()
+    }
+}
+
 /// A stored body.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// All of it.
     Complete(Arc<Body>),
-    /// Some of it: disjoint parts in order (RFC 9111 §3.3).
-    Parts {
-        /// The parts.
-        parts: Arc<[Part]>,
-        /// The length of the whole, when the origin told it.
-        complete: Option<u64>,
-    },
+    /// Some of it.
+    Parts(Arc<Parts>),
+}
+
+/// Disjoint parts of a body, in order (RFC 9111 §3.3).
+#[derive(Debug, Default)]
+pub struct Parts {
+    parts: Vec<Part>,
+    /// The length of the whole, when the origin told it.
+    complete: Option<u64>,
 }
 
 /// Some consecutive bytes of a body.
@@ -139,7 +181,7 @@ impl Content {
     pub fn complete_length(&self) -> Option<u64> {
         match self {
             Self::Complete(body) => Some(body.len()),
-            Self::Parts { complete, .. } => *complete,
+            Self::Parts(parts) => parts.complete,
         }
     }
 
@@ -159,7 +201,7 @@ impl Content {
     pub fn ranges(&self) -> Vec<Range<u64>> {
         match self {
             Self::Complete(body) => std::iter::once(0..body.len()).collect(),
-            Self::Parts { parts, .. } => parts.iter().map(Part::range).collect(),
+            Self::Parts(of) => of.parts.iter().map(Part::range).collect(),
         }
     }
 
@@ -171,8 +213,8 @@ impl Content {
     pub async fn read(&self, start: u64, end: u64) -> Result<Option<Bytes>, MissingSlice> {
         match self {
             Self::Complete(body) => body.read(start, end).await,
-            Self::Parts { parts, .. } => {
-                let Some(part) = parts.iter().find(|part| part.range().contains(&start)) else {
+            Self::Parts(of) => {
+                let Some(part) = of.parts.iter().find(|part| part.range().contains(&start)) else {
                     return Ok(None);
                 };
                 let (start, end) = (
@@ -188,7 +230,7 @@ impl Content {
     pub fn slices(&self) -> Option<&Arc<Sliced>> {
         match self {
             Self::Complete(body) => body.slices(),
-            Self::Parts { .. } => None,
+            Self::Parts(_) => None,
         }
     }
 
@@ -196,7 +238,7 @@ impl Content {
     pub fn is_whole(&self) -> bool {
         match self {
             Self::Complete(body) => body.is_whole(),
-            Self::Parts { .. } => true,
+            Self::Parts(_) => true,
         }
     }
 
@@ -204,7 +246,7 @@ impl Content {
     pub fn len(&self) -> u64 {
         match self {
             Self::Complete(body) => body.len(),
-            Self::Parts { parts, .. } => parts.iter().map(|part| part.body.len()).sum(),
+            Self::Parts(of) => of.parts.iter().map(|part| part.body.len()).sum(),
         }
     }
 
@@ -212,7 +254,8 @@ impl Content {
     fn weight(&self) -> u64 {
         match self {
             Self::Complete(body) => body.weight(),
-            Self::Parts { parts, .. } => parts
+            Self::Parts(of) => of
+                .parts
                 .iter()
                 .map(|part| part.body.weight().saturating_add(PART_OVERHEAD))
                 .sum(),
@@ -227,17 +270,13 @@ impl Content {
     /// These parts and `new`, which wins where they overlap; complete once nothing is missing.
     #[must_use]
     pub fn with(&self, new: &Part, complete: Option<u64>) -> Self {
-        let Self::Parts {
-            parts,
-            complete: known,
-        } = self
-        else {
+        let Self::Parts(known) = self else {
             return self.clone();
         };
-        let complete = complete.or(*known);
+        let complete = complete.or(known.complete);
         let taken = new.range();
         let mut pieces: Vec<(u64, Vec<Bytes>)> = Vec::new();
-        for part in parts.iter() {
+        for part in &known.parts {
             let range = part.range();
             for piece in [
                 range.start..range.end.min(taken.start),
@@ -271,38 +310,14 @@ impl Content {
             first,
             body: Arc::new(Body::copy_of(&chunks)),
         });
-        Self::Parts {
+        Self::Parts(Arc::new(Parts {
             parts: parts.collect(),
             complete,
-        }
+        }))
     }
-}
-
-/// The same fields in memory of their own, in one piece: as they come, their values are parts of buffers
-/// that are many times larger.
-fn compact(fields: &HeaderMap) -> HeaderMap {
-    let length = fields.values().map(HeaderValue::len).sum();
-    let mut bytes = BytesMut::with_capacity(length);
-    for value in fields.values() {
-        bytes.extend_from_slice(value.as_bytes());
-    }
-    let mut bytes = bytes.freeze();
-    let mut compact = HeaderMap::with_capacity(fields.keys_len());
-    for (name, value) in fields {
-        let shared = HeaderValue::from_maybe_shared(bytes.split_to(value.len()));
-        // What came out of a value makes one again.
-        compact.append(name.clone(), shared.unwrap_or_else(|_| value.clone()));
-    }
-    compact
 }
 
 impl StoredResponse {
-    /// Lets go of the buffers in which its fields came.
-    pub(super) fn compacted(mut self) -> Self {
-        self.fields = Arc::new(compact(&self.fields));
-        self
-    }
-
     /// Its slices are needed no more.
     pub(super) fn retire(&self) {
         if let Some(slices) = self.content.slices() {
@@ -318,25 +333,16 @@ impl StoredResponse {
 
     /// Bytes it accounts for in memory. Slices are accounted for where they are.
     pub fn weight(&self) -> u64 {
-        let tags: usize = self.tags.iter().map(|tag| tag.len() + 16).sum();
-        let head = u64::try_from(tags + self.selection.key.len()).unwrap_or(u64::MAX);
-        let encoded = self.encoded.as_ref().map_or(0, |encoded| encoded.weight());
+        let tags: usize = self.tags.iter().map(|tag| tag.len() + SHARED).sum();
+        let head = u64::try_from(tags + self.selection.weight()).unwrap_or(u64::MAX);
+        let encoded = self.encoded.as_ref().map_or(0, Encoded::weight);
         self.content
             .weight()
-            .saturating_add(weight_of(&self.fields))
+            .saturating_add(self.fields.weight())
             .saturating_add(head)
             .saturating_add(encoded)
             .saturating_add(OVERHEAD)
     }
-}
-
-/// Bytes that fields account for.
-pub(super) fn weight_of(fields: &HeaderMap) -> u64 {
-    let bytes: usize = fields
-        .iter()
-        .map(|(name, value): (&HeaderName, _)| name.as_str().len() + value.len() + 32)
-        .sum();
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -352,10 +358,10 @@ mod tests {
     }
 
     fn parts(parts: &[Part], complete: Option<u64>) -> Content {
-        Content::Parts {
-            parts: parts.to_vec().into(),
+        Content::Parts(Arc::new(Parts {
+            parts: parts.to_vec(),
             complete,
-        }
+        }))
     }
 
     async fn text(content: &Content, start: u64, end: u64) -> String {

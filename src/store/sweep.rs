@@ -1,12 +1,13 @@
 //! Carrying purges out: in force first, then written down, then swept.
 
+use std::cmp::Reverse;
 use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::disk::Follow;
 use super::memory::MemoryStore;
-use super::stored::{StoreKey, StoredId, StoredResponse};
+use super::stored::{Selection, StoreKey, StoredId, StoredResponse};
 use crate::purge::{Generation, Mode, PurgeOutcome, Scope, Target};
 
 impl MemoryStore {
@@ -45,7 +46,7 @@ impl MemoryStore {
                 continue;
             };
             for stored in resource.variants() {
-                let subject = stored.subject.of(&key, &stored.tags);
+                let subject = key.subject(&stored.tags);
                 if self.purges.times(&key, stored).is_some()
                     && scopes.iter().any(|scope| scope.covers(&subject))
                 {
@@ -54,6 +55,33 @@ impl MemoryStore {
             }
         }
         outcome
+    }
+
+    /// Of what purges would reach, what was served most often, at most `most`, the most often first. What
+    /// was never served, or is not in memory, is not among it.
+    pub fn hottest(&self, scopes: &[Scope], most: usize) -> Vec<(StoreKey, Selection)> {
+        let mut found = Vec::new();
+        let (named, others) = named(scopes);
+        for key in if others { self.keys() } else { named } {
+            let Some(resource) = self.peek(&key) else {
+                continue;
+            };
+            for stored in resource.variants() {
+                let subject = key.subject(&stored.tags);
+                if stored.uses.get() > 0
+                    && self.purges.times(&key, stored).is_some()
+                    && scopes.iter().any(|scope| scope.covers(&subject))
+                {
+                    found.push((stored.uses.get(), key.clone(), stored.selection.clone()));
+                }
+            }
+        }
+        found.sort_by_key(|(uses, ..)| Reverse(*uses));
+        found.truncate(most);
+        found
+            .into_iter()
+            .map(|(_, key, selection)| (key, selection))
+            .collect()
     }
 
     /// Removes, or makes stale, what the purge `generation` reaches.

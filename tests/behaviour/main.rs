@@ -60,6 +60,7 @@ mod origin_pool;
 mod origin_tls;
 mod pages;
 mod partial;
+mod passing;
 mod places;
 mod poisoning;
 mod presets;

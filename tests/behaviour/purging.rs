@@ -1,7 +1,7 @@
 //! Purged is purged: what was stored or under way when a purge was acknowledged is not served after
 //! it.
 
-use crate::support::{Gate, Origin, Reply, Seawall, Setup, TOKEN};
+use crate::support::{Gate, Origin, Reply, Seawall, Setup, TOKEN, eventually};
 
 /// Purges of `/p` at `site.test`, which [`page`] is stored as.
 const SCOPES: [&str; 5] = [
@@ -501,4 +501,85 @@ async fn purges_are_counted() {
     ] {
         assert_eq!(seawall.metric(series).await, count, "{series}");
     }
+}
+
+#[tokio::test]
+async fn what_was_served_most_is_fetched_again_before_anybody_waits() {
+    let origin = Origin::start(|request| {
+        tagged(format!("body {}", request.nth)).field("Vary: Accept-Language, Accept-Encoding")
+    });
+    let seawall = Setup::before([&origin]).purging().start().await;
+    let visitor = [
+        "Accept-Language: de-CH, de;q=0.9",
+        "Accept-Encoding: gzip, br",
+    ];
+    for (target, visits) in [("/hot", 5), ("/warm?a=1", 3), ("/once", 2), ("/never", 1)] {
+        for _ in 0..visits {
+            seawall.get(target, &visitor).await;
+        }
+    }
+    let request = r#"{"tags": ["product-7"], "refetch": 2}"#;
+    let answer = seawall.purge(request).await;
+    assert_eq!(answer["result"]["objects"], 4);
+    assert_eq!(answer["result"]["refetched"], 2);
+    for target in ["/hot", "/warm?a=1"] {
+        origin.asked(target, 2).await;
+        eventually("the new page", async || {
+            seawall.get(target, &visitor).await.text() == "body 1"
+        })
+        .await;
+        // For those who ask as the visitors did before.
+        assert_eq!(seawall.get(target, &visitor).await.cache(), "HIT");
+        assert_eq!(origin.count(target), 2);
+    }
+    assert_eq!((origin.count("/once"), origin.count("/never")), (1, 1));
+    let fetched = "seawall_refetches_total{result=\"fetched\"}";
+    assert!((seawall.metric(fetched).await - 2.0).abs() < f64::EPSILON);
+}
+
+#[tokio::test]
+async fn refetches_keep_their_pace_and_validate_what_is_only_stale() {
+    let origin = Origin::start(|request| match request.field("if-none-match") {
+        None => tagged("page").field("ETag: \"v1\""),
+        Some(_) => Reply::not_modified().field("Cache-Control: max-age=60"),
+    });
+    let section = format!("[purge]\ntoken = \"{TOKEN}\"\nrefetch_rate = 20");
+    let seawall = Setup::before([&origin]).section(&section).start().await;
+    let targets = ["/1", "/2", "/3", "/4", "/5", "/6"];
+    for target in targets {
+        store(&seawall, target).await;
+    }
+    let began = tokio::time::Instant::now();
+    let answer = seawall
+        .purge(r#"{"purge_everything": true, "soft": true, "refetch": 100}"#)
+        .await;
+    assert_eq!(answer["result"]["refetched"], 6);
+    eventually("all of them", async || origin.requests().len() == 12).await;
+    assert!(began.elapsed() >= std::time::Duration::from_millis(250));
+    for target in targets {
+        eventually("a fresh page", async || {
+            seawall.get(target, &[]).await.cache() == "HIT"
+        })
+        .await;
+        assert_eq!(origin.count(target), 2);
+    }
+}
+
+#[tokio::test]
+async fn what_rules_keep_apart_in_other_ways_is_left_to_visitors() {
+    let origin = Origin::start(|_| tagged("page"));
+    let seawall = Setup::before([&origin])
+        .purging()
+        .rule("by currency", "*", "key = { cookies = [\"currency\"] }")
+        .start()
+        .await;
+    for _ in 0..2 {
+        seawall.get("/p", &["Cookie: currency=EUR"]).await;
+    }
+    seawall
+        .purge(r#"{"tags": ["product-7"], "refetch": 1}"#)
+        .await;
+    let passed = "seawall_refetches_total{result=\"passed over\"}";
+    eventually("the renewal", async || seawall.metric(passed).await > 0.0).await;
+    assert_eq!(origin.requests().len(), 1);
 }

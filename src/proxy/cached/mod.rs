@@ -3,8 +3,11 @@
 //! Asks the policy, and does what it says: answer from the store, wait for another request's fetch,
 //! or begin one. Each waiter decides for itself what to do with how the fetch ended.
 
+mod background;
 mod outcome;
 mod purpose;
+
+pub(super) use background::renew;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -108,8 +111,8 @@ impl Request<'_> {
                 .await;
         }
         if let Stock::Selected(stored, _) = &stock
-            && !can_refetch(&stored.fields)
             && !stored.content.is_whole()
+            && !can_refetch(&stored.fields.to_map())
         {
             // Slices are gone, and nothing tells whether new ones would be of the same body.
             let store = &self.gateway.shared.store;
@@ -187,7 +190,8 @@ impl Request<'_> {
                 .forward(session, exchange, stock, reason, self.purpose())
                 .await;
         };
-        let validators = Validators::of(&stored.fields);
+        let fields = stored.fields.to_map();
+        let validators = Validators::of(&fields);
         let head = &self.lookup.head;
         let condition = evaluate(&head.method, &head.headers, stored.status, &validators);
         if condition == Condition::NotModified {
@@ -212,7 +216,7 @@ impl Request<'_> {
             Some(range) if applies => {
                 let status = CacheStatus::hit(ttl);
                 exchange.served_age(&stored.times);
-                encoding::note(exchange, stored.status, &stored.fields, complete);
+                encoding::note(exchange, stored.status, &fields, complete);
                 serve::part(session, exchange, stored, range, status).await?;
                 Ok(Round::Answered)
             }
@@ -243,6 +247,7 @@ impl Request<'_> {
         stored: &StoredResponse,
         status: CacheStatus,
     ) -> Result<Round> {
+        stored.uses.count();
         exchange.served_age(&stored.times);
         let (shared, key) = (&self.gateway.shared, &self.lookup.key);
         let asked = &self.lookup.head.headers;
@@ -253,7 +258,7 @@ impl Request<'_> {
         } else {
             Source::stored(chosen.content.clone(), None)
         };
-        let fields = chosen.fields;
+        let fields = chosen.fields.to_map();
         serve::response(session, exchange, stored.status, fields, source, status).await?;
         Ok(Round::Answered)
     }
@@ -265,7 +270,8 @@ impl Request<'_> {
         else {
             return Source::stored(stored.content.clone(), None);
         };
-        if !can_refetch(&stored.fields)
+        let fields = stored.fields.to_map();
+        if !can_refetch(&fields)
             && let Some(held) = body.held(&self.gateway.shared.store.fill_budget())
         {
             return Source::stored(Content::Complete(held), None);
@@ -274,23 +280,10 @@ impl Request<'_> {
             self.gateway,
             &self.lookup,
             exchange,
-            &stored.fields,
+            &Arc::new(fields),
             (slices, body.len()),
         );
         Source::stored(stored.content.clone(), Some(refetch))
-    }
-
-    /// A background validation (RFC 5861 §3), unless one is under way.
-    fn revalidate(&self, exchange: &Exchange, stock: &Stock) {
-        let key = self.lookup.flight(self.known_vary(stock), None);
-        if self.gateway.flights.is_resting(&key, clock::instant()) {
-            return;
-        }
-        if let (Boarding::Lead(lead), begun) = self.board(&key) {
-            let purpose = self.in_slices().unwrap_or(Purpose::Whole);
-            let fetch = self.fetch(exchange, stock, (key, Some(lead), begun), purpose);
-            tokio::spawn(fetch.run());
-        }
     }
 
     /// Goes to the origin, or follows a request that does.
@@ -392,7 +385,7 @@ impl Request<'_> {
     /// Whether a fetch that began at `generation` is as good as one that begins now.
     fn is_current(&self, generation: Generation) -> bool {
         let purges = &self.gateway.shared.store.purges;
-        purges.spare(&self.lookup.key, self.lookup.subject(), generation)
+        purges.spare(&self.lookup.key, generation)
     }
 
     fn fetch(

@@ -1,11 +1,13 @@
 //! How a request is answered once the fetch it began, or followed, has an outcome.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::StatusCode;
+use http::HeaderMap;
 use pingora_error::Result;
 use pingora_proxy::Session;
 
+use super::super::error_page;
 use super::super::exchange::Exchange;
 use super::super::fetching::{Arrived, ArrivedResult, Landed, Refetch, is_failure};
 use super::super::lookup::{Stock, ttl};
@@ -83,7 +85,7 @@ impl Request<'_> {
                     session,
                     exchange,
                     fill.status,
-                    &fields,
+                    Arc::unwrap_or_clone(fields),
                     Source::filling(reader, refetch),
                     status,
                 )
@@ -132,8 +134,8 @@ impl Request<'_> {
                 }
                 let status = collapsed(Some(fill.status), ttl(fill.times.as_ref(), now));
                 let source = Source::filling(reader, self.refetch(exchange, &fill));
-                serve::response(session, exchange, fill.status, &fill.fields, source, status)
-                    .await?;
+                let fields = HeaderMap::clone(&fill.fields);
+                serve::response(session, exchange, fill.status, fields, source, status).await?;
                 Ok(Round::Answered)
             }
             Landed::Failed(failure, shared) => {
@@ -154,8 +156,8 @@ impl Request<'_> {
                 };
                 let status = collapsed(Some(fill.status), None);
                 let source = Source::filling(reader, self.refetch(exchange, &fill));
-                serve::response(session, exchange, fill.status, &fill.fields, source, status)
-                    .await?;
+                let fields = HeaderMap::clone(&fill.fields);
+                serve::response(session, exchange, fill.status, fields, source, status).await?;
                 Ok(Round::Answered)
             }
         }
@@ -231,11 +233,7 @@ impl Request<'_> {
     ) -> Result<Round> {
         exchange.status = Some(told);
         exchange.failure = Some(failure);
-        let status = match failure {
-            FetchFailure::Timeout | FetchFailure::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
-            FetchFailure::Busy | FetchFailure::NoReplica => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::BAD_GATEWAY,
-        };
+        let status = error_page::status_of(failure);
         serve::refuse(self.gateway, session, exchange, status).await?;
         Ok(Round::Answered)
     }

@@ -84,5 +84,6 @@ impl Request<'_> {
 /// Whether what is missing of a stored part is worth asking for: with a weak validator, what comes
 /// could not be joined to it. Without any, the answer shows.
 fn can_join(stored: &StoredResponse) -> bool {
-    partial::if_range(&stored.fields).is_some() || !Validators::of(&stored.fields).any()
+    let fields = stored.fields.to_map();
+    partial::if_range(&fields).is_some() || !Validators::of(&fields).any()
 }

@@ -16,10 +16,11 @@ use crate::cache::status::Storing;
 use crate::cache::storing::{NoStoreReason, StoreDecision, shares_failure};
 use crate::clock;
 use crate::fields::content_range::ContentRange;
+use crate::fields::stored::StoredFields;
 use crate::fields::vary::Vary;
 use crate::origin::{AnswerBody, FetchFailure, FetchReport};
 use crate::store::{
-    Body, Content, Fill, Keep, Part, Prepared, SLICE, Selection, Sliced, StoredId, StoredResponse,
+    Body, Content, Fill, Keep, Part, SLICE, Selection, Served, Sliced, StoredId, StoredResponse,
 };
 
 /// Most parts kept of one response; with more, what was there makes room for what is new.
@@ -243,7 +244,7 @@ impl Fetch {
             }
         }
         let (id, selection) = (fill.slices().id(), fill.selection.clone());
-        let stored = self.to_store(id, status, fields, times, selection, content);
+        let stored = self.to_store(id, status, &fields, times, selection, content);
         let written = stored.clone();
         if same {
             store.extend(&self.lookup.key, stored);
@@ -259,7 +260,7 @@ impl Fetch {
         &self,
         id: StoredId,
         status: StatusCode,
-        fields: HeaderMap,
+        fields: &HeaderMap,
         times: StoredTimes,
         selection: Selection,
         content: Content,
@@ -268,14 +269,13 @@ impl Fetch {
             id,
             generation: self.begun.generation(),
             status,
-            tags: self.lookup.tags(&fields),
-            fields: Arc::new(fields),
+            tags: self.lookup.tags(fields),
+            fields: StoredFields::from(fields),
             times,
             selection,
-            subject: self.lookup.subject().clone(),
             content,
             encoded: None,
-            prepared: Prepared::default(),
+            uses: Served::default(),
             disk: self.lookup.site.settings.disk.value,
         };
         stored.renew_encoded();
@@ -295,10 +295,7 @@ impl Fetch {
             first: range.first,
             body: body.clone(),
         };
-        let nothing = Content::Parts {
-            parts: Arc::from([]),
-            complete: None,
-        };
+        let nothing = Content::Parts(Arc::default());
         let resource = self.shared.store.find(&self.lookup.key).unwrap_or_default();
         let known = resource
             .variants()
@@ -312,7 +309,7 @@ impl Fetch {
         let known = known.filter(|stored| {
             stored.content.ranges().len() < MOST_PARTS
                 && stored.content.is_of_length(range.complete)
-                && may_combine(&stored.fields, fields)
+                && may_combine(&stored.fields.to_map(), fields)
         });
         let joined = known.is_some();
         let known = known.map_or(&nothing, |stored| &stored.content);

@@ -393,10 +393,10 @@ impl OfTier {
 }
 
 /// Tells the metrics of an origin.
-struct Watcher<'a> {
-    shared: &'a Shared,
-    pool: &'a str,
-    interim: Option<&'a mpsc::UnboundedSender<ResponseHeader>>,
+pub(in super::super) struct Watcher<'a> {
+    pub(in super::super) shared: &'a Shared,
+    pub(in super::super) pool: &'a str,
+    pub(in super::super) interim: Option<&'a mpsc::UnboundedSender<ResponseHeader>>,
 }
 
 impl Observer for Watcher<'_> {

@@ -9,6 +9,7 @@ mod reserve;
 mod slice;
 mod validated;
 
+pub(super) use asking::Watcher;
 use asking::{Asked, Asker, FromTier};
 pub(super) use slice::{Ahead, Refetch, can_refetch};
 
@@ -21,7 +22,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::sync::{mpsc, oneshot};
 
 use super::answer;
-use super::exchange::RequestId;
+use super::exchange::{RequestId, SiteRequest};
 use super::forward;
 use super::lookup::Lookup;
 use crate::cache::freshness::Lifetimes;
@@ -229,18 +230,23 @@ impl Fetch {
         asker.ask(&request, report).await
     }
 
+    /// The fields of what the fetch can validate.
+    fn candidate_fields(&self) -> Vec<HeaderMap> {
+        let candidates = self.candidates.iter();
+        candidates.map(|stored| stored.fields.to_map()).collect()
+    }
+
     /// The request that the origin gets.
     fn request(&self) -> pingora_error::Result<RequestHeader> {
-        origin_request(&self.lookup, self.request_id, |fields| {
-            match &self.purpose {
+        origin_request(
+            &self.lookup.head,
+            &self.lookup.site,
+            self.request_id,
+            |fields| match &self.purpose {
                 Purpose::Own => {}
                 Purpose::Whole | Purpose::Slice(_) => {
-                    let stored: Vec<&HeaderMap> = self
-                        .candidates
-                        .iter()
-                        .map(|stored| &*stored.fields)
-                        .collect();
-                    make_validating(fields, &stored);
+                    let stored = self.candidate_fields();
+                    make_validating(fields, &stored.iter().collect::<Vec<_>>());
                     if let Purpose::Slice(number) = &self.purpose {
                         let wanted = Missing::of(&positions(*number, u64::MAX));
                         fields.insert(header::RANGE, wanted.to_value());
@@ -252,11 +258,11 @@ impl Fetch {
                 }
                 Purpose::Complete(missing) => {
                     let stored = self.candidates.first();
-                    let condition = stored.and_then(|stored| if_range(&stored.fields));
-                    ask_for(fields, *missing, condition);
+                    let stored = stored.map(|stored| stored.fields.to_map());
+                    ask_for(fields, *missing, stored.as_ref().and_then(if_range));
                 }
-            }
-        })
+            },
+        )
     }
 
     /// Cleans the answer; refuses what nobody asked for or nobody can read.
@@ -408,17 +414,18 @@ impl Fetch {
 }
 
 /// The client's request as the origin gets it, with what `ask` makes of its fields.
-fn origin_request(
-    lookup: &Lookup,
+pub(super) fn origin_request(
+    asked: &Parts,
+    site: &SiteRequest,
     request_id: RequestId,
     ask: impl FnOnce(&mut HeaderMap),
 ) -> pingora_error::Result<RequestHeader> {
-    let mut head = RequestHeader::from(Parts::clone(&lookup.head));
-    head.set_version(Version::HTTP_11);
-    let mut fields = head.headers.clone();
-    ask(&mut fields);
-    forward::replace_request_fields(&mut head, &fields)?;
-    forward::prepare(&mut head, &lookup.site, request_id.as_str())?;
+    let mut parts = asked.clone();
+    parts.version = Version::HTTP_11;
+    ask(&mut parts.headers);
+    forward::strip_request(&mut parts.headers);
+    let mut head = RequestHeader::from(parts);
+    forward::prepare(&mut head, site, request_id.as_str())?;
     Ok(head)
 }
 

@@ -101,6 +101,6 @@ impl Fetch {
         stored.content.is_complete()
             && length >= self.lookup.site.settings.reserve_min_size.value
             && stored.selection.vary != Vary::Any
-            && (length <= SLICE || if_range(&stored.fields).is_some())
+            && (length <= SLICE || if_range(&stored.fields.to_map()).is_some())
     }
 }

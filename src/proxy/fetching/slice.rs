@@ -144,9 +144,14 @@ impl Refetch {
         let condition = if_range(&self.fields).ok_or(SliceFailure::Changed)?;
         let wanted = positions(number, self.len);
         let missing = Missing::of(&wanted);
-        let request = origin_request(&self.lookup, self.request_id, |fields| {
-            ask_for(fields, missing, Some(condition));
-        });
+        let request = origin_request(
+            &self.lookup.head,
+            &self.lookup.site,
+            self.request_id,
+            |fields| {
+                ask_for(fields, missing, Some(condition));
+            },
+        );
         let request = request.map_err(|_| SliceFailure::Failed)?;
         let asker = Asker {
             shared: &self.shared,
@@ -287,7 +292,7 @@ impl Fetch {
         let content = Content::Complete(Arc::new(body));
         let of_store = self.stored_times(&lifetimes, &fields, &times);
         let selection = self.lookup.selection(&fields);
-        let stored = self.to_store(id, StatusCode::OK, fields, of_store, selection, content);
+        let stored = self.to_store(id, StatusCode::OK, &fields, of_store, selection, content);
         let store = &self.shared.store;
         store.insert(&self.lookup.key, stored.clone(), &self.begun);
         self.to_reserve(&stored);

@@ -14,6 +14,7 @@ use crate::cache::partial::{Missing, may_combine, part_of};
 use crate::cache::response::{ExchangeTimes, ResponseView};
 use crate::cache::status::Storing;
 use crate::cache::storing::StoreDecision;
+use crate::fields::stored::StoredFields;
 use crate::origin::FetchReport;
 use crate::rules::phase::ResponseEdits;
 use crate::store::{Body, Part, StoredResponse};
@@ -38,11 +39,8 @@ impl Fetch {
         // There is none; this settles the connection.
         let _ = body.read().await;
         self.fetcher.release(body).await;
-        let fields: Vec<&HeaderMap> = self
-            .candidates
-            .iter()
-            .map(|stored| &*stored.fields)
-            .collect();
+        let fields = self.candidate_fields();
+        let fields: Vec<&HeaderMap> = fields.iter().collect();
         let selected = selected_by(&head.headers, &fields);
         let mut answer = None;
         for index in selected {
@@ -80,7 +78,8 @@ impl Fetch {
             return None;
         }
         let lookup = &self.lookup;
-        answer::response_edits(&lookup.site, &lookup.head, stored.status, &stored.fields)
+        let fields = stored.fields.to_map();
+        answer::response_edits(&lookup.site, &lookup.head, stored.status, &fields)
     }
 
     /// One stored response with the fields of a 304, in the store as well if it may stay there.
@@ -92,7 +91,7 @@ impl Fetch {
     ) -> (StoredResponse, Storing) {
         let store = &self.shared.store;
         let key = &self.lookup.key;
-        let mut fields = HeaderMap::clone(&stored.fields);
+        let mut fields = stored.fields.to_map();
         update(&mut fields, not_modified);
         if let Some(edits) = self.edits(stored) {
             edits.apply(&mut fields);
@@ -107,7 +106,7 @@ impl Fetch {
         if let StoreDecision::Store(lifetimes) = &decision {
             freshened.times = self.stored_times(lifetimes, &fields, times);
         }
-        freshened.fields = Arc::new(fields);
+        freshened.fields = StoredFields::from(&fields);
         freshened.renew_encoded();
         match decision {
             StoreDecision::Store(_) => {
@@ -116,7 +115,7 @@ impl Fetch {
                 if !self.lookup.selects(&stored.selection) {
                     // The origin chose this variant for a request that no stored one answered.
                     freshened.id = store.next_id();
-                    freshened.selection = self.lookup.selection(&freshened.fields);
+                    freshened.selection = self.lookup.selection(&fields);
                     store.insert(key, freshened.clone(), &self.begun);
                     self.to_reserve(&freshened);
                 }
@@ -152,7 +151,7 @@ impl Fetch {
         });
         let fits = range.as_ref().is_some_and(|range| {
             range.first == missing.first && stored.content.is_of_length(range.complete)
-        }) && may_combine(&stored.fields, &head.headers);
+        }) && may_combine(&stored.fields.to_map(), &head.headers);
         if !fits {
             return true;
         }
@@ -218,7 +217,7 @@ impl Fetch {
         let length = stored.content.complete_length().unwrap_or_default();
         match head_update(
             stored.status,
-            &stored.fields,
+            &stored.fields.to_map(),
             length,
             head.status,
             &head.headers,
