@@ -12,14 +12,20 @@ use super::{HealthCheck, OriginServer, OriginTimeouts, OriginTls, Pool, Retries}
 pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
     let pool = Pool {
         host_header: read_host_header(&section),
-        ..read_peers(name, &section, OriginTimeouts::default())
+        ..read_peers(name, &section, OriginTimeouts::default(), true)
     };
     section.finish();
     pool
 }
 
-/// Reads the keys that pools have in common with tiers, which get the client's host.
-pub(super) fn read_peers(name: String, section: &Section<'_>, timeouts: OriginTimeouts) -> Pool {
+/// Reads the keys that pools have in common with tiers, which get the client's host. `timeouts` are those
+/// where nothing is written; `upgrades` tells whether there are connections that are upgraded.
+pub(super) fn read_peers(
+    name: String,
+    section: &Section<'_>,
+    timeouts: OriginTimeouts,
+    upgrades: bool,
+) -> Pool {
     let servers = read_servers(section);
     let mut resolve_interval = Duration::from_secs(10);
     // More often, resolving would be a load of its own.
@@ -38,7 +44,7 @@ pub(super) fn read_peers(name: String, section: &Section<'_>, timeouts: OriginTi
         health_check: section.section("health_check").map(read_health_check),
         host_header: None,
         timeouts: match section.section("timeouts") {
-            Some(section) => read_timeouts(section, timeouts),
+            Some(section) => read_timeouts(section, timeouts, upgrades),
             None => timeouts,
         },
         retries: section
@@ -187,8 +193,11 @@ pub(super) fn read_host_header(section: &Section<'_>) -> Option<String> {
     Some(written.value)
 }
 
-/// `timeouts` are those where nothing is written.
-fn read_timeouts(section: Section<'_>, mut timeouts: OriginTimeouts) -> OriginTimeouts {
+fn read_timeouts(
+    section: Section<'_>,
+    mut timeouts: OriginTimeouts,
+    upgrades: bool,
+) -> OriginTimeouts {
     put(
         &mut timeouts.queue,
         section.duration_of("queue_timeout", SHORTEST),
@@ -215,10 +224,12 @@ fn read_timeouts(section: Section<'_>, mut timeouts: OriginTimeouts) -> OriginTi
         timeouts.between_bytes = pause.value;
     }
     put(&mut timeouts.total, section.duration_of("total", SHORTEST));
-    put(
-        &mut timeouts.upgraded_idle,
-        section.duration_of("upgraded_idle", SHORTEST),
-    );
+    if upgrades {
+        put(
+            &mut timeouts.upgraded_idle,
+            section.duration_of("upgraded_idle", SHORTEST),
+        );
+    }
     put(&mut timeouts.idle, section.duration("idle"));
     section.finish();
     timeouts

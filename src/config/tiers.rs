@@ -62,7 +62,7 @@ pub(super) fn read_tiers(section: Section<'_>) -> Option<Tiers> {
         SIBLINGS,
         "write `[tiers.siblings]` and below it `servers` and `self`",
     );
-    tiers.extend(siblings.and_then(read_siblings).map(Arc::new));
+    tiers.extend(siblings.map(read_siblings).map(Arc::new));
     section.finish();
     Some(Tiers {
         name: name?.value,
@@ -93,7 +93,7 @@ fn read_tier(name: &str, section: Section<'_>) -> Tier {
     tier
 }
 
-fn read_siblings(section: Section<'_>) -> Option<Tier> {
+fn read_siblings(section: Section<'_>) -> Tier {
     let own = section
         .required("self", "\"10.0.0.2:8080\"")
         .then(|| section.parsed("self", "an address", own_address))
@@ -103,10 +103,10 @@ fn read_siblings(section: Section<'_>) -> Option<Tier> {
         check_listed(&section, own, &tier.pool);
     }
     section.finish();
-    Some(Tier {
-        own_address: Some(own?.value),
+    Tier {
+        own_address: own.map(|own| own.value),
         ..tier
-    })
+    }
 }
 
 fn read_nodes(name: &str, section: &Section<'_>) -> Tier {
@@ -118,7 +118,7 @@ fn read_nodes(name: &str, section: &Section<'_>) -> Tier {
     };
     let hedge_after = section.duration_of("hedge_after", SHORTEST);
     Tier {
-        pool: Arc::new(read_peers(name.to_owned(), section, timeouts)),
+        pool: Arc::new(read_peers(name.to_owned(), section, timeouts, false)),
         sharded: true,
         hedge_after: hedge_after.map(|after| after.value),
         own_address: None,

@@ -208,6 +208,8 @@ pub(super) fn pass_on(
     let (status, version) = (head.status, head.version);
     edit(head, |fields| {
         strip_for_forwarding(fields);
+        // Only an upper tier says that.
+        fields.remove(&SEAWALL_TIER);
         if status == StatusCode::NO_CONTENT {
             // RFC 9110 §8.6: it has neither body nor length.
             fields.remove(CONTENT_LENGTH);
