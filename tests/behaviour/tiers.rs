@@ -847,7 +847,7 @@ async fn clients_of_an_upper_tier_and_of_a_lower_one_share_what_is_stored_there(
          [[zones.site.origin_rules]]\nname = \"host\"\nexpression = 'true'\n\
          host_header = \"app.internal\"\n\
          [[zones.site.cache_rules]]\nname = \"keys\"\nexpression = 'true'\n\
-         key = { device = true, query_string = { include = [\"a\"] } }\n";
+         key = { device = true, query = { include = [\"a\"] } }\n";
     let shield = node(&origin, "shield-1").zone(rules).start().await;
     let edge = lower(&origin, "edge-1", &[&shield])
         .zone(rules)
@@ -915,4 +915,32 @@ async fn tiers_speak_tls() {
     let response = edge.get("/", &[]).await;
     assert_eq!(hops(&response).len(), 2, "{}", edge.stderr());
     assert_eq!(response.text(), "http", "the client's own scheme");
+}
+
+#[tokio::test]
+async fn a_body_goes_on_from_elsewhere_when_its_upper_tier_dies() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let origin = Origin::start(move |request| {
+        if request.field("range").is_some() {
+            return Reply::file(request, "beginend", "\"v1\"");
+        }
+        Reply::chunked(["begin"])
+            .then("end", &held)
+            .field("Cache-Control: max-age=60")
+            .field("ETag: \"v1\"")
+    });
+    let (edge, mut shield) = pair(&origin).await;
+    let mut client = edge.connect().await;
+    client.request("GET", "/", &[]).await;
+    client.response_head().await.unwrap();
+    assert_eq!(client.chunk().await.unwrap().unwrap(), b"begin");
+    shield.kill();
+    assert_eq!(client.chunk().await.unwrap().unwrap(), b"end");
+    assert_eq!(client.chunk().await.unwrap(), None);
+    assert_eq!(origin.last().field("range"), Some("bytes=5-"));
+    assert_eq!(origin.last().field("if-range"), Some("\"v1\""));
+    let hit = edge.get("/", &[]).await;
+    assert_eq!((hit.cache(), hit.text()), ("HIT", "beginend"));
+    gate.open();
 }

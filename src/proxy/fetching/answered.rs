@@ -26,6 +26,9 @@ use crate::store::{
 /// Most parts kept of one response; with more, what was there makes room for what is new.
 const MOST_PARTS: usize = 16;
 
+/// How often a body goes on from elsewhere.
+const MOST_CUTS: u32 = 2;
+
 /// A writer that goes away fails its readers, whatever the reason.
 struct AbortWhenDropped(Arc<Fill>);
 
@@ -146,6 +149,7 @@ impl Fetch {
         let mut unstored = times.filter(|_| expected != Some(0));
         let mut kept = None;
         let mut patient = true;
+        let mut cuts = 0;
         loop {
             if patient && unstored.is_some() {
                 // What nobody waits for goes no faster than the slowest tier.
@@ -160,12 +164,20 @@ impl Fetch {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
                 Err(failure) => {
+                    tracing::debug!(%failure, "a response was cut short");
                     if self.from.is_none() {
                         let pool = &self.lookup.site.site.pool.config.name;
                         self.shared.metrics.origin_failure(pool, failure.kind());
                     }
-                    tracing::debug!(%failure, "a response was cut short");
-                    return;
+                    if cuts == MOST_CUTS {
+                        return;
+                    }
+                    cuts += 1;
+                    let Some(rest) = Box::pin(self.resume(&fill)).await else {
+                        return;
+                    };
+                    body = rest;
+                    continue;
                 }
             };
             let length = fill

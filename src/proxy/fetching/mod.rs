@@ -6,6 +6,7 @@
 mod answered;
 mod asking;
 mod reserve;
+mod resume;
 mod slice;
 mod validated;
 
@@ -219,15 +220,18 @@ impl Fetch {
 
     async fn ask(&self, report: &mut FetchReport) -> Result<Asked, FetchFailure> {
         let request = self.request().map_err(|_| FetchFailure::Protocol)?;
-        let asker = Asker {
+        self.asker().ask(&request, report).await
+    }
+
+    fn asker(&self) -> Asker<'_> {
+        Asker {
             shared: &self.shared,
             fetcher: &self.fetcher,
             lookup: &self.lookup,
             request_id: self.request_id,
             started: self.started,
             interim: self.interim.as_ref(),
-        };
-        asker.ask(&request, report).await
+        }
     }
 
     /// The fields of what the fetch can validate.
