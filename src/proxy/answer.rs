@@ -54,11 +54,10 @@ pub(super) fn receive(head: &mut ResponseHeader) {
     }
 }
 
-/// Cleans what an upper tier answered, and takes out what the caches above have told of it: that is about
-/// this one answer, and not stored.
+/// Takes out of an upper tier's answer what is about this one answer, and not stored; what the caches above
+/// have told of it.
 pub(super) fn receive_from_tier(head: &mut ResponseHeader) -> Vec<HeaderValue> {
     let hops = head.headers.get_all(CACHE_STATUS).iter().cloned().collect();
-    edit(head, strip_for_forwarding);
     for name in [&SEAWALL_TIER, &CACHE_STATUS, &X_CACHE, &X_REQUEST_ID] {
         head.remove_header(name);
     }

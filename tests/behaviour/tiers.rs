@@ -113,6 +113,10 @@ async fn the_body_streams_through_both_tiers_while_it_arrives() {
     gate.open();
     for client in &mut clients {
         assert_eq!(client.chunk().await.unwrap().unwrap(), b"end");
+        assert_eq!(client.chunk().await.unwrap(), None);
+    }
+    for edge in [&edge, &other] {
+        assert_eq!(edge.get("/", &[]).await.cache(), "HIT");
     }
     assert_eq!(origin.count("/"), 1);
 }
@@ -184,10 +188,11 @@ async fn ages_add_up_and_lifetimes_are_not_begun_anew() {
     })
     .await;
     let late = second.get("/aged", &[]).await;
-    assert!(age(&late) >= 22, "{late:?}");
+    // Each hop tells whole seconds.
+    assert!(age(&late) >= 21, "{late:?}");
     assert_eq!(origin.count("/aged"), 1);
     let late = second.get("/granted", &[]).await;
-    assert!(age(&late) >= 2, "{late:?}");
+    assert!(age(&late) >= 1, "{late:?}");
     assert!(
         late.cache_status().contains("ttl=0") || hops(&late)[1].contains("ttl=0"),
         "{late:?}"
