@@ -50,6 +50,12 @@ fn hops(response: &Response) -> Vec<String> {
     values.into_iter().map(str::to_owned).collect()
 }
 
+/// The seconds of freshness left that a hop tells of.
+fn ttl(hop: &str) -> i64 {
+    let ttl = hop.split("ttl=").nth(1).unwrap();
+    ttl.split(';').next().unwrap().parse().unwrap()
+}
+
 fn age(response: &Response) -> u64 {
     response.field("age").map_or(0, |age| age.parse().unwrap())
 }
@@ -292,14 +298,12 @@ async fn what_is_stale_above_is_stale_below() {
     let stale = second.get("/", &[]).await;
     assert_eq!(stale.text(), "version 0");
     let told = hops(&stale);
+    assert!(told[0].starts_with("shield-1; hit; ttl="), "{told:?}");
     assert!(
-        told[0].starts_with("shield-1; hit; ttl=0; detail=stale-while-revalidate"),
+        told[0].ends_with("detail=stale-while-revalidate"),
         "{told:?}"
     );
-    assert!(
-        told[1].contains("ttl=0"),
-        "not fresh for a minute: {told:?}"
-    );
+    assert!(ttl(&told[1]) <= 0, "not fresh for a minute: {told:?}");
     origin.asked("/", 2).await;
     eventually("the new version below", async || {
         second.get("/", &[]).await.text() == "version 1"
@@ -886,10 +890,8 @@ async fn what_stands_in_above_for_an_origin_that_fails_is_stale_below() {
     let stale = edge.get("/", &[]).await;
     assert_eq!((stale.status, stale.text()), (200, "page"));
     let told = hops(&stale);
-    assert!(
-        told[0].contains("hit; ttl=-") || told[0].contains("hit; ttl=0"),
-        "{told:?}"
-    );
+    assert!(told[0].contains("hit") && ttl(&told[0]) <= 0, "{told:?}");
+    assert!(ttl(&told[1]) <= 0, "{told:?}");
     assert!(told[0].ends_with("detail=stale-if-error"), "{told:?}");
     assert!(!edge.get("/", &[]).await.cache().contains("HIT"));
 }
