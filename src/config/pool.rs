@@ -10,7 +10,23 @@ use super::{HealthCheck, OriginServer, OriginTimeouts, OriginTls, Pool, Retries}
 
 /// Reads one pool.
 pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
-    let servers = read_servers(&name, &section);
+    let pool = Pool {
+        host_header: read_host_header(&section),
+        ..read_peers(name, &section, OriginTimeouts::default(), true)
+    };
+    section.finish();
+    pool
+}
+
+/// Reads the keys that pools have in common with tiers, which get the client's host. `timeouts` are those
+/// where nothing is written; `upgrades` tells whether there are connections that are upgraded.
+pub(super) fn read_peers(
+    name: String,
+    section: &Section<'_>,
+    timeouts: OriginTimeouts,
+    upgrades: bool,
+) -> Pool {
+    let servers = read_servers(section);
     let mut resolve_interval = Duration::from_secs(10);
     // More often, resolving would be a load of its own.
     put(
@@ -22,15 +38,15 @@ pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
         &mut max_requests,
         section.integer("max_requests", 1..=100_000),
     );
-    let pool = Pool {
+    Pool {
         servers,
         max_requests,
         health_check: section.section("health_check").map(read_health_check),
-        host_header: read_host_header(&section),
-        timeouts: section
-            .section("timeouts")
-            .map(read_timeouts)
-            .unwrap_or_default(),
+        host_header: None,
+        timeouts: match section.section("timeouts") {
+            Some(section) => read_timeouts(section, timeouts, upgrades),
+            None => timeouts,
+        },
         retries: section
             .section("retries")
             .map(read_retries)
@@ -38,15 +54,13 @@ pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
         tls: section.section("tls").map(read_tls).unwrap_or_default(),
         resolve_interval,
         name,
-    };
-    section.finish();
-    pool
+    }
 }
 
-fn read_servers(name: &str, section: &Section<'_>) -> Vec<OriginServer> {
+fn read_servers(section: &Section<'_>) -> Vec<OriginServer> {
     let items = section.strings_or_sections("servers").unwrap_or_default();
     if items.is_empty() {
-        let message = format!("[pools.{name}] has no `servers`");
+        let message = format!("[{}] has no `servers`", section.name());
         let help = "write `servers = [\"http://127.0.0.1:8000\"]`".to_owned();
         section
             .reader
@@ -179,8 +193,11 @@ pub(super) fn read_host_header(section: &Section<'_>) -> Option<String> {
     Some(written.value)
 }
 
-fn read_timeouts(section: Section<'_>) -> OriginTimeouts {
-    let mut timeouts = OriginTimeouts::default();
+fn read_timeouts(
+    section: Section<'_>,
+    mut timeouts: OriginTimeouts,
+    upgrades: bool,
+) -> OriginTimeouts {
     put(
         &mut timeouts.queue,
         section.duration_of("queue_timeout", SHORTEST),
@@ -207,10 +224,12 @@ fn read_timeouts(section: Section<'_>) -> OriginTimeouts {
         timeouts.between_bytes = pause.value;
     }
     put(&mut timeouts.total, section.duration_of("total", SHORTEST));
-    put(
-        &mut timeouts.upgraded_idle,
-        section.duration_of("upgraded_idle", SHORTEST),
-    );
+    if upgrades {
+        put(
+            &mut timeouts.upgraded_idle,
+            section.duration_of("upgraded_idle", SHORTEST),
+        );
+    }
     put(&mut timeouts.idle, section.duration("idle"));
     section.finish();
     timeouts

@@ -259,7 +259,11 @@ fn origin_facts(
     let pool = config.pools.iter().find(|pool| pool.name == name);
     let by_pool = pool.and_then(|pool| pool.host_header.as_deref());
     let host = rules.host_header.as_deref().or(by_pool);
+    let tiers = Some(&arrived.zone.upper_tiers);
+    // What goes past the cache goes past the tiers.
+    let tiers = tiers.filter(|_| plan.decision == RequestDecision::Lookup);
     OriginFacts {
+        upper_tiers: tiers.cloned().unwrap_or_default(),
         pool: name.to_owned(),
         host: host.unwrap_or(arrived.authority.as_str()).to_owned(),
         sni: rules.sni.as_deref().map(str::to_owned),

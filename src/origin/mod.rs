@@ -16,3 +16,4 @@ mod upgrade;
 pub use fetch::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Terms};
 pub use health::Transition;
 pub use pool::{OriginPool, Permit, Replica, ReplicaReport};
+pub use retry::RetryBudget;

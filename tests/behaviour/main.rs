@@ -78,6 +78,7 @@ mod stitching;
 mod store_command;
 mod storing;
 mod streaming;
+mod tiers;
 mod tls;
 mod transforms;
 mod validation;

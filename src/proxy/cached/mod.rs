@@ -421,6 +421,7 @@ impl Request<'_> {
             candidates,
             selected: stock.times().copied(),
             recalled: None,
+            from: None,
             started: clock::instant(),
             request_id: exchange.request_id,
             arrived: None,
