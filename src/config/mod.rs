@@ -21,6 +21,7 @@ mod reserve;
 mod resolve;
 mod rule;
 mod secret;
+mod shared;
 mod test;
 mod ttl;
 mod units;
@@ -40,6 +41,7 @@ pub use presets::{PRESETS, Preset};
 pub use purge::Purge;
 pub use reserve::Reserve;
 pub use secret::Secret;
+pub use shared::{SharedState, WhenUnreachable};
 
 use crate::explain::RuleTest;
 use crate::rules::phase::Phases;
@@ -80,6 +82,8 @@ pub struct Config {
     pub geo: Geo,
     /// Who may purge; `None` switches purging off.
     pub purge: Option<Purge>,
+    /// What nodes share, where there are several.
+    pub shared: Option<SharedState>,
     /// What is written where.
     pub log: Log,
     /// Origin pools by name.

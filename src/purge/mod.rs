@@ -4,6 +4,10 @@
 //! Pure: the shell carries the journal, assigns generations, and removes bytes afterwards. A purge
 //! is in force when it is in the journal, whatever the store's size.
 
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
 pub mod access;
 pub mod journal;
 pub mod limiter;
@@ -15,6 +19,17 @@ pub use journal::{Generation, Journal, Mode, Record, Subject, Verdict};
 pub use limiter::Limiter;
 pub use request::{PurgeError, PurgeRequest, PurgeTarget, UrlTarget, parse_json};
 pub use scope::{Scope, ScopeError, Target, scopes, url_keys, without_port};
+
+/// A purge as it was made, to be told to other nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announcement {
+    /// When.
+    pub at: SystemTime,
+    /// What becomes of what it reaches.
+    pub mode: Mode,
+    /// What it reaches.
+    pub scopes: Vec<Scope>,
+}
 
 /// Carries purges out.
 pub trait Purger: Send + Sync {
