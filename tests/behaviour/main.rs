@@ -70,6 +70,7 @@ mod redirects;
 mod reload;
 mod reserve;
 mod rules;
+mod shared_state;
 mod shutdown;
 mod smuggling;
 mod splits;
