@@ -42,6 +42,7 @@ pub use reserve::Reserve;
 pub use secret::Secret;
 
 use crate::explain::RuleTest;
+use crate::rules::expression::ValueExpression;
 use crate::rules::phase::Phases;
 use crate::zone::{HostPattern, SessionCookies};
 
@@ -115,6 +116,8 @@ pub struct TlsFiles {
 pub struct Server {
     /// Worker threads; by default one per core.
     pub threads: Option<usize>,
+    /// Where this node is; servers of the same place are preferred. This one takes effect at once.
+    pub locality: Option<String>,
     /// How long requests in flight may take to finish after SIGTERM.
     pub drain_timeout: Duration,
     /// Socket over which listening sockets are handed to a new binary.
@@ -128,6 +131,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             threads: None,
+            locality: None,
             drain_timeout: Duration::from_secs(30),
             // A directory of its own: who can put a socket there can take the listeners over.
             upgrade_socket: PathBuf::from("/run/seawall/upgrade.sock"),
@@ -240,6 +244,12 @@ pub struct Pool {
     pub name: String,
     /// The servers as configured; a name may resolve to several replicas.
     pub servers: Vec<OriginServer>,
+    /// How one of them is chosen.
+    pub balance: Balance,
+    /// Where this node is, if that matters.
+    pub locality: Option<String>,
+    /// Servers elsewhere are asked as well when less than this percentage of the local ones can be.
+    pub local_percent: u32,
     /// Active health checks; `None` trusts every replica.
     pub health_check: Option<HealthCheck>,
     /// The Host sent to the origin; `None` passes the client's.
@@ -267,6 +277,28 @@ pub struct OriginServer {
     pub port: u16,
     /// Share of the requests relative to the others.
     pub weight: u16,
+    /// Asked when no server with a lower number is available.
+    pub priority: u8,
+    /// Where it is.
+    pub locality: Option<String>,
+}
+
+/// How a pool chooses among its replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// Of two by chance, the one with fewer outstanding requests for its weight.
+    LeastOutstanding,
+    /// In turn.
+    RoundRobin,
+    /// By chance.
+    Random,
+    /// Equal values go to the same replica.
+    Hash {
+        /// The value; `None` where its expression has a fault, which is told.
+        by: Option<ValueExpression>,
+        /// Most outstanding requests of a replica, in percent of its share.
+        bound: Option<u32>,
+    },
 }
 
 /// Active health checks.

@@ -6,10 +6,16 @@ use std::time::Duration;
 
 use super::file::{SHORTEST, put, put_number};
 use super::reader::{Located, Section, StringOrSection};
-use super::{HealthCheck, OriginServer, OriginTimeouts, OriginTls, Pool, Retries};
+use super::rule::{RuleFile, read_value_expression};
+use super::{Balance, HealthCheck, OriginServer, OriginTimeouts, OriginTls, Pool, Retries};
 
-/// Reads one pool.
-pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
+/// Reads one pool of a node at `locality`.
+pub(super) fn read_pool(
+    name: String,
+    section: Section<'_>,
+    locality: Option<&str>,
+    from: RuleFile<'_>,
+) -> Pool {
     let servers = read_servers(&name, &section);
     let mut resolve_interval = Duration::from_secs(10);
     // More often, resolving would be a load of its own.
@@ -22,8 +28,16 @@ pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
         &mut max_requests,
         section.integer("max_requests", 1..=100_000),
     );
+    let mut local_percent = 70;
+    put_number(
+        &mut local_percent,
+        section.integer("locality_min_healthy", 0..=100),
+    );
     let pool = Pool {
         servers,
+        balance: read_balance(&section, from),
+        locality: locality.map(str::to_owned),
+        local_percent,
         max_requests,
         health_check: section.section("health_check").map(read_health_check),
         host_header: read_host_header(&section),
@@ -43,6 +57,51 @@ pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
     pool
 }
 
+const METHODS: &[(&str, Balance)] = &[
+    ("least_outstanding", Balance::LeastOutstanding),
+    ("round_robin", Balance::RoundRobin),
+    ("random", Balance::Random),
+    (
+        "hash",
+        Balance::Hash {
+            by: None,
+            bound: None,
+        },
+    ),
+];
+
+fn read_balance(section: &Section<'_>, from: RuleFile<'_>) -> Balance {
+    let names: Vec<(&str, usize)> = METHODS
+        .iter()
+        .enumerate()
+        .map(|(index, (name, _))| (*name, index))
+        .collect();
+    let written = section.word("balance", &names);
+    let method = written
+        .and_then(|index| METHODS.get(index.value))
+        .map_or(Balance::LeastOutstanding, |(_, method)| method.clone());
+    if !matches!(method, Balance::Hash { .. }) {
+        for key in ["hash_by", "hash_bound"] {
+            if section.has(key) {
+                let message = format!("`{key}` needs `balance = \"hash\"`");
+                section.reader.fault(section.place_of(key), message, None);
+            }
+        }
+        let _ = (
+            section.string("hash_by"),
+            section.integer("hash_bound", 101..=1000),
+        );
+        return method;
+    }
+    let bound = section.integer("hash_bound", 101..=1000);
+    Balance::Hash {
+        by: section
+            .required_string("hash_by", "'http.request.uri.path'")
+            .and_then(|text| read_value_expression(section, &text, from)),
+        bound: bound.and_then(|bound| u32::try_from(bound.value).ok()),
+    }
+}
+
 fn read_servers(name: &str, section: &Section<'_>) -> Vec<OriginServer> {
     let items = section.strings_or_sections("servers").unwrap_or_default();
     if items.is_empty() {
@@ -55,21 +114,29 @@ fn read_servers(name: &str, section: &Section<'_>) -> Vec<OriginServer> {
     items
         .into_iter()
         .filter_map(|item| match item {
-            StringOrSection::String(url) => read_url(section, url, 1),
+            StringOrSection::String(url) => read_url(section, url),
             StringOrSection::Section(server) => {
                 let url = server.required_string("url", "\"http://127.0.0.1:8000\"");
                 let mut weight = 1;
                 put_number(&mut weight, server.integer("weight", 1..=256));
-                let read = url.and_then(|url| read_url(&server, url, weight));
+                let mut priority = 0;
+                put_number(&mut priority, server.integer("priority", 0..=9));
+                let locality = server.string("locality").map(|place| place.value);
+                let read = url.and_then(|url| read_url(&server, url));
                 server.finish();
-                read
+                read.map(|read| OriginServer {
+                    weight,
+                    priority,
+                    locality,
+                    ..read
+                })
             }
         })
         .collect()
 }
 
-fn read_url(section: &Section<'_>, url: Located<String>, weight: u16) -> Option<OriginServer> {
-    match parse_url(&url.value, weight) {
+fn read_url(section: &Section<'_>, url: Located<String>) -> Option<OriginServer> {
+    match parse_url(&url.value) {
         Ok(server) => Some(server),
         Err(why) => {
             // A password in the URL must not end up in a log.
@@ -87,7 +154,7 @@ fn read_url(section: &Section<'_>, url: Located<String>, weight: u16) -> Option<
     }
 }
 
-fn parse_url(text: &str, weight: u16) -> Result<OriginServer, &'static str> {
+fn parse_url(text: &str) -> Result<OriginServer, &'static str> {
     let (https, rest) = match text.split_once("://") {
         Some(("http", rest)) => (false, rest),
         Some(("https", rest)) => (true, rest),
@@ -130,7 +197,9 @@ fn parse_url(text: &str, weight: u16) -> Result<OriginServer, &'static str> {
         https,
         host: host.to_ascii_lowercase(),
         port,
-        weight,
+        weight: 1,
+        priority: 0,
+        locality: None,
     })
 }
 
@@ -242,7 +311,7 @@ mod tests {
 
     #[test]
     fn server_urls_are_scheme_host_and_port() {
-        let server = |text| parse_url(text, 1).map(|s| (s.https, s.host, s.port));
+        let server = |text| parse_url(text).map(|s| (s.https, s.host, s.port));
         assert_eq!(
             server("http://127.0.0.1:8001"),
             Ok((false, "127.0.0.1".into(), 8001))

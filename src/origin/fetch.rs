@@ -16,7 +16,7 @@ use pingora_error::{Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::{Instant as Deadline, timeout_at};
 
-use super::pool::{OriginPool, Permit, Replica};
+use super::pool::{Ask, OriginPool, Permit, Replica, Turn};
 use crate::clock;
 use crate::rules::phase::OriginPatch;
 
@@ -38,6 +38,8 @@ pub struct Terms<'a> {
     pub first_byte: Duration,
     /// What origin rules set.
     pub origin: &'a OriginPatch,
+    /// The hash of the value by which requests are kept together: [`OriginPool::hash`].
+    pub hash: Option<u64>,
 }
 
 /// How the attempts went, for the log.
@@ -144,6 +146,7 @@ pub struct AnswerBody {
     peer: HttpPeer,
     deadline: Instant,
     _permit: Permit,
+    _turn: Turn,
 }
 
 impl Fetcher {
@@ -173,12 +176,17 @@ impl Fetcher {
         let mut tried = Vec::new();
         pool.retries.earn();
         loop {
-            let replica = pool.pick(&tried).ok_or(FetchFailure::NoReplica)?;
+            let ask = Ask {
+                tried: &tried,
+                hash: terms.hash,
+            };
+            let turn = pool.turn(&ask).ok_or(FetchFailure::NoReplica)?;
+            let replica = turn.replica();
             tried.push(replica.address);
             report.replica = Some(replica.address);
             report.attempts += 1;
             let attempt = self
-                .attempt(pool, &replica, request, terms, report, observer)
+                .attempt(pool, replica, request, terms, report, observer)
                 .await;
             match attempt {
                 Ok((head, requested, session, peer)) => {
@@ -193,6 +201,7 @@ impl Fetcher {
                             peer,
                             deadline: terms.started + pool.config.timeouts.total,
                             _permit: permit,
+                            _turn: turn,
                         },
                     });
                 }

@@ -15,4 +15,4 @@ mod upgrade;
 
 pub use fetch::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Terms};
 pub use health::Transition;
-pub use pool::{OriginPool, Permit, Replica, ReplicaReport};
+pub use pool::{Ask, OriginPool, Permit, Replica, ReplicaReport, Turn};

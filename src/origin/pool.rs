@@ -1,7 +1,7 @@
 //! A pool at run time: its replicas as resolved, their health, whose turn it is.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,10 +14,12 @@ use tokio::task::JoinHandle;
 use super::health::{Health, Transition};
 use super::peer::{Trust, http_peer};
 use super::retry::RetryBudget;
-use super::select::{Avoid, Candidate, RoundRobin};
+use super::select::{Avoid, Candidate, Draw, Policy, RoundRobin, choose};
 use super::{checks, discovery};
+use crate::cache::key::short_hash;
 use crate::clock;
-use crate::config::{OriginServer, Pool};
+use crate::config::{Balance, OriginServer, Pool};
+use crate::request::RequestView;
 use crate::rules::phase::OriginPatch;
 
 /// How long a replica that refused a connection is passed over.
@@ -40,6 +42,39 @@ pub struct OriginPool {
 #[derive(Debug)]
 pub struct Permit(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
+/// What matters for the choice of a replica.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask<'a> {
+    /// Replicas that this request was tried on.
+    pub tried: &'a [SocketAddr],
+    /// The hash of the value by which requests are kept together: [`OriginPool::hash`].
+    pub hash: Option<u64>,
+}
+
+/// A replica whose turn it is. Until this is dropped, the request counts as outstanding there.
+#[derive(Debug)]
+pub struct Turn {
+    replica: Arc<Replica>,
+}
+
+impl Turn {
+    fn of(replica: Arc<Replica>) -> Self {
+        replica.outstanding.fetch_add(1, Ordering::Relaxed);
+        Self { replica }
+    }
+
+    /// The replica.
+    pub fn replica(&self) -> &Arc<Replica> {
+        &self.replica
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.replica.outstanding.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// One address of a configured server.
 #[derive(Debug)]
 pub struct Replica {
@@ -47,6 +82,8 @@ pub struct Replica {
     pub address: SocketAddr,
     /// The server it was resolved from.
     pub server: OriginServer,
+    id: u64,
+    outstanding: AtomicU32,
     health: Mutex<Health>,
     /// [`clock::uptime`] in milliseconds until which it is passed over.
     refused_until: AtomicU64,
@@ -63,6 +100,8 @@ pub struct ReplicaReport {
     pub healthy: bool,
     /// Share of the requests.
     pub weight: u16,
+    /// Requests it has not answered yet.
+    pub outstanding: u32,
     /// Requests sent to it.
     pub requests: u64,
     /// Of those, without an answer.
@@ -132,16 +171,33 @@ impl OriginPool {
         acquired.ok()?.ok().map(Permit)
     }
 
-    /// Whose turn it is, among those not in `tried` if possible. `None` without any replica.
-    pub fn pick(&self, tried: &[SocketAddr]) -> Option<Arc<Replica>> {
+    /// The hash of the value by which `request` is kept together with others, if this pool does so.
+    pub fn hash(&self, request: &RequestView<'_>) -> Option<u64> {
+        let Balance::Hash { by: Some(by), .. } = &self.config.balance else {
+            return None;
+        };
+        let value = by.evaluate(request, None)?;
+        (!value.is_empty()).then(|| short_hash(&value))
+    }
+
+    /// Whose turn it is, among those not tried if possible. `None` without any replica.
+    pub fn turn(&self, ask: &Ask<'_>) -> Option<Turn> {
         let replicas = self.replicas.load();
         let now = clock::uptime();
         let candidates: Vec<Candidate> = replicas
             .iter()
-            .map(|replica| replica.candidate(tried, now))
+            .map(|replica| replica.candidate(&self.config, ask.tried, now))
             .collect();
-        let index = lock(&self.turns).pick(&candidates)?;
-        replicas.get(index).cloned()
+        let policy = Policy {
+            balance: &self.config.balance,
+            local_percent: self.config.local_percent,
+        };
+        let draw = Draw {
+            hash: ask.hash,
+            chance: clock::chance(),
+        };
+        let index = choose(&candidates, policy, &mut lock(&self.turns), draw)?;
+        replicas.get(index).cloned().map(Turn::of)
     }
 
     /// How to reach `replica`, as rules want it; `upgraded` for a connection that stays open after its response head.
@@ -209,6 +265,8 @@ impl Drop for OriginPool {
 impl Replica {
     fn new(address: SocketAddr, server: OriginServer) -> Self {
         Self {
+            id: short_hash(address.to_string().as_bytes()),
+            outstanding: AtomicU32::new(0),
             address,
             server,
             health: Mutex::default(),
@@ -228,12 +286,17 @@ impl Replica {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Requests it has not answered yet.
+    pub fn outstanding(&self) -> u32 {
+        self.outstanding.load(Ordering::Relaxed)
+    }
+
     /// Whether the checks have it in service.
     pub fn healthy(&self) -> bool {
         lock(&self.health).healthy
     }
 
-    fn candidate(&self, tried: &[SocketAddr], now: Duration) -> Candidate {
+    fn candidate(&self, pool: &Pool, tried: &[SocketAddr], now: Duration) -> Candidate {
         let avoid = if tried.contains(&self.address) {
             Avoid::Tried
         } else if !self.healthy() {
@@ -244,8 +307,12 @@ impl Replica {
             Avoid::No
         };
         Candidate {
-            weight: self.server.weight,
+            id: self.id,
+            weight: u32::from(self.server.weight),
+            outstanding: self.outstanding(),
             avoid,
+            priority: self.server.priority,
+            local: pool.locality.is_some() && pool.locality == self.server.locality,
         }
     }
 
@@ -254,6 +321,7 @@ impl Replica {
             address: self.address,
             healthy: self.healthy(),
             weight: self.server.weight,
+            outstanding: self.outstanding(),
             requests: self.requests.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
         }

@@ -20,7 +20,7 @@ use crate::cache::reuse::{ForwardReason, StoredTimes};
 use crate::cache::settings::{CacheSettings, RuleId};
 use crate::cache::status::{CACHE_NAME, CacheStatus};
 use crate::geo::Place;
-use crate::origin::{FetchFailure, FetchReport, OriginPool, Permit, Replica};
+use crate::origin::{FetchFailure, FetchReport, OriginPool, Permit, Replica, Turn};
 use crate::request::arrival::Refusal;
 use crate::request::{Facts, RequestView, Scheme, SplitChoice};
 use crate::rules::phase::{HeaderEdit, OriginPatch};
@@ -146,7 +146,8 @@ pub(super) struct Applied {
 /// The attempts to get an answer from the origin.
 #[derive(Default)]
 pub(super) struct OriginExchange {
-    pub(super) replica: Option<Arc<Replica>>,
+    /// Whose turn it is, or was.
+    pub(super) turn: Option<Turn>,
     pub(super) tried: Vec<SocketAddr>,
     pub(super) attempts: u32,
     pub(super) attempt_started: Option<Instant>,
@@ -282,16 +283,21 @@ impl SiteRequest {
 }
 
 impl OriginExchange {
-    pub(super) fn begin_attempt(&mut self, replica: Arc<Replica>, now: Instant) {
-        self.tried.push(replica.address);
-        self.replica = Some(replica);
+    pub(super) fn begin_attempt(&mut self, turn: Turn, now: Instant) {
+        self.tried.push(turn.replica().address);
+        self.turn = Some(turn);
         self.attempts += 1;
         self.attempt_started = Some(now);
     }
 
+    /// The replica whose turn it is.
+    pub(super) fn replica(&self) -> Option<&Arc<Replica>> {
+        self.turn.as_ref().map(Turn::replica)
+    }
+
     /// The replica asked last.
     pub(super) fn address(&self) -> Option<SocketAddr> {
-        let passed = self.replica.as_ref().map(|replica| replica.address);
+        let passed = self.replica().map(|replica| replica.address);
         passed.or(self.asked)
     }
 

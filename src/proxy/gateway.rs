@@ -29,7 +29,7 @@ use super::{
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
 use crate::edge;
-use crate::origin::Fetcher;
+use crate::origin::{Ask, Fetcher};
 use crate::request::Scheme;
 use crate::rules::phase::OriginPatch;
 use crate::server::Shared;
@@ -159,7 +159,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         exchange: &mut Box<Exchange>,
     ) -> Result<Box<HttpPeer>> {
         let upgrade = exchange
@@ -169,7 +169,15 @@ impl ProxyHttp for Gateway {
         let Some(pool) = exchange.pool().cloned() else {
             return Error::e_explain(ErrorType::HTTPStatus(421), "no zone");
         };
-        let Some(replica) = pool.pick(&exchange.origin.tried) else {
+        let view = exchange
+            .request
+            .as_ref()
+            .map(|request| request.view(session.req_header()));
+        let ask = Ask {
+            tried: &exchange.origin.tried,
+            hash: view.and_then(|view| pool.hash(&view)),
+        };
+        let Some(turn) = pool.turn(&ask) else {
             return Error::e_explain(ErrorType::HTTPStatus(503), "the pool has no replica");
         };
         if exchange.origin.attempts == 0 {
@@ -179,13 +187,17 @@ impl ProxyHttp for Gateway {
             .request
             .as_ref()
             .map(|request| &request.applied.origin);
-        let mut peer = pool.peer(&replica, upgrade, patch.unwrap_or(&OriginPatch::default()));
+        let mut peer = pool.peer(
+            turn.replica(),
+            upgrade,
+            patch.unwrap_or(&OriginPatch::default()),
+        );
         if let Some(request) = &exchange.request {
             // Pingora has one timer for the head and for pauses within the body.
             let read = &mut peer.options.read_timeout;
             *read = read.map(|pause| pause.max(request.first_byte()));
         }
-        exchange.origin.begin_attempt(replica, clock::instant());
+        exchange.origin.begin_attempt(turn, clock::instant());
         Ok(Box::new(peer))
     }
 
@@ -196,7 +208,7 @@ impl ProxyHttp for Gateway {
         exchange: &mut Box<Exchange>,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let (Some(pool), Some(replica)) = (exchange.pool(), &exchange.origin.replica) {
+        if let (Some(pool), Some(replica)) = (exchange.pool(), exchange.origin.replica()) {
             pool.record_connect_failure(replica);
         }
         self.count_failure(exchange, &error);
@@ -233,7 +245,7 @@ impl ProxyHttp for Gateway {
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         exchange.origin.requested = Some((clock::now(), clock::instant()));
-        if let Some(replica) = &exchange.origin.replica {
+        if let Some(replica) = exchange.origin.replica() {
             replica.count_request();
         }
         let Some(request) = &exchange.request else {
@@ -351,7 +363,7 @@ impl ProxyHttp for Gateway {
             error.set_retry(false);
             return error;
         }
-        if let Some(replica) = &exchange.origin.replica {
+        if let Some(replica) = exchange.origin.replica() {
             replica.count_failure();
         }
         self.count_failure(exchange, &error);

@@ -84,6 +84,7 @@ impl Passage {
             started: self.exchange.started,
             first_byte: request.first_byte(),
             origin: &request.applied.origin,
+            hash: pool.hash(&request.view(&self.asked)),
         };
         let mut watcher = Watcher {
             shared: &self.shared,

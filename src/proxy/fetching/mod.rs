@@ -249,6 +249,7 @@ impl Fetch {
             started: self.started,
             first_byte: self.lookup.site.first_byte(),
             origin: &self.lookup.site.applied.origin,
+            hash: pool.hash(&self.lookup.site.view(&self.lookup.head)),
         };
         let mut watcher = Watcher {
             shared: &self.shared,
