@@ -27,6 +27,7 @@ const CORE: &[&str] = &[
     "edge/chunked",
     "edge/head",
     "origin/health",
+    "origin/outlier",
     "origin/retry",
     "origin/select",
 ];

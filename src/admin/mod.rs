@@ -1,9 +1,10 @@
-//! The admin listener: liveness, readiness, metrics, purging, explaining. Never reachable through the public
+//! The admin listener: liveness, readiness, metrics, pools, purging, explaining. Never reachable through the public
 //! listeners.
 
 pub(crate) mod audit;
 mod development;
 mod explain;
+mod pools;
 mod purge;
 
 use std::sync::Arc;
@@ -91,6 +92,13 @@ impl ServeHttp for Admin {
                 wrong_method("GET, HEAD, POST")
             };
         }
+        if let Some(replica) = pools::route(&path) {
+            return if request.method == http::Method::POST {
+                pools::change(session, replica, &self.shared).await
+            } else {
+                wrong_method("POST")
+            };
+        }
         if path == "/explain" {
             return match request.method {
                 http::Method::POST => explain::answer(session, &self.shared).await,
@@ -105,6 +113,7 @@ impl ServeHttp for Admin {
             "/healthz" => plain(StatusCode::OK, "ok\n"),
             "/readyz" => readiness(&self.shared.runtime()),
             "/metrics" => self.metrics(),
+            "/pools" => pools::list(&self.shared.runtime()),
             "/" => plain(StatusCode::OK, &format!("Seawall admin: {PATHS}\n")),
             _ => plain(
                 StatusCode::NOT_FOUND,
@@ -114,7 +123,7 @@ impl ServeHttp for Admin {
     }
 }
 
-const PATHS: &str = "/healthz /readyz /metrics /purge /explain /zones/NAME/development_mode";
+const PATHS: &str = "/healthz /readyz /metrics /pools /purge /explain /zones/NAME/development_mode";
 
 fn wrong_method(allowed: &'static str) -> Response<Vec<u8>> {
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed}\n"));

@@ -250,6 +250,12 @@ pub struct Pool {
     pub locality: Option<String>,
     /// Servers elsewhere are asked as well when less than this percentage of the local ones can be.
     pub local_percent: u32,
+    /// Over which time a replica that comes into service gets its full weight.
+    pub slow_start: Option<Duration>,
+    /// All replicas are used when less than this percentage is healthy.
+    pub panic_threshold: u32,
+    /// When answers take a replica out; `None` never.
+    pub outliers: Option<Outliers>,
     /// Active health checks; `None` trusts every replica.
     pub health_check: Option<HealthCheck>,
     /// The Host sent to the origin; `None` passes the client's.
@@ -299,6 +305,67 @@ pub enum Balance {
         /// Most outstanding requests of a replica, in percent of its share.
         bound: Option<u32>,
     },
+}
+
+/// When answers take a replica out of service for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outliers {
+    /// What counts as a failure.
+    pub counts: Counted,
+    /// Failures in a row.
+    pub consecutive: u32,
+    /// Percentage of failures within the window.
+    pub failure_ratio: u32,
+    /// Requests within the window before a ratio, or a mean time, says anything.
+    pub min_requests: u32,
+    /// The window.
+    pub window: Duration,
+    /// How many times the median of the others its mean time may be.
+    pub latency_factor: Option<u32>,
+    /// How long the first ejection takes; later ones take as much longer each.
+    pub ejection: Duration,
+    /// The longest.
+    pub max_ejection: Duration,
+    /// Most replicas of the pool out at once, in percent.
+    pub max_ejected: u32,
+}
+
+/// What counts as a failure of a replica.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// No connection.
+    pub connect: bool,
+    /// No answer in time.
+    pub timeout: bool,
+    /// A connection that ended before the answer.
+    pub closed: bool,
+    /// 502, 503 and 504.
+    pub gateway: bool,
+    /// Every 5xx.
+    pub server_error: bool,
+}
+
+impl Default for Outliers {
+    fn default() -> Self {
+        Self {
+            counts: Counted {
+                connect: true,
+                timeout: true,
+                closed: true,
+                gateway: true,
+                server_error: false,
+            },
+            consecutive: 5,
+            failure_ratio: 50,
+            min_requests: 20,
+            window: Duration::from_secs(10),
+            latency_factor: None,
+            ejection: Duration::from_secs(10),
+            max_ejection: Duration::from_mins(5),
+            max_ejected: 50,
+        }
+    }
 }
 
 /// Active health checks.

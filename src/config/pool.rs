@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::file::{SHORTEST, put, put_number};
 use super::reader::{Located, Section, StringOrSection};
 use super::rule::{RuleFile, read_value_expression};
-use super::{Balance, HealthCheck, OriginServer, OriginTimeouts, OriginTls, Pool, Retries};
+use super::{
+    Balance, Counted, HealthCheck, OriginServer, OriginTimeouts, OriginTls, Outliers, Pool, Retries,
+};
 
 /// Reads one pool of a node at `locality`.
 pub(super) fn read_pool(
@@ -33,11 +35,22 @@ pub(super) fn read_pool(
         &mut local_percent,
         section.integer("locality_min_healthy", 0..=100),
     );
+    let mut panic_threshold = 25;
+    put_number(
+        &mut panic_threshold,
+        section.integer("panic_threshold", 0..=100),
+    );
     let pool = Pool {
         servers,
         balance: read_balance(&section, from),
         locality: locality.map(str::to_owned),
         local_percent,
+        slow_start: section.duration("slow_start").map(|over| over.value),
+        panic_threshold,
+        outliers: match section.section("outliers") {
+            Some(outliers) => read_outliers(outliers),
+            None => Some(Outliers::default()),
+        },
         max_requests,
         health_check: section.section("health_check").map(read_health_check),
         host_header: read_host_header(&section),
@@ -201,6 +214,51 @@ fn parse_url(text: &str) -> Result<OriginServer, &'static str> {
         priority: 0,
         locality: None,
     })
+}
+
+/// `None` when they are switched off.
+fn read_outliers(section: Section<'_>) -> Option<Outliers> {
+    let mut limits = Outliers::default();
+    let mut enabled = true;
+    put(&mut enabled, section.boolean("enabled"));
+    if let Some(words) = section.strings("counts") {
+        limits.counts = Counted::default();
+        for word in words {
+            match &*word.value {
+                "connect" => limits.counts.connect = true,
+                "timeout" => limits.counts.timeout = true,
+                "closed" => limits.counts.closed = true,
+                "gateway" => limits.counts.gateway = true,
+                "5xx" => limits.counts.server_error = true,
+                _ => {
+                    let known = ["connect", "timeout", "closed", "gateway", "5xx"];
+                    section.unknown_word("counts", &word, known.into_iter());
+                }
+            }
+        }
+    }
+    for (number, key, most) in [
+        (&mut limits.consecutive, "consecutive", 10_000),
+        (&mut limits.failure_ratio, "failure_ratio", 100),
+        (&mut limits.min_requests, "min_requests", 1_000_000),
+    ] {
+        put_number(number, section.integer(key, 1..=most));
+    }
+    put_number(
+        &mut limits.max_ejected,
+        section.integer("max_ejected", 0..=100),
+    );
+    let factor = section.integer("latency_factor", 2..=1000);
+    limits.latency_factor = factor.and_then(|factor| u32::try_from(factor.value).ok());
+    for (time, key) in [
+        (&mut limits.window, "window"),
+        (&mut limits.ejection, "ejection"),
+        (&mut limits.max_ejection, "max_ejection"),
+    ] {
+        put(time, section.duration_of(key, Duration::from_millis(100)));
+    }
+    section.finish();
+    enabled.then_some(limits)
 }
 
 fn read_health_check(section: Section<'_>) -> HealthCheck {

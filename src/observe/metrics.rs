@@ -12,7 +12,8 @@ use super::compression::CompressionMetrics;
 use super::disk_metrics::DiskMetrics;
 use super::reserve_metrics::ReserveMetrics;
 use super::series::RecentSeries;
-use crate::origin::OriginPool;
+use crate::clock;
+use crate::origin::{OriginPool, STATES};
 use crate::store::{DiskStatistics, ReserveStatistics, StoreStatistics};
 
 /// From a memory hit to a slow report.
@@ -58,6 +59,9 @@ struct Origin {
     retries: IntCounterVec,
     seconds: HistogramVec,
     replicas: IntGaugeVec,
+    outstanding: IntGaugeVec,
+    panic: IntGaugeVec,
+    ejections: IntCounterVec,
 }
 
 /// The store and the process itself.
@@ -167,7 +171,11 @@ impl Traffic {
 impl Origin {
     fn new(to: &Registry) -> Result<Self, prometheus::Error> {
         let head = "Time from the request sent to the origin to its response head";
-        let replicas = Opts::new(name("origin_replicas"), "Replicas by health");
+        let replicas = Opts::new(name("origin_replicas"), "Replicas by state");
+        let outstanding = "Requests that replicas have not answered yet";
+        let outstanding = Opts::new(name("origin_outstanding"), outstanding);
+        let panic = "Whether all replicas are used because too few are healthy";
+        let panic = Opts::new(name("origin_panic"), panic);
         Ok(Self {
             requests: counters(
                 to,
@@ -189,7 +197,41 @@ impl Origin {
             )?,
             seconds: histograms(to, "origin_response_seconds", head, &["pool"])?,
             replicas: register(to, IntGaugeVec::new(replicas, &["pool", "state"])?)?,
+            outstanding: register(to, IntGaugeVec::new(outstanding, &["pool"])?)?,
+            panic: register(to, IntGaugeVec::new(panic, &["pool"])?)?,
+            ejections: counters(
+                to,
+                "origin_ejections_total",
+                "Replicas taken out of service for their answers",
+                &["pool"],
+            )?,
         })
+    }
+
+    /// Pools that are gone leave no series.
+    fn forget(&self) {
+        self.replicas.reset();
+        self.outstanding.reset();
+        self.panic.reset();
+        self.ejections.reset();
+    }
+
+    fn measure(&self, pool: &OriginPool) {
+        let now = clock::uptime();
+        let name = pool.config.name.as_str();
+        for state in STATES {
+            self.replicas.with_label_values(&[name, state]);
+        }
+        for replica in pool.replicas().iter() {
+            let state = replica.state(now);
+            self.replicas.with_label_values(&[name, state]).inc();
+            let outstanding = i64::from(replica.outstanding());
+            self.outstanding.with_label_values(&[name]).add(outstanding);
+        }
+        let panic = self.panic.with_label_values(&[name]);
+        panic.set(i64::from(pool.is_panicking()));
+        let ejections = self.ejections.with_label_values(&[name]);
+        ejections.inc_by(pool.ejections());
     }
 }
 
@@ -362,19 +404,9 @@ impl Metrics {
         self.process.store_objects.set(signed(store.objects));
         self.process.store_bytes.set(signed(store.bytes));
         self.process.store_capacity.set(signed(store.capacity));
-        self.origin.replicas.reset();
+        self.origin.forget();
         for pool in pools {
-            for replica in pool.replicas().iter() {
-                let state = if replica.healthy() {
-                    "healthy"
-                } else {
-                    "unhealthy"
-                };
-                self.origin
-                    .replicas
-                    .with_label_values(&[pool.config.name.as_str(), state])
-                    .inc();
-            }
+            self.origin.measure(pool);
         }
         set_ratios(&self.traffic.requests, &self.traffic.hit_ratio);
         set_ratios(&self.traffic.bytes, &self.traffic.hit_ratio_bytes);

@@ -7,7 +7,8 @@ use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use tokio::task::JoinSet;
 
-use super::pool::{OriginPool, Replica};
+use super::pool::OriginPool;
+use super::replica::Replica;
 use crate::config::HealthCheck;
 use crate::rules::phase::OriginPatch;
 

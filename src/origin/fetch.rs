@@ -16,7 +16,9 @@ use pingora_error::{Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::{Instant as Deadline, timeout_at};
 
-use super::pool::{Ask, OriginPool, Permit, Replica, Turn};
+use super::outlier::Outcome;
+use super::pool::{Ask, OriginPool, Permit, Turn};
+use super::replica::Replica;
 use crate::clock;
 use crate::rules::phase::OriginPatch;
 
@@ -96,6 +98,17 @@ impl FetchFailure {
             Self::Closed => "connection",
             Self::Timeout => "timeout",
             Self::Protocol => "protocol",
+        }
+    }
+
+    /// What it says of the replica.
+    pub const fn outcome(self) -> Outcome {
+        match self {
+            Self::NoReplica | Self::Busy | Self::Connect | Self::ConnectTimeout | Self::Tls => {
+                Outcome::NotConnected
+            }
+            Self::Timeout => Outcome::TimedOut,
+            Self::Closed | Self::Protocol => Outcome::Broken,
         }
     }
 
@@ -235,7 +248,7 @@ impl Fetcher {
         let (mut session, _reused) = match self.connector.get_http_session(&peer).await {
             Ok(connected) => connected,
             Err(error) => {
-                pool.record_connect_failure(replica);
+                pool.record(replica, Outcome::NotConnected);
                 return Err(FetchFailure::of(&error));
             }
         };
@@ -257,16 +270,19 @@ impl Fetcher {
         let head = match exchange.await {
             Ok(Ok(head)) => head,
             Ok(Err(error)) => {
-                replica.count_failure();
-                return Err(FetchFailure::of(&error));
+                let failure = FetchFailure::of(&error);
+                pool.record(replica, failure.outcome());
+                return Err(failure);
             }
             Err(_) => {
-                replica.count_failure();
+                pool.record(replica, Outcome::TimedOut);
                 return Err(FetchFailure::Timeout);
             }
         };
         session.set_read_timeout(Some(timeouts.between_bytes));
-        report.first_byte_after = Some(clock::instant().saturating_duration_since(connected));
+        let after = clock::instant().saturating_duration_since(connected);
+        pool.record(replica, Outcome::Answered(head.status.as_u16(), after));
+        report.first_byte_after = Some(after);
         Ok((head, requested, session, peer))
     }
 

@@ -1,18 +1,22 @@
 //! Origin servers: which replica gets a request, which are healthy, when to try another.
 //!
-//! [`select`], [`health`] and [`retry`] decide; [`pool`] holds the state; [`fetch`] asks; [`discovery`] and
+//! [`select`], [`health`], [`outlier`] and [`retry`] decide; [`pool`] holds the state; [`fetch`] asks; [`discovery`] and
 //! [`checks`] feed it from tasks of their own.
 
 mod checks;
 mod discovery;
 mod fetch;
 mod health;
+mod outlier;
 mod peer;
 mod pool;
+mod replica;
 mod retry;
 mod select;
 mod upgrade;
 
 pub use fetch::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Terms};
 pub use health::Transition;
-pub use pool::{Ask, OriginPool, Permit, Replica, ReplicaReport, Turn};
+pub use outlier::{Outcome, Reason};
+pub use pool::{Ask, OriginPool, Permit, Turn};
+pub use replica::{ByHand, Replica, ReplicaReport, STATES};

@@ -1,24 +1,25 @@
 //! A pool at run time: its replicas as resolved, their health, whose turn it is.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora_core::upstreams::peer::HttpPeer;
-use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
-use super::health::{Health, Transition};
+use super::health::Transition;
+use super::outlier::{Outcome, Reason, may_eject};
 use super::peer::{Trust, http_peer};
+use super::replica::{ByHand, Replica, ReplicaReport, millis};
 use super::retry::RetryBudget;
-use super::select::{Avoid, Candidate, Draw, Policy, RoundRobin, choose};
+use super::select::{self, Avoid, Candidate, Draw, Policy, RoundRobin, choose};
 use super::{checks, discovery};
 use crate::cache::key::short_hash;
 use crate::clock;
-use crate::config::{Balance, OriginServer, Pool};
+use crate::config::{Balance, OriginServer, Outliers, Pool};
 use crate::request::RequestView;
 use crate::rules::phase::OriginPatch;
 
@@ -34,6 +35,9 @@ pub struct OriginPool {
     trust: Trust,
     replicas: ArcSwap<Vec<Arc<Replica>>>,
     turns: Mutex<RoundRobin>,
+    panicking: AtomicBool,
+    ejecting: Mutex<()>,
+    ejections: AtomicU64,
     outstanding: Arc<Semaphore>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -59,7 +63,7 @@ pub struct Turn {
 
 impl Turn {
     fn of(replica: Arc<Replica>) -> Self {
-        replica.outstanding.fetch_add(1, Ordering::Relaxed);
+        replica.state.outstanding.fetch_add(1, Ordering::Relaxed);
         Self { replica }
     }
 
@@ -71,64 +75,52 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.replica.outstanding.fetch_sub(1, Ordering::Relaxed);
+        self.replica
+            .state
+            .outstanding
+            .fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// One address of a configured server.
-#[derive(Debug)]
-pub struct Replica {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// The server it was resolved from.
-    pub server: OriginServer,
-    id: u64,
-    outstanding: AtomicU32,
-    health: Mutex<Health>,
-    /// [`clock::uptime`] in milliseconds until which it is passed over.
-    refused_until: AtomicU64,
-    requests: AtomicU64,
-    failures: AtomicU64,
-}
-
-/// A replica as `/readyz` shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ReplicaReport {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// In service.
-    pub healthy: bool,
-    /// Share of the requests.
-    pub weight: u16,
-    /// Requests it has not answered yet.
-    pub outstanding: u32,
-    /// Requests sent to it.
-    pub requests: u64,
-    /// Of those, without an answer.
-    pub failures: u64,
-}
-
 impl OriginPool {
-    /// A pool whose literal addresses are ready; names follow once [`Self::start`] resolved them.
+    /// A pool whose literal addresses are ready; names follow once [`Self::start`] resolved them. What
+    /// `previous`, the pool of this name before a reload, knows of an address is kept.
     ///
     /// # Errors
     /// When the file of certificate authorities cannot be read.
-    pub fn new(config: Arc<Pool>) -> Result<Arc<Self>, String> {
+    pub fn new(config: Arc<Pool>, previous: Option<&Self>) -> Result<Arc<Self>, String> {
         let trust = Trust::load(&config.tls)?;
+        let known = previous.map(Self::replicas).unwrap_or_default();
         let pool = Self {
             retries: RetryBudget::new(config.retries.budget_percent),
             trust,
-            replicas: ArcSwap::default(),
+            replicas: ArcSwap::new(known.clone()),
             turns: Mutex::default(),
+            panicking: AtomicBool::new(false),
+            ejecting: Mutex::default(),
+            ejections: AtomicU64::new(previous.map_or(0, Self::ejections)),
             outstanding: Arc::new(Semaphore::new(config.max_requests)),
             tasks: Mutex::default(),
             config,
         };
-        let literal = pool.config.servers.iter().filter_map(|server| {
-            let address = server.host.parse().ok()?;
-            Some((SocketAddr::new(address, server.port), server.clone()))
+        let found = pool.config.servers.iter().flat_map(|server| {
+            let literal = server.host.parse().ok();
+            let literal = literal.map(|address| SocketAddr::new(address, server.port));
+            // Until a name is resolved anew, it is where it was.
+            let resolved = known.iter().filter(|replica| {
+                let of = &replica.server;
+                (of.https, &of.host, of.port) == (server.https, &server.host, server.port)
+            });
+            let resolved = resolved.map(|replica| replica.address);
+            let addresses: Vec<_> = match literal {
+                Some(address) => vec![address],
+                None => resolved.collect(),
+            };
+            addresses
+                .into_iter()
+                .map(|address| (address, server.clone()))
         });
-        pool.set_replicas(literal.collect());
+        pool.set_replicas(found.collect());
         Ok(Arc::new(pool))
     }
 
@@ -143,19 +135,34 @@ impl OriginPool {
         }
     }
 
-    /// Takes over what discovery found. Replicas that stay keep their health and counts.
+    /// Takes over what discovery found. Of addresses that stay, what is known is kept.
     pub(super) fn set_replicas(&self, found: Vec<(SocketAddr, OriginServer)>) {
         let known = self.replicas.load();
-        let replicas = found
+        let name = &self.config.name;
+        let now = clock::uptime();
+        let replicas: Vec<Arc<Replica>> = found
             .into_iter()
             .map(|(address, server)| {
-                let same = known
-                    .iter()
-                    .find(|replica| replica.address == address && replica.server == server);
-                same.cloned()
-                    .unwrap_or_else(|| Arc::new(Replica::new(address, server)))
+                let same = known.iter().find(|replica| replica.address == address);
+                match same {
+                    Some(same) if same.server == server => same.clone(),
+                    Some(same) => Arc::new(Replica::new(address, server, same.state.clone())),
+                    None => {
+                        let replica = Replica::new(address, server, Arc::default());
+                        if !known.is_empty() {
+                            tracing::info!(pool = name, replica = %address, "replica discovered");
+                            replica.enters_service(now);
+                        }
+                        Arc::new(replica)
+                    }
+                }
             })
             .collect();
+        for gone in known.iter() {
+            if replicas.iter().all(|one| one.address != gone.address) {
+                tracing::info!(pool = name, replica = %gone.address, "replica gone");
+            }
+        }
         self.replicas.store(Arc::new(replicas));
     }
 
@@ -180,14 +187,32 @@ impl OriginPool {
         (!value.is_empty()).then(|| short_hash(&value))
     }
 
-    /// Whose turn it is, among those not tried if possible. `None` without any replica.
+    /// Whose turn it is, among those not tried if possible. `None` without any replica that is not drained.
     pub fn turn(&self, ask: &Ask<'_>) -> Option<Turn> {
-        let replicas = self.replicas.load();
         let now = clock::uptime();
-        let candidates: Vec<Candidate> = replicas
+        let replicas = self.replicas.load();
+        let replicas: Vec<&Arc<Replica>> = replicas
             .iter()
-            .map(|replica| replica.candidate(&self.config, ask.tried, now))
+            .filter(|replica| !replica.by_hand().drain)
             .collect();
+        for replica in &replicas {
+            if replica.comes_back(now) {
+                tracing::info!(pool = self.config.name, replica = %replica.address, "replica returned after its ejection");
+            }
+        }
+        let mut candidates: Vec<Candidate> = replicas
+            .iter()
+            .map(|replica| replica.candidate(&self.config, now))
+            .collect();
+        self.panics(select::relieve(
+            &mut candidates,
+            self.config.panic_threshold,
+        ));
+        for (candidate, replica) in candidates.iter_mut().zip(&replicas) {
+            if ask.tried.contains(&replica.address) {
+                candidate.avoid = Avoid::Tried;
+            }
+        }
         let policy = Policy {
             balance: &self.config.balance,
             local_percent: self.config.local_percent,
@@ -197,7 +222,31 @@ impl OriginPool {
             chance: clock::chance(),
         };
         let index = choose(&candidates, policy, &mut lock(&self.turns), draw)?;
-        replicas.get(index).cloned().map(Turn::of)
+        replicas
+            .get(index)
+            .map(|replica| Turn::of(Arc::clone(replica)))
+    }
+
+    /// Whether so few replicas are healthy that all are used.
+    pub fn is_panicking(&self) -> bool {
+        self.panicking.load(Ordering::Relaxed)
+    }
+
+    fn panics(&self, panicking: bool) {
+        if self.is_panicking() == panicking
+            || self.panicking.swap(panicking, Ordering::Relaxed) == panicking
+        {
+            return;
+        }
+        let pool = &self.config.name;
+        if panicking {
+            tracing::warn!(
+                pool,
+                "panic begins: too few replicas are healthy, all are used"
+            );
+        } else {
+            tracing::info!(pool, "panic ends");
+        }
     }
 
     /// How to reach `replica`, as rules want it; `upgraded` for a connection that stays open after its response head.
@@ -218,7 +267,7 @@ impl OriginPool {
             return;
         };
         let transition = {
-            let mut health = lock(&replica.health);
+            let mut health = lock(&replica.state.health);
             let (next, transition) = health.record(success, check.rise, check.fall);
             *health = next;
             transition
@@ -229,28 +278,96 @@ impl OriginPool {
             }
             Some(Transition::Recovered) => {
                 tracing::info!(pool = self.config.name, replica = %replica.address, "replica back in service");
+                replica.enters_service(clock::uptime());
             }
             None => {}
         }
     }
 
-    /// Remembers that `replica` refused a connection.
-    pub fn record_connect_failure(&self, replica: &Replica) {
-        let until = clock::uptime() + CONNECT_BACKOFF;
-        replica
-            .refused_until
-            .store(millis(until), Ordering::Relaxed);
-        replica.failures.fetch_add(1, Ordering::Relaxed);
-        self.record_health(replica, false);
+    /// Takes into account how a request at `replica` went.
+    pub fn record(&self, replica: &Replica, outcome: Outcome) {
+        let now = clock::uptime();
+        if !matches!(outcome, Outcome::Answered(..)) {
+            replica.state.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        if outcome == Outcome::NotConnected {
+            let until = millis(now + CONNECT_BACKOFF);
+            replica.state.refused_until.store(until, Ordering::Relaxed);
+            self.record_health(replica, false);
+        }
+        let Some(limits) = &self.config.outliers else {
+            return;
+        };
+        if replica.is_ejected(now) {
+            return;
+        }
+        let replicas = self.replicas.load();
+        // Before this replica's record is locked: two that look at each other must not wait for ever.
+        let means: Vec<Duration> = match limits.latency_factor {
+            None => Vec::new(),
+            Some(_) => replicas
+                .iter()
+                .filter(|other| other.address != replica.address)
+                .filter_map(|other| lock(&other.state.record).mean())
+                .collect(),
+        };
+        let reason = lock(&replica.state.record).record(outcome, limits, now, || means);
+        if let Some(reason) = reason {
+            self.eject(replica, reason, limits, now);
+        }
+    }
+
+    fn eject(&self, replica: &Replica, reason: Reason, limits: &Outliers, now: Duration) {
+        let _one_at_a_time = lock(&self.ejecting);
+        let replicas = self.replicas.load();
+        let ejected = replicas.iter().filter(|one| one.is_ejected(now)).count();
+        if replica.is_ejected(now) || !may_eject(ejected, replicas.len(), limits.max_ejected) {
+            return;
+        }
+        let length = lock(&replica.state.record).eject(limits, now);
+        let until = millis(now + length).max(1);
+        replica.state.ejected_until.store(until, Ordering::Relaxed);
+        self.ejections.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            pool = self.config.name,
+            replica = %replica.address,
+            reason = reason.as_str(),
+            seconds = length.as_secs_f64(),
+            "replica ejected"
+        );
+    }
+
+    /// Ejections since the pool began.
+    pub fn ejections(&self) -> u64 {
+        self.ejections.load(Ordering::Relaxed)
+    }
+
+    /// Sets what operators want of the replica at `address`; `None` when there is none.
+    pub fn set_by_hand(
+        &self,
+        address: SocketAddr,
+        change: impl FnOnce(&mut ByHand),
+    ) -> Option<ReplicaReport> {
+        let now = clock::uptime();
+        let replicas = self.replicas.load();
+        let replica = replicas.iter().find(|one| one.address == address)?;
+        let (before, after) = {
+            let mut by_hand = lock(&replica.state.by_hand);
+            let before = *by_hand;
+            change(&mut by_hand);
+            (before, *by_hand)
+        };
+        if before.drain && !after.drain {
+            replica.enters_service(now);
+        }
+        Some(replica.report(now))
     }
 
     /// The replicas, for people.
     pub fn report(&self) -> Vec<ReplicaReport> {
-        self.replicas
-            .load()
-            .iter()
-            .map(|replica| replica.report())
-            .collect()
+        let now = clock::uptime();
+        let replicas = self.replicas.load();
+        replicas.iter().map(|replica| replica.report(now)).collect()
     }
 }
 
@@ -262,76 +379,6 @@ impl Drop for OriginPool {
     }
 }
 
-impl Replica {
-    fn new(address: SocketAddr, server: OriginServer) -> Self {
-        Self {
-            id: short_hash(address.to_string().as_bytes()),
-            outstanding: AtomicU32::new(0),
-            address,
-            server,
-            health: Mutex::default(),
-            refused_until: AtomicU64::new(0),
-            requests: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-        }
-    }
-
-    /// Counts a request sent to it.
-    pub fn count_request(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a request that got no answer.
-    pub fn count_failure(&self) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Requests it has not answered yet.
-    pub fn outstanding(&self) -> u32 {
-        self.outstanding.load(Ordering::Relaxed)
-    }
-
-    /// Whether the checks have it in service.
-    pub fn healthy(&self) -> bool {
-        lock(&self.health).healthy
-    }
-
-    fn candidate(&self, pool: &Pool, tried: &[SocketAddr], now: Duration) -> Candidate {
-        let avoid = if tried.contains(&self.address) {
-            Avoid::Tried
-        } else if !self.healthy() {
-            Avoid::Unhealthy
-        } else if self.refused_until.load(Ordering::Relaxed) > millis(now) {
-            Avoid::ConnectFailed
-        } else {
-            Avoid::No
-        };
-        Candidate {
-            id: self.id,
-            weight: u32::from(self.server.weight),
-            outstanding: self.outstanding(),
-            avoid,
-            priority: self.server.priority,
-            local: pool.locality.is_some() && pool.locality == self.server.locality,
-        }
-    }
-
-    fn report(&self) -> ReplicaReport {
-        ReplicaReport {
-            address: self.address,
-            healthy: self.healthy(),
-            weight: self.server.weight,
-            outstanding: self.outstanding(),
-            requests: self.requests.load(Ordering::Relaxed),
-            failures: self.failures.load(Ordering::Relaxed),
-        }
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

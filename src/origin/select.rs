@@ -26,7 +26,7 @@ pub(super) enum Avoid {
     No,
     /// It refused a connection a moment ago.
     ConnectFailed,
-    /// Its health checks fail. With all replicas in this state, one is tried all the same.
+    /// Its health checks fail, or it is ejected. With all replicas in this state, one is tried all the same.
     Unhealthy,
     /// This very request was tried on it before.
     Tried,
@@ -67,6 +67,28 @@ pub(super) fn choose(
             least_outstanding(eligible, draw.chance)
         }
     }
+}
+
+/// With less than `threshold` percent of the replicas healthy that would be asked, the few would be
+/// overrun: all of these are asked, whatever their health. Whether that is so.
+pub(super) fn relieve(candidates: &mut [Candidate], threshold: u32) -> bool {
+    let healthy = |one: &Candidate| one.avoid < Avoid::Unhealthy;
+    let lowest = candidates.iter().filter(|one| healthy(one));
+    let Some(asked) = lowest.map(|one| one.priority).min() else {
+        // None at all: they are alike already.
+        return !candidates.is_empty();
+    };
+    let group = candidates.iter().filter(|one| one.priority == asked);
+    let (all, well) = group.fold((0, 0), |(all, well), one| {
+        (all + 1, well + u64::from(healthy(one)))
+    });
+    let panics = well * 100 < all * u64::from(threshold);
+    for one in candidates.iter_mut().filter(|_| panics) {
+        if one.priority == asked && one.avoid == Avoid::Unhealthy {
+            one.avoid = Avoid::No;
+        }
+    }
+    panics
 }
 
 type Eligible<'c> = Vec<(usize, &'c Candidate)>;
@@ -353,6 +375,24 @@ mod tests {
         assert_eq!(shares(&Balance::Random, &candidates, 50), [0, 50]);
         candidates[1].avoid = Avoid::Unhealthy;
         assert_eq!(shares(&Balance::Random, &candidates, 50), [50, 0]);
+    }
+
+    #[test]
+    fn with_too_few_healthy_ones_all_are_asked() {
+        let mut candidates = numbered(4);
+        for one in &mut candidates[..3] {
+            one.avoid = Avoid::Unhealthy;
+        }
+        let mut relieved = candidates.clone();
+        assert!(!relieve(&mut relieved, 25));
+        assert_eq!(relieved, candidates);
+        assert!(relieve(&mut relieved, 26));
+        assert_eq!(relieved, numbered(4));
+        // A backup is better than that.
+        candidates[3].priority = 1;
+        let mut relieved = candidates.clone();
+        assert!(!relieve(&mut relieved, 90));
+        assert_eq!(relieved, candidates);
     }
 
     #[test]

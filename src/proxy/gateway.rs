@@ -29,7 +29,7 @@ use super::{
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
 use crate::edge;
-use crate::origin::{Ask, Fetcher};
+use crate::origin::{Ask, Fetcher, Outcome};
 use crate::request::Scheme;
 use crate::rules::phase::OriginPatch;
 use crate::server::Shared;
@@ -209,7 +209,7 @@ impl ProxyHttp for Gateway {
         mut error: Box<Error>,
     ) -> Box<Error> {
         if let (Some(pool), Some(replica)) = (exchange.pool(), exchange.origin.replica()) {
-            pool.record_connect_failure(replica);
+            pool.record(replica, Outcome::NotConnected);
         }
         self.count_failure(exchange, &error);
         // Nothing was sent, so every method may be tried elsewhere.
@@ -302,6 +302,9 @@ impl ProxyHttp for Gateway {
             self.shared
                 .metrics
                 .origin_first_byte(&pool.config.name, after);
+            if let Some(replica) = exchange.origin.replica() {
+                pool.record(replica, Outcome::Answered(head.status.as_u16(), after));
+            }
         }
         let total = exchange.pool().map(|pool| pool.config.timeouts.total);
         match total.filter(|_| head.status != StatusCode::SWITCHING_PROTOCOLS) {
@@ -363,8 +366,13 @@ impl ProxyHttp for Gateway {
             error.set_retry(false);
             return error;
         }
-        if let Some(replica) = exchange.origin.replica() {
-            replica.count_failure();
+        if let (Some(pool), Some(replica)) = (exchange.pool(), exchange.origin.replica()) {
+            let outcome = if timed_out {
+                Outcome::TimedOut
+            } else {
+                Outcome::Broken
+            };
+            pool.record(replica, outcome);
         }
         self.count_failure(exchange, &error);
         // RFC 9110 §9.2.2: only what is idempotent may be sent twice. A slow origin is not asked

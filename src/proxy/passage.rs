@@ -114,7 +114,7 @@ impl Passage {
             let asked = |address| Some(address) == self.report.replica;
             let replica = replicas.iter().find(|replica| asked(replica.address));
             if let Some(replica) = replica {
-                replica.count_failure();
+                pool.record(replica, failure.outcome());
             }
             let metrics = &self.shared.metrics;
             metrics.origin_failure(&pool.config.name, failure.kind());

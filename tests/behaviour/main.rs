@@ -57,6 +57,7 @@ mod large_bodies;
 mod metrics;
 mod origin_failures;
 mod origin_pool;
+mod origin_selection;
 mod origin_tls;
 mod pages;
 mod partial;
