@@ -55,11 +55,6 @@ impl Renewals {
         }
     }
 
-    /// How many wait.
-    pub fn len(&self) -> usize {
-        self.waiting().len()
-    }
-
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Renewal>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

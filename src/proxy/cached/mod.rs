@@ -3,8 +3,11 @@
 //! Asks the policy, and does what it says: answer from the store, wait for another request's fetch,
 //! or begin one. Each waiter decides for itself what to do with how the fetch ended.
 
+mod background;
 mod outcome;
 mod purpose;
+
+pub(super) use background::renew;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -85,21 +88,6 @@ pub(super) async fn answer(
         }
     }
     request.alone(session, exchange).await
-}
-
-/// Has what `lookup` asks for fetched in the background, if nothing fresh is there; whether a fetch began.
-pub(super) fn renew(gateway: &Gateway, exchange: &Exchange, lookup: Lookup, vary: &Vary) -> bool {
-    let request = Request {
-        gateway,
-        lookup: Arc::new(lookup),
-        vary: Some(vary.clone()),
-        failed: false,
-    };
-    let stock = request.lookup.find(&gateway.shared.store);
-    let fresh = stock
-        .times()
-        .is_some_and(|times| times.is_fresh(clock::now()));
-    !fresh && request.revalidate(exchange, &stock)
 }
 
 struct Request<'g> {
@@ -296,21 +284,6 @@ impl Request<'_> {
             (slices, body.len()),
         );
         Source::stored(stored.content.clone(), Some(refetch))
-    }
-
-    /// A background validation (RFC 5861 §3), unless one is under way; whether it began.
-    fn revalidate(&self, exchange: &Exchange, stock: &Stock) -> bool {
-        let key = self.lookup.flight(self.known_vary(stock), None);
-        if self.gateway.flights.is_resting(&key, clock::instant()) {
-            return false;
-        }
-        let (Boarding::Lead(lead), begun) = self.board(&key) else {
-            return false;
-        };
-        let purpose = self.in_slices().unwrap_or(Purpose::Whole);
-        let fetch = self.fetch(exchange, stock, (key, Some(lead), begun), purpose);
-        tokio::spawn(fetch.run());
-        true
     }
 
     /// Goes to the origin, or follows a request that does.
