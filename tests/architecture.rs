@@ -26,6 +26,7 @@ const CORE: &[&str] = &[
     "zone",
     "edge/chunked",
     "edge/head",
+    "origin/affinity",
     "origin/health",
     "origin/outlier",
     "origin/retry",

@@ -32,6 +32,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
+
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use disk::Disk;
 pub use interpolate::Env;
@@ -250,6 +252,8 @@ pub struct Pool {
     pub locality: Option<String>,
     /// Servers elsewhere are asked as well when less than this percentage of the local ones can be.
     pub local_percent: u32,
+    /// Whether requests of a session stay at one replica.
+    pub affinity: Option<Affinity>,
     /// Over which time a replica that comes into service gets its full weight.
     pub slow_start: Option<Duration>,
     /// All replicas are used when less than this percentage is healthy.
@@ -305,6 +309,42 @@ pub enum Balance {
         /// Most outstanding requests of a replica, in percent of its share.
         bound: Option<u32>,
     },
+}
+
+/// Requests of a session stay at one replica, as far as they go past the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Affinity {
+    /// How a session is known.
+    pub by: AffinityBy,
+    /// What happens when its replica is not available.
+    pub failover: Failover,
+}
+
+/// How a session is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AffinityBy {
+    /// By a cookie that Seawall sets.
+    Cookie {
+        /// Its name.
+        name: String,
+        /// How long it lasts.
+        ttl: Duration,
+        /// Signs it.
+        secret: Secret,
+    },
+    /// By a field of the request.
+    Header(HeaderName),
+}
+
+/// What becomes of a session whose replica is not available.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failover {
+    /// It gets a 503.
+    None,
+    /// It is at another one for the time being.
+    Temporary,
+    /// It moves.
+    Sticky,
 }
 
 /// When answers take a replica out of service for a while.

@@ -4,11 +4,14 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::file::{SHORTEST, put, put_number};
 use super::reader::{Located, Section, StringOrSection};
 use super::rule::{RuleFile, read_value_expression};
 use super::{
-    Balance, Counted, HealthCheck, OriginServer, OriginTimeouts, OriginTls, Outliers, Pool, Retries,
+    Affinity, AffinityBy, Balance, Counted, Failover, HealthCheck, OriginServer, OriginTimeouts,
+    OriginTls, Outliers, Pool, Retries,
 };
 
 /// Reads one pool of a node at `locality`.
@@ -45,6 +48,9 @@ pub(super) fn read_pool(
         balance: read_balance(&section, from),
         locality: locality.map(str::to_owned),
         local_percent,
+        affinity: section
+            .section("affinity")
+            .and_then(|affinity| read_affinity(&name, affinity, from)),
         slow_start: section.duration("slow_start").map(|over| over.value),
         panic_threshold,
         outliers: match section.section("outliers") {
@@ -213,6 +219,83 @@ fn parse_url(text: &str) -> Result<OriginServer, &'static str> {
         weight: 1,
         priority: 0,
         locality: None,
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SessionBy {
+    Cookie,
+    Header,
+}
+
+fn read_affinity(pool: &str, section: Section<'_>, from: RuleFile<'_>) -> Option<Affinity> {
+    section.required("by", "\"cookie\"");
+    let words = [("cookie", SessionBy::Cookie), ("header", SessionBy::Header)];
+    let by = section.word("by", &words).map(|by| by.value);
+    let words = [
+        ("none", Failover::None),
+        ("temporary", Failover::Temporary),
+        ("sticky", Failover::Sticky),
+    ];
+    let written = section.word("failover", &words);
+    let name = section.string("name");
+    let ttl = section.duration_of("ttl", Duration::from_secs(1));
+    let fault = |message: &str, help: Option<&str>| {
+        let help = help.map(str::to_owned);
+        section.reader.fault(section.span.clone(), message, help);
+    };
+    let by = match by? {
+        SessionBy::Cookie => {
+            let name = name.map_or_else(|| format!("seawall_affinity_{pool}"), |name| name.value);
+            let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+            if name.is_empty() || !name.bytes().all(legal) {
+                let help = "give it a `name` of letters, digits, `_`, `-` and `.`";
+                fault(
+                    &format!("\"{name}\" cannot be the name of a cookie"),
+                    Some(help),
+                );
+            }
+            let help = "write `secret = \"${SEAWALL_SECRET}\"` at the top of the file: it signs the \
+                        cookies that keep a session's replica";
+            if from.secret.is_none() {
+                fault("affinity by cookie needs a `secret`", Some(help));
+            }
+            from.secret.map(|secret| AffinityBy::Cookie {
+                name,
+                ttl: ttl.map_or(Duration::from_hours(1), |ttl| ttl.value),
+                secret: secret.clone(),
+            })
+        }
+        SessionBy::Header => {
+            if ttl.is_some() {
+                fault("`ttl` is for affinity by cookie", None);
+            }
+            if written
+                .as_ref()
+                .is_some_and(|word| word.value == Failover::Sticky)
+            {
+                let help = "a field says the same before and after a move; use \"temporary\"";
+                fault(
+                    "`failover = \"sticky\"` is for affinity by cookie",
+                    Some(help),
+                );
+            }
+            if name.is_none() {
+                fault("affinity by header needs the `name` of the field", None);
+            }
+            name.and_then(|name| {
+                let parsed = HeaderName::try_from(&name.value).ok();
+                if parsed.is_none() {
+                    fault(&format!("\"{}\" is not a field name", name.value), None);
+                }
+                parsed.map(AffinityBy::Header)
+            })
+        }
+    };
+    section.finish();
+    Some(Affinity {
+        by: by?,
+        failover: written.map_or(Failover::Temporary, |word| word.value),
     })
 }
 

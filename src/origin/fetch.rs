@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::protocols::http::client::HttpSession;
@@ -17,7 +18,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::outlier::Outcome;
-use super::pool::{Ask, OriginPool, Permit, Turn};
+use super::pool::{Ask, Client, OriginPool, Permit, Turn};
 use super::replica::Replica;
 use crate::clock;
 use crate::rules::phase::OriginPatch;
@@ -42,6 +43,8 @@ pub struct Terms<'a> {
     pub origin: &'a OriginPatch,
     /// The hash of the value by which requests are kept together: [`OriginPool::hash`].
     pub hash: Option<u64>,
+    /// Who asks, for a request past the cache.
+    pub client: Option<Client<'a>>,
 }
 
 /// How the attempts went, for the log.
@@ -49,6 +52,8 @@ pub struct Terms<'a> {
 pub struct FetchReport {
     /// The replica asked last.
     pub replica: Option<SocketAddr>,
+    /// The cookie by which the client's session stays at the replica.
+    pub cookie: Option<HeaderValue>,
     /// Attempts made.
     pub attempts: u32,
     /// Time to connect, in the last attempt.
@@ -192,12 +197,14 @@ impl Fetcher {
             let ask = Ask {
                 tried: &tried,
                 hash: terms.hash,
+                client: terms.client,
             };
             let turn = pool.turn(&ask).ok_or(FetchFailure::NoReplica)?;
             let replica = turn.replica();
             tried.push(replica.address);
             report.replica = Some(replica.address);
             report.attempts += 1;
+            report.cookie = turn.cookie().cloned();
             let attempt = self
                 .attempt(pool, replica, request, terms, report, observer)
                 .await;

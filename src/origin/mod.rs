@@ -1,8 +1,9 @@
 //! Origin servers: which replica gets a request, which are healthy, when to try another.
 //!
-//! [`select`], [`health`], [`outlier`] and [`retry`] decide; [`pool`] holds the state; [`fetch`] asks; [`discovery`] and
+//! [`select`], [`affinity`], [`health`], [`outlier`] and [`retry`] decide; [`pool`] holds the state; [`fetch`] asks; [`discovery`] and
 //! [`checks`] feed it from tasks of their own.
 
+mod affinity;
 mod checks;
 mod discovery;
 mod fetch;
@@ -15,8 +16,9 @@ mod retry;
 mod select;
 mod upgrade;
 
+pub use affinity::remove_cookies;
 pub use fetch::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Terms};
 pub use health::Transition;
 pub use outlier::{Outcome, Reason};
-pub use pool::{Ask, OriginPool, Permit, Turn};
+pub use pool::{Ask, Client, OriginPool, Permit, Turn};
 pub use replica::{ByHand, Replica, ReplicaReport, STATES};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::{HeaderMap, HeaderValue};
 use pingora_core::upstreams::peer::HttpPeer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
@@ -16,10 +17,10 @@ use super::peer::{Trust, http_peer};
 use super::replica::{ByHand, Replica, ReplicaReport, millis};
 use super::retry::RetryBudget;
 use super::select::{self, Avoid, Candidate, Draw, Policy, RoundRobin, choose};
-use super::{checks, discovery};
+use super::{affinity, checks, discovery};
 use crate::cache::key::short_hash;
 use crate::clock;
-use crate::config::{Balance, OriginServer, Outliers, Pool};
+use crate::config::{AffinityBy, Balance, Failover, OriginServer, Outliers, Pool};
 use crate::request::RequestView;
 use crate::rules::phase::OriginPatch;
 
@@ -46,6 +47,28 @@ pub struct OriginPool {
 #[derive(Debug)]
 pub struct Permit(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
+/// How sessions that a field names are spread.
+const SESSIONS: Balance = Balance::Hash {
+    by: None,
+    bound: None,
+};
+
+/// What is known of a client's session.
+enum Session {
+    /// The pool keeps no sessions, or this client has none.
+    No,
+    /// It begins.
+    New,
+    /// It is at home at the replica of this name.
+    At(String),
+    /// It has this hash.
+    Of(u64),
+}
+
+fn undrained(all: &[Arc<Replica>]) -> impl Iterator<Item = &Arc<Replica>> {
+    all.iter().filter(|replica| !replica.by_hand().drain)
+}
+
 /// What matters for the choice of a replica.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ask<'a> {
@@ -53,18 +76,38 @@ pub struct Ask<'a> {
     pub tried: &'a [SocketAddr],
     /// The hash of the value by which requests are kept together: [`OriginPool::hash`].
     pub hash: Option<u64>,
+    /// Who asks, if the request goes past the cache: its session may be at home at a replica.
+    pub client: Option<Client<'a>>,
+}
+
+/// A client whose session may be at home at a replica.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    /// The fields of its request.
+    pub headers: &'a HeaderMap,
+    /// Whether it came over TLS.
+    pub secure: bool,
 }
 
 /// A replica whose turn it is. Until this is dropped, the request counts as outstanding there.
 #[derive(Debug)]
 pub struct Turn {
     replica: Arc<Replica>,
+    cookie: Option<HeaderValue>,
 }
 
 impl Turn {
     fn of(replica: Arc<Replica>) -> Self {
         replica.state.outstanding.fetch_add(1, Ordering::Relaxed);
-        Self { replica }
+        Self {
+            replica,
+            cookie: None,
+        }
+    }
+
+    /// The cookie by which the client's session stays there, when it begins or moves.
+    pub fn cookie(&self) -> Option<&HeaderValue> {
+        self.cookie.as_ref()
     }
 
     /// The replica.
@@ -187,19 +230,52 @@ impl OriginPool {
         (!value.is_empty()).then(|| short_hash(&value))
     }
 
-    /// Whose turn it is, among those not tried if possible. `None` without any replica that is not drained.
+    /// Whose turn it is, among those not tried if possible. `None` when there is no replica that may be asked: all
+    /// are drained, or the client's own is not available and it may have no other.
     pub fn turn(&self, ask: &Ask<'_>) -> Option<Turn> {
         let now = clock::uptime();
-        let replicas = self.replicas.load();
-        let replicas: Vec<&Arc<Replica>> = replicas
-            .iter()
-            .filter(|replica| !replica.by_hand().drain)
-            .collect();
-        for replica in &replicas {
-            if replica.comes_back(now) {
-                tracing::info!(pool = self.config.name, replica = %replica.address, "replica returned after its ejection");
-            }
+        let all = self.replicas.load();
+        for replica in all.iter().filter(|replica| replica.comes_back(now)) {
+            tracing::info!(pool = self.config.name, replica = %replica.address, "replica returned after its ejection");
         }
+        let session = ask.client.map(|client| self.session(client));
+        if let Some(Session::At(id)) = &session
+            && let Some(home) = all.iter().find(|replica| self.id_of(replica) == *id)
+        {
+            // Sessions of a drained replica stay until their cookies' time is over.
+            let available = home.candidate(&self.config, now).avoid == Avoid::No;
+            if available && !ask.tried.contains(&home.address) {
+                return Some(Turn::of(home.clone()));
+            }
+            return match self.failover() {
+                Failover::None => None,
+                Failover::Temporary => self.any(&all, ask, now, ask.hash),
+                Failover::Sticky => self.settle(self.any(&all, ask, now, ask.hash), ask),
+            };
+        }
+        match session {
+            Some(Session::Of(hash)) => {
+                let turn = self.any(&all, ask, now, Some(hash))?;
+                let at_home = || self.home(&all, hash, now) == Some(turn.replica.address);
+                (self.failover() != Failover::None || at_home()).then_some(turn)
+            }
+            Some(Session::At(_) | Session::New) => {
+                self.settle(self.any(&all, ask, now, ask.hash), ask)
+            }
+            Some(Session::No) | None => self.any(&all, ask, now, ask.hash),
+        }
+    }
+
+    /// A turn at one of the replicas that are not drained; with a `session`, at the one that its hash
+    /// says.
+    fn any(
+        &self,
+        all: &[Arc<Replica>],
+        ask: &Ask<'_>,
+        now: Duration,
+        hash: Option<u64>,
+    ) -> Option<Turn> {
+        let replicas: Vec<&Arc<Replica>> = undrained(all).collect();
         let mut candidates: Vec<Candidate> = replicas
             .iter()
             .map(|replica| replica.candidate(&self.config, now))
@@ -213,18 +289,98 @@ impl OriginPool {
                 candidate.avoid = Avoid::Tried;
             }
         }
+        let by_session = hash != ask.hash;
+        if by_session {
+            for (candidate, replica) in candidates.iter_mut().zip(&replicas) {
+                // A home does not move because a replica's weight comes back little by little.
+                candidate.weight = replica.full_weight();
+            }
+        }
         let policy = Policy {
-            balance: &self.config.balance,
+            balance: if by_session {
+                &SESSIONS
+            } else {
+                &self.config.balance
+            },
             local_percent: self.config.local_percent,
         };
         let draw = Draw {
-            hash: ask.hash,
+            hash,
             chance: clock::chance(),
         };
         let index = choose(&candidates, policy, &mut lock(&self.turns), draw)?;
         replicas
             .get(index)
             .map(|replica| Turn::of(Arc::clone(replica)))
+    }
+
+    /// Where the sessions with this hash are at home while everything is well.
+    fn home(&self, all: &[Arc<Replica>], hash: u64, now: Duration) -> Option<SocketAddr> {
+        let replicas: Vec<&Arc<Replica>> = undrained(all).collect();
+        let well = |replica: &&Arc<Replica>| Candidate {
+            avoid: Avoid::No,
+            weight: replica.full_weight(),
+            ..replica.candidate(&self.config, now)
+        };
+        let candidates: Vec<Candidate> = replicas.iter().map(well).collect();
+        let policy = Policy {
+            balance: &SESSIONS,
+            local_percent: self.config.local_percent,
+        };
+        let draw = Draw {
+            hash: Some(hash),
+            chance: 0,
+        };
+        let index = choose(&candidates, policy, &mut RoundRobin::default(), draw)?;
+        replicas.get(index).map(|replica| replica.address)
+    }
+
+    fn failover(&self) -> Failover {
+        let affinity = self.config.affinity.as_ref();
+        affinity.map_or(Failover::Temporary, |affinity| affinity.failover)
+    }
+
+    fn session(&self, client: Client<'_>) -> Session {
+        let Some(affinity) = &self.config.affinity else {
+            return Session::No;
+        };
+        match &affinity.by {
+            AffinityBy::Cookie { .. } => {
+                let now = clock::unix_seconds_of(clock::now());
+                let id = affinity::remembered(&self.config, client.headers, now);
+                id.map_or(Session::New, Session::At)
+            }
+            AffinityBy::Header(name) => client.headers.get(name).map_or(Session::No, |value| {
+                Session::Of(short_hash(value.as_bytes()))
+            }),
+        }
+    }
+
+    fn id_of(&self, replica: &Replica) -> String {
+        match self.config.affinity.as_ref().map(|affinity| &affinity.by) {
+            Some(AffinityBy::Cookie { secret, .. }) => {
+                affinity::id(&self.config, secret.reveal(), replica.address)
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Gives the turn the cookie by which the session stays.
+    fn settle(&self, turn: Option<Turn>, ask: &Ask<'_>) -> Option<Turn> {
+        let mut turn = turn?;
+        let secure = ask.client.is_some_and(|client| client.secure);
+        let now = clock::unix_seconds_of(clock::now());
+        let id = self.id_of(&turn.replica);
+        turn.cookie = affinity::cookie(&self.config, &id, secure, now);
+        Some(turn)
+    }
+
+    /// The name of the cookie that keeps sessions, if one does.
+    pub fn affinity_cookie(&self) -> Option<&str> {
+        match &self.config.affinity.as_ref()?.by {
+            AffinityBy::Cookie { name, .. } => Some(name),
+            AffinityBy::Header(_) => None,
+        }
     }
 
     /// Whether so few replicas are healthy that all are used.

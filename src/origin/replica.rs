@@ -138,6 +138,11 @@ impl Replica {
         self.state.since.store(millis(now), Ordering::Relaxed);
     }
 
+    /// Its weight once it has been in service for long, on the scale of candidates.
+    pub(super) fn full_weight(&self) -> u32 {
+        u32::from(self.weight()) * 100
+    }
+
     fn weight(&self) -> u16 {
         self.by_hand().weight.unwrap_or(self.server.weight)
     }

@@ -20,7 +20,7 @@ use crate::cache::reuse::{ForwardReason, StoredTimes};
 use crate::cache::settings::{CacheSettings, RuleId};
 use crate::cache::status::{CACHE_NAME, CacheStatus};
 use crate::geo::Place;
-use crate::origin::{FetchFailure, FetchReport, OriginPool, Permit, Replica, Turn};
+use crate::origin::{Client, FetchFailure, FetchReport, OriginPool, Permit, Replica, Turn};
 use crate::request::arrival::Refusal;
 use crate::request::{Facts, RequestView, Scheme, SplitChoice};
 use crate::rules::phase::{HeaderEdit, OriginPatch};
@@ -154,6 +154,8 @@ pub(super) struct OriginExchange {
     pub(super) connected_after: Option<Duration>,
     /// When the request was sent (RFC 9111 §4.2.3, `request_time`).
     pub(super) requested: Option<(SystemTime, Instant)>,
+    /// The cookie by which the client's session stays at the replica.
+    pub(super) cookie: Option<HeaderValue>,
     /// The replica that a fetch asked last.
     pub(super) asked: Option<SocketAddr>,
     /// Leave to have this request outstanding at the pool.
@@ -262,6 +264,14 @@ impl SiteRequest {
         self.decision == RequestDecision::Lookup || post_may_fill(&self.view(head), &self.settings)
     }
 
+    /// The client, for a replica that its session may be at home at. `head` has its fields.
+    pub(super) fn client_of<'a>(&self, head: &'a Parts) -> Client<'a> {
+        Client {
+            headers: &head.headers,
+            secure: self.scheme == Scheme::Https,
+        }
+    }
+
     /// How long the origin has from the request sent to the response's head.
     pub(super) fn first_byte(&self) -> Duration {
         let timeouts = &self.site.pool.config.timeouts;
@@ -285,6 +295,7 @@ impl SiteRequest {
 impl OriginExchange {
     pub(super) fn begin_attempt(&mut self, turn: Turn, now: Instant) {
         self.tried.push(turn.replica().address);
+        self.cookie = turn.cookie().cloned();
         self.turn = Some(turn);
         self.attempts += 1;
         self.attempt_started = Some(now);
@@ -310,6 +321,7 @@ impl OriginExchange {
     /// Takes over how a fetch went.
     pub(super) fn fetched(&mut self, report: &FetchReport, status: Option<StatusCode>) {
         self.asked = report.replica;
+        self.cookie.clone_from(&report.cookie);
         self.attempts = report.attempts;
         self.connected_after = report.connected_after;
         self.first_byte_after = report.first_byte_after;

@@ -1,7 +1,7 @@
 //! The request as the origin gets it: what clients may not say is removed, what Seawall knows is
 //! added.
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 use pingora_error::Result;
@@ -13,6 +13,7 @@ use crate::cache::extras::reductions;
 use crate::fields::hop_by_hop::strip_for_forwarding;
 use crate::fields::untrusted::is_untrusted;
 use crate::fields::vary::forwarded_fields;
+use crate::origin::remove_cookies;
 use crate::rules::phase::HeaderEdit;
 
 /// Tells the app which device class the response is for, where the key tells them apart.
@@ -40,6 +41,12 @@ pub(super) fn prepare(
     let forbidden: Vec<_> = names.filter(|name| is_untrusted(name)).cloned().collect();
     for name in forbidden {
         head.remove_header(&name);
+    }
+    let own = request.site.pool.affinity_cookie();
+    if let Some(own) = own.filter(|_| head.headers.contains_key(COOKIE)) {
+        let mut fields = head.headers.clone();
+        remove_cookies(&mut fields, |name| name == own.as_bytes());
+        replace_fields(head, &fields)?;
     }
     if matches!(head.method, Method::GET | Method::HEAD) {
         for name in METHOD_OVERRIDES {

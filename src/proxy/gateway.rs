@@ -173,9 +173,14 @@ impl ProxyHttp for Gateway {
             .request
             .as_ref()
             .map(|request| request.view(session.req_header()));
+        let client = exchange
+            .request
+            .as_ref()
+            .map(|request| request.client_of(session.req_header()));
         let ask = Ask {
             tried: &exchange.origin.tried,
             hash: view.and_then(|view| pool.hash(&view)),
+            client,
         };
         let Some(turn) = pool.turn(&ask) else {
             return Error::e_explain(ErrorType::HTTPStatus(503), "the pool has no replica");

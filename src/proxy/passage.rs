@@ -85,6 +85,7 @@ impl Passage {
             first_byte: request.first_byte(),
             origin: &request.applied.origin,
             hash: pool.hash(&request.view(&self.asked)),
+            client: Some(request.client_of(&self.asked)),
         };
         let mut watcher = Watcher {
             shared: &self.shared,

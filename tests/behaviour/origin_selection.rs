@@ -259,3 +259,140 @@ async fn with_too_few_healthy_replicas_all_are_used() {
     );
     assert!(seawall.stderr().contains("panic begins"));
 }
+
+/// A pool that keeps sessions by cookie.
+fn keeping(origins: &[Origin], failover: &str) -> Setup {
+    Setup::before(origins)
+        .top("secret = \"0123456789abcdef\"")
+        .pool(&format!(
+            "affinity = {{ by = \"cookie\", failover = \"{failover}\" }}\nretries = {{ max = 0 }}"
+        ))
+        .purging()
+}
+
+/// A request past the cache; the cookie to send from then on, and what was answered.
+async fn visit(seawall: &Seawall, cookie: Option<&str>) -> (Option<String>, u16, String) {
+    let line = cookie.map(|cookie| format!("Cookie: {cookie}; other=1"));
+    let mut fields = vec!["Authorization: Basic eA=="];
+    fields.extend(line.as_deref());
+    let response = seawall.get("/cart", &fields).await;
+    let set = response.field("set-cookie").map(|set| {
+        let pair = set.split(';').next().unwrap();
+        pair.to_owned()
+    });
+    (set, response.status, response.text().to_owned())
+}
+
+#[tokio::test]
+async fn a_session_stays_at_its_replica_and_no_origin_sees_its_cookie() {
+    let origins = named(&["a", "b", "c"]);
+    let seawall = keeping(&origins, "temporary").start().await;
+    let (cookie, _, home) = visit(&seawall, None).await;
+    let cookie = cookie.expect("a cookie is set");
+    for _ in 0..12 {
+        let (again, status, text) = visit(&seawall, Some(&cookie)).await;
+        assert_eq!((again, status, &text), (None, 200, &home));
+    }
+    // Requests with a body take another way.
+    let sent = format!("Cookie: other=1; {cookie}");
+    let posted = seawall.send("POST", "/cart", &[&sent], "x").await;
+    assert_eq!(posted.text(), home);
+    for origin in &origins {
+        for request in origin.requests() {
+            let cookies = request.field("cookie").unwrap_or_default();
+            assert!(!cookies.contains("affinity"), "{cookies}");
+        }
+    }
+    assert!(origins.iter().any(|origin| {
+        origin
+            .requests()
+            .iter()
+            .any(|request| request.field("cookie") == Some("other=1"))
+    }));
+    let forged = cookie.replace('.', ".1");
+    assert!(
+        visit(&seawall, Some(&forged)).await.0.is_some(),
+        "a forged cookie is none"
+    );
+}
+
+#[tokio::test]
+async fn what_is_shared_sets_no_session_cookie_and_none_counts_in_its_key() {
+    let origins = [
+        Origin::start(|_| Reply::fresh("page")),
+        Origin::start(|_| Reply::fresh("page")),
+    ];
+    let seawall = keeping(&origins, "temporary").start().await;
+    let first = seawall.get("/page", &[]).await;
+    assert_eq!(first.field("set-cookie"), None);
+    let (cookie, ..) = visit(&seawall, None).await;
+    let with = cookie.map(|cookie| format!("Cookie: {cookie}"));
+    let with: Vec<&str> = with.as_deref().into_iter().collect();
+    let second = seawall.get("/page", &with).await;
+    assert_eq!((second.cache(), second.field("set-cookie")), ("HIT", None));
+}
+
+#[tokio::test]
+async fn a_session_whose_replica_is_gone_fails_stays_or_moves() {
+    for (failover, status) in [("none", 503), ("temporary", 200), ("sticky", 200)] {
+        let mut origins = named(&["a", "b"]);
+        let check = "health_check = { interval = \"100ms\", rise = 1, fall = 1 }";
+        let seawall = keeping(&origins, failover).pool(check).start().await;
+        let (cookie, _, home) = visit(&seawall, None).await;
+        let cookie = cookie.unwrap();
+        let index = usize::from(home == "b");
+        origins[index].stop().await;
+        eventually("the check to fail", async || {
+            state(&seawall, index).await == "unhealthy"
+        })
+        .await;
+        let (moved, answered, text) = visit(&seawall, Some(&cookie)).await;
+        assert_eq!(answered, status, "{failover}");
+        assert_eq!(moved.is_some(), failover == "sticky", "{failover}");
+        assert_ne!(text, home, "{failover}");
+        origins[index].listen();
+        eventually("the check to succeed", async || {
+            state(&seawall, index).await == "healthy"
+        })
+        .await;
+        let sent = moved.as_deref().unwrap_or(&cookie);
+        let (_, _, back) = visit(&seawall, Some(sent)).await;
+        assert_eq!(back == home, failover != "sticky", "{failover}");
+    }
+}
+
+#[tokio::test]
+async fn a_drained_replica_keeps_its_sessions() {
+    let origins = named(&["a", "b"]);
+    let seawall = keeping(&origins, "temporary").start().await;
+    let (cookie, _, home) = visit(&seawall, None).await;
+    let origin = &origins[usize::from(home == "b")];
+    change(&seawall, origin, r#"{"drain": true}"#).await;
+    for _ in 0..5 {
+        assert_eq!(visit(&seawall, cookie.as_deref()).await.2, home);
+        assert_ne!(visit(&seawall, None).await.2, home);
+    }
+}
+
+#[tokio::test]
+async fn a_field_keeps_a_session_at_its_replica() {
+    let origins = named(&["a", "b", "c"]);
+    let seawall = Setup::before(&origins)
+        .pool("affinity = { by = \"header\", name = \"x-user\" }")
+        .start()
+        .await;
+    let mut used = HashSet::new();
+    for user in 0..12 {
+        let field = format!("X-User: {user}");
+        let ask = async || {
+            let fields = ["Authorization: Basic eA==", field.as_str()];
+            seawall.get("/cart", &fields).await.text().to_owned()
+        };
+        let home = ask().await;
+        for _ in 0..3 {
+            assert_eq!(ask().await, home);
+        }
+        used.insert(home);
+    }
+    assert!(used.len() > 1);
+}

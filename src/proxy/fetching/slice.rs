@@ -161,6 +161,7 @@ impl Refetch {
             first_byte: self.lookup.site.first_byte(),
             origin: &self.lookup.site.applied.origin,
             hash: pool.hash(&self.lookup.site.view(&self.lookup.head)),
+            client: None,
         };
         let mut watcher = Watcher {
             shared: &self.shared,
