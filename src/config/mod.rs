@@ -3,10 +3,12 @@
 //! Reading is pure: text and environment in, a [`Config`] or all its faults out. Files are read at
 //! the edges, so that a reload and a test take the same way.
 
+mod affinity;
 mod cache_rule;
 pub mod diagnostics;
 mod disk;
 mod file;
+mod health;
 mod interpolate;
 mod key;
 mod listen;
@@ -21,6 +23,7 @@ mod reserve;
 mod resolve;
 mod rule;
 mod secret;
+mod servers;
 mod test;
 mod ttl;
 mod units;
@@ -32,19 +35,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
-
+pub use affinity::{Affinity, AffinityBy, Balance, Failover};
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use disk::Disk;
+pub use health::{CheckKind, Counted, HealthCheck, Outliers};
 pub use interpolate::Env;
 pub use outside::{Files, Outside};
 pub use presets::{PRESETS, Preset};
 pub use purge::Purge;
 pub use reserve::Reserve;
 pub use secret::Secret;
+pub use servers::parse_servers;
 
 use crate::explain::RuleTest;
-use crate::rules::expression::ValueExpression;
 use crate::rules::phase::Phases;
 use crate::zone::{HostPattern, SessionCookies};
 
@@ -246,6 +249,10 @@ pub struct Pool {
     pub name: String,
     /// The servers as configured; a name may resolve to several replicas.
     pub servers: Vec<OriginServer>,
+    /// A file of further servers, which is read again and again.
+    pub servers_file: Option<PathBuf>,
+    /// Who is asked for names; `None` asks whom the system asks.
+    pub resolver: Option<SocketAddr>,
     /// How one of them is chosen.
     pub balance: Balance,
     /// Where this node is, if that matters.
@@ -272,15 +279,17 @@ pub struct Pool {
     pub retries: Retries,
     /// Verification of `https` origins.
     pub tls: OriginTls,
-    /// How often names are resolved again.
+    /// For how long the answer to a name holds at most.
     pub resolve_interval: Duration,
 }
 
 /// One configured server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OriginServer {
     /// Whether to speak TLS to it.
     pub https: bool,
+    /// The name whose SRV records say where it is.
+    pub srv: Option<String>,
     /// Host name or address, without brackets.
     pub host: String,
     /// Port.
@@ -291,140 +300,6 @@ pub struct OriginServer {
     pub priority: u8,
     /// Where it is.
     pub locality: Option<String>,
-}
-
-/// How a pool chooses among its replicas.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// Of two by chance, the one with fewer outstanding requests for its weight.
-    LeastOutstanding,
-    /// In turn.
-    RoundRobin,
-    /// By chance.
-    Random,
-    /// Equal values go to the same replica.
-    Hash {
-        /// The value; `None` where its expression has a fault, which is told.
-        by: Option<ValueExpression>,
-        /// Most outstanding requests of a replica, in percent of its share.
-        bound: Option<u32>,
-    },
-}
-
-/// Requests of a session stay at one replica, as far as they go past the cache.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Affinity {
-    /// How a session is known.
-    pub by: AffinityBy,
-    /// What happens when its replica is not available.
-    pub failover: Failover,
-}
-
-/// How a session is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AffinityBy {
-    /// By a cookie that Seawall sets.
-    Cookie {
-        /// Its name.
-        name: String,
-        /// How long it lasts.
-        ttl: Duration,
-        /// Signs it.
-        secret: Secret,
-    },
-    /// By a field of the request.
-    Header(HeaderName),
-}
-
-/// What becomes of a session whose replica is not available.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failover {
-    /// It gets a 503.
-    None,
-    /// It is at another one for the time being.
-    Temporary,
-    /// It moves.
-    Sticky,
-}
-
-/// When answers take a replica out of service for a while.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outliers {
-    /// What counts as a failure.
-    pub counts: Counted,
-    /// Failures in a row.
-    pub consecutive: u32,
-    /// Percentage of failures within the window.
-    pub failure_ratio: u32,
-    /// Requests within the window before a ratio, or a mean time, says anything.
-    pub min_requests: u32,
-    /// The window.
-    pub window: Duration,
-    /// How many times the median of the others its mean time may be.
-    pub latency_factor: Option<u32>,
-    /// How long the first ejection takes; later ones take as much longer each.
-    pub ejection: Duration,
-    /// The longest.
-    pub max_ejection: Duration,
-    /// Most replicas of the pool out at once, in percent.
-    pub max_ejected: u32,
-}
-
-/// What counts as a failure of a replica.
-#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
-    /// No connection.
-    pub connect: bool,
-    /// No answer in time.
-    pub timeout: bool,
-    /// A connection that ended before the answer.
-    pub closed: bool,
-    /// 502, 503 and 504.
-    pub gateway: bool,
-    /// Every 5xx.
-    pub server_error: bool,
-}
-
-impl Default for Outliers {
-    fn default() -> Self {
-        Self {
-            counts: Counted {
-                connect: true,
-                timeout: true,
-                closed: true,
-                gateway: true,
-                server_error: false,
-            },
-            consecutive: 5,
-            failure_ratio: 50,
-            min_requests: 20,
-            window: Duration::from_secs(10),
-            latency_factor: None,
-            ejection: Duration::from_secs(10),
-            max_ejection: Duration::from_mins(5),
-            max_ejected: 50,
-        }
-    }
-}
-
-/// Active health checks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// Path asked with GET.
-    pub path: String,
-    /// Host sent; by default the server's own name.
-    pub host: Option<String>,
-    /// Time between two checks of a replica.
-    pub interval: Duration,
-    /// Deadline of one check.
-    pub timeout: Duration,
-    /// Successes in a row that bring a replica back.
-    pub rise: u32,
-    /// Failures in a row that take a replica out.
-    pub fall: u32,
-    /// The status expected; `None` takes any 2xx.
-    pub status: Option<u16>,
 }
 
 /// Deadlines towards the origin.

@@ -18,8 +18,9 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::outlier::Outcome;
-use super::pool::{Ask, Client, OriginPool, Permit, Turn};
+use super::pool::{OriginPool, Permit};
 use super::replica::Replica;
+use super::turn::{Ask, Client, Turn};
 use crate::clock;
 use crate::rules::phase::OriginPatch;
 

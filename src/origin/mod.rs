@@ -14,11 +14,13 @@ mod pool;
 mod replica;
 mod retry;
 mod select;
+mod turn;
 mod upgrade;
 
 pub use affinity::remove_cookies;
 pub use fetch::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Terms};
 pub use health::Transition;
 pub use outlier::{Outcome, Reason};
-pub use pool::{Ask, Client, OriginPool, Permit, Turn};
+pub use pool::{OriginPool, Permit};
 pub use replica::{ByHand, Replica, ReplicaReport, STATES};
+pub use turn::{Ask, Client, Turn};

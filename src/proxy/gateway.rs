@@ -169,18 +169,12 @@ impl ProxyHttp for Gateway {
         let Some(pool) = exchange.pool().cloned() else {
             return Error::e_explain(ErrorType::HTTPStatus(421), "no zone");
         };
-        let view = exchange
-            .request
-            .as_ref()
-            .map(|request| request.view(session.req_header()));
-        let client = exchange
-            .request
-            .as_ref()
-            .map(|request| request.client_of(session.req_header()));
+        let head = session.req_header();
+        let request = exchange.request.as_ref();
         let ask = Ask {
             tried: &exchange.origin.tried,
-            hash: view.and_then(|view| pool.hash(&view)),
-            client,
+            hash: request.and_then(|request| pool.hash(&request.view(head))),
+            client: request.map(|request| request.client_of(head)),
         };
         let Some(turn) = pool.turn(&ask) else {
             return Error::e_explain(ErrorType::HTTPStatus(503), "the pool has no replica");

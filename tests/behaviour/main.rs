@@ -55,6 +55,7 @@ mod keys;
 mod lanes;
 mod large_bodies;
 mod metrics;
+mod origin_discovery;
 mod origin_failures;
 mod origin_pool;
 mod origin_selection;
