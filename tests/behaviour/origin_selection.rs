@@ -396,3 +396,20 @@ async fn a_field_keeps_a_session_at_its_replica() {
     }
     assert!(used.len() > 1);
 }
+
+#[tokio::test]
+async fn a_replica_that_comes_back_gets_its_weight_little_by_little() {
+    let origins = named(&["a", "b"]);
+    let seawall = Setup::before(&origins)
+        .pool("balance = \"round_robin\"\nslow_start = \"1h\"")
+        .purging()
+        .start()
+        .await;
+    change(&seawall, &origins[0], r#"{"drain": true}"#).await;
+    change(&seawall, &origins[0], r#"{"drain": false}"#).await;
+    for nth in 0..22 {
+        seawall.get(&format!("/{nth}"), &[]).await;
+    }
+    // A tenth of its weight.
+    assert_eq!(origins[0].requests().len(), 2);
+}
