@@ -457,4 +457,37 @@ mod tests {
         };
         assert_eq!(chosen(&HASH, &candidates, draw), Some(1));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn only_the_least_avoided_of_the_first_priority_are_chosen(
+            rows in proptest::collection::vec(
+                (1_u32..500, 0_u32..9, 0_usize..4, 0_u8..3, proptest::bool::ANY),
+                1..9,
+            ),
+            hash: u64,
+            chance: u64,
+        ) {
+            let avoid = [Avoid::No, Avoid::ConnectFailed, Avoid::Unhealthy, Avoid::Tried];
+            let candidates: Vec<Candidate> = rows
+                .iter()
+                .zip(0..)
+                .map(|(&(weight, outstanding, reason, priority, local), id)| Candidate {
+                    id,
+                    weight,
+                    outstanding,
+                    avoid: avoid[reason],
+                    priority,
+                    local,
+                })
+                .collect();
+            let draw = Draw { hash: Some(hash), chance };
+            let bounded = Balance::Hash { by: None, bound: Some(125) };
+            for balance in [Balance::LeastOutstanding, Balance::RoundRobin, Balance::Random, HASH, bounded] {
+                let chosen = candidates[chosen(&balance, &candidates, draw).unwrap()];
+                let best = candidates.iter().map(|one| (one.avoid, one.priority)).min().unwrap();
+                proptest::prop_assert_eq!((chosen.avoid, chosen.priority), best);
+            }
+        }
+    }
 }
