@@ -27,7 +27,9 @@ const CORE: &[&str] = &[
     "zone",
     "edge/chunked",
     "edge/head",
+    "origin/affinity",
     "origin/health",
+    "origin/outlier",
     "origin/retry",
     "origin/select",
 ];

@@ -1,9 +1,10 @@
-//! The admin listener: liveness, readiness, metrics, purging, explaining. Never reachable through the public
+//! The admin listener: liveness, readiness, metrics, pools, purging, explaining. Never reachable through the public
 //! listeners.
 
 pub(crate) mod audit;
 mod development;
 mod explain;
+mod pools;
 mod purge;
 mod wait;
 
@@ -95,6 +96,13 @@ impl ServeHttp for Admin {
                 wrong_method("GET, HEAD, POST")
             };
         }
+        if let Some(replica) = pools::route(&path) {
+            return if request.method == http::Method::POST {
+                pools::change(session, replica, &self.shared).await
+            } else {
+                wrong_method("POST")
+            };
+        }
         if path == "/explain" {
             return match request.method {
                 http::Method::POST => explain::answer(session, &self.shared).await,
@@ -110,6 +118,7 @@ impl ServeHttp for Admin {
             "/readyz" => readiness(&self.shared.runtime()),
             "/metrics" => self.metrics(),
             "/purges/wait" => wait::answer(request.uri.query(), &self.shared).await,
+            "/pools" => pools::list(&self.shared.runtime()),
             "/" => plain(StatusCode::OK, &format!("Seawall admin: {PATHS}\n")),
             _ => plain(
                 StatusCode::NOT_FOUND,
@@ -120,7 +129,7 @@ impl ServeHttp for Admin {
 }
 
 const PATHS: &str =
-    "/healthz /readyz /metrics /purge /purges/wait /explain /zones/NAME/development_mode";
+    "/healthz /readyz /metrics /pools /purge /purges/wait /explain /zones/NAME/development_mode";
 
 fn wrong_method(allowed: &'static str) -> Response<Vec<u8>> {
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed}\n"));

@@ -77,12 +77,12 @@ fn syntax_fault(error: &toml::de::Error) -> Diagnostic {
 
 fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
     let lists = read_lists(&root);
-    let pools: Vec<Pool> = root
-        .named_sections("pools")
-        .into_iter()
-        .map(|(name, section)| read_pool(name.value, section))
+    let server = root.section("server").map(read_server).unwrap_or_default();
+    let sections = root.named_sections("pools");
+    let names: Vec<String> = sections
+        .iter()
+        .map(|(name, _)| name.value.clone())
         .collect();
-    let names: Vec<String> = pools.iter().map(|pool| pool.name.clone()).collect();
     let secret = root
         .string("secret")
         .and_then(|text| read_secret(&root, "secret", text));
@@ -93,10 +93,15 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
         pools: &names,
         secret: secret.as_ref(),
     };
+    let locality = server.locality.as_deref();
+    let pools: Vec<Pool> = sections
+        .into_iter()
+        .map(|(name, section)| read_pool(name.value, section, locality, from))
+        .collect();
     let file = ConfigFile {
         listeners: read_listeners(&root),
         admin: read_admin(&root),
-        server: root.section("server").map(read_server).unwrap_or_default(),
+        server,
         client: root.section("client").map(read_client).unwrap_or_default(),
         cache: root.section("cache").map(read_cache).unwrap_or_default(),
         geo: root.section("geo").map(read_geo).unwrap_or_default(),
@@ -144,6 +149,7 @@ fn read_server(section: Section<'_>) -> Server {
         threads: threads.and_then(|threads| usize::try_from(threads.value).ok()),
         ..Server::default()
     };
+    server.locality = section.string("locality").map(|place| place.value);
     put(&mut server.drain_timeout, section.duration("drain_timeout"));
     if let Some(path) = section.string("upgrade_socket") {
         server.upgrade_socket = PathBuf::from(path.value);

@@ -3,10 +3,12 @@
 //! Reading is pure: text and environment in, a [`Config`] or all its faults out. Files are read at
 //! the edges, so that a reload and a test take the same way.
 
+mod affinity;
 mod cache_rule;
 pub mod diagnostics;
 mod disk;
 mod file;
+mod health;
 mod interpolate;
 mod key;
 mod listen;
@@ -21,6 +23,7 @@ mod reserve;
 mod resolve;
 mod rule;
 mod secret;
+mod servers;
 mod shared;
 mod test;
 mod tiers;
@@ -34,14 +37,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use affinity::{Affinity, AffinityBy, Balance, Failover};
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use disk::Disk;
+pub use health::{CheckKind, Counted, HealthCheck, Outliers};
 pub use interpolate::Env;
 pub use outside::{Files, Outside};
 pub use presets::{PRESETS, Preset};
 pub use purge::Purge;
 pub use reserve::Reserve;
 pub use secret::Secret;
+pub use servers::parse_servers;
 pub use shared::{SharedState, WhenUnreachable};
 pub use tiers::{SIBLINGS, Tier, Tiers};
 
@@ -123,6 +129,8 @@ pub struct TlsFiles {
 pub struct Server {
     /// Worker threads; by default one per core.
     pub threads: Option<usize>,
+    /// Where this node is; servers of the same place are preferred. This one takes effect at once.
+    pub locality: Option<String>,
     /// How long requests in flight may take to finish after SIGTERM.
     pub drain_timeout: Duration,
     /// Socket over which listening sockets are handed to a new binary.
@@ -136,6 +144,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             threads: None,
+            locality: None,
             drain_timeout: Duration::from_secs(30),
             // A directory of its own: who can put a socket there can take the listeners over.
             upgrade_socket: PathBuf::from("/run/seawall/upgrade.sock"),
@@ -248,6 +257,24 @@ pub struct Pool {
     pub name: String,
     /// The servers as configured; a name may resolve to several replicas.
     pub servers: Vec<OriginServer>,
+    /// A file of further servers, which is read again and again.
+    pub servers_file: Option<PathBuf>,
+    /// Who is asked for names; `None` asks whom the system asks.
+    pub resolver: Option<SocketAddr>,
+    /// How one of them is chosen.
+    pub balance: Balance,
+    /// Where this node is, if that matters.
+    pub locality: Option<String>,
+    /// Servers elsewhere are asked as well when less than this percentage of the local ones can be.
+    pub local_percent: u32,
+    /// Whether requests of a session stay at one replica.
+    pub affinity: Option<Affinity>,
+    /// Over which time a replica that comes into service gets its full weight.
+    pub slow_start: Option<Duration>,
+    /// All replicas are used when less than this percentage is healthy.
+    pub panic_threshold: u32,
+    /// When answers take a replica out; `None` never.
+    pub outliers: Option<Outliers>,
     /// Active health checks; `None` trusts every replica.
     pub health_check: Option<HealthCheck>,
     /// The Host sent to the origin; `None` passes the client's.
@@ -260,40 +287,27 @@ pub struct Pool {
     pub retries: Retries,
     /// Verification of `https` origins.
     pub tls: OriginTls,
-    /// How often names are resolved again.
+    /// For how long the answer to a name holds at most.
     pub resolve_interval: Duration,
 }
 
 /// One configured server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OriginServer {
     /// Whether to speak TLS to it.
     pub https: bool,
+    /// The name whose SRV records say where it is.
+    pub srv: Option<String>,
     /// Host name or address, without brackets.
     pub host: String,
     /// Port.
     pub port: u16,
     /// Share of the requests relative to the others.
     pub weight: u16,
-}
-
-/// Active health checks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// Path asked with GET.
-    pub path: String,
-    /// Host sent; by default the server's own name.
-    pub host: Option<String>,
-    /// Time between two checks of a replica.
-    pub interval: Duration,
-    /// Deadline of one check.
-    pub timeout: Duration,
-    /// Successes in a row that bring a replica back.
-    pub rise: u32,
-    /// Failures in a row that take a replica out.
-    pub fall: u32,
-    /// The status expected; `None` takes any 2xx.
-    pub status: Option<u16>,
+    /// Asked when no server with a lower number is available.
+    pub priority: u8,
+    /// Where it is.
+    pub locality: Option<String>,
 }
 
 /// Deadlines towards the origin.

@@ -1,25 +1,57 @@
 //! `[pools.NAME]`: origin servers, health checks, deadlines, retries.
 
-use std::net::Ipv6Addr;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::affinity::{read_affinity, read_balance};
 use super::file::{SHORTEST, put, put_number};
-use super::reader::{Located, Section, StringOrSection};
-use super::{HealthCheck, OriginServer, OriginTimeouts, OriginTls, Pool, Retries};
+use super::health::{read_health_check, read_outliers};
+use super::reader::Section;
+use super::rule::RuleFile;
+use super::servers::read_servers;
+use super::{Balance, OriginTimeouts, OriginTls, Outliers, Pool, Retries};
 
-/// Reads one pool.
-pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
+/// Reads one pool of a node at `locality`.
+pub(super) fn read_pool(
+    name: String,
+    section: Section<'_>,
+    locality: Option<&str>,
+    from: RuleFile<'_>,
+) -> Pool {
+    let mut local_percent = 70;
+    put_number(
+        &mut local_percent,
+        section.integer("locality_min_healthy", 0..=100),
+    );
+    let mut panic_threshold = 25;
+    put_number(
+        &mut panic_threshold,
+        section.integer("panic_threshold", 0..=100),
+    );
+    let affinity = section.section("affinity");
+    let affinity = affinity.and_then(|affinity| read_affinity(&name, affinity, from));
     let pool = Pool {
         host_header: read_host_header(&section),
+        balance: read_balance(&section, from),
+        locality: locality.map(str::to_owned),
+        local_percent,
+        affinity,
+        slow_start: section.duration("slow_start").map(|over| over.value),
+        panic_threshold,
+        outliers: match section.section("outliers") {
+            Some(outliers) => read_outliers(outliers),
+            None => Some(Outliers::default()),
+        },
         ..read_peers(name, &section, OriginTimeouts::default(), true)
     };
     section.finish();
     pool
 }
 
-/// Reads the keys that pools have in common with tiers, which get the client's host. `timeouts` are those
-/// where nothing is written; `upgrades` tells whether there are connections that are upgraded.
+/// Reads the keys that pools have in common with tiers, which get the client's host and are not chosen as
+/// replicas are. `timeouts` are those where nothing is written; `upgrades` tells whether there are
+/// connections that are upgraded.
 pub(super) fn read_peers(
     name: String,
     section: &Section<'_>,
@@ -40,6 +72,22 @@ pub(super) fn read_peers(
     );
     Pool {
         servers,
+        servers_file: section
+            .string("servers_file")
+            .map(|path| PathBuf::from(path.value)),
+        resolver: section
+            .parsed("resolver", "an address with its port", |text| {
+                let address = text.parse::<SocketAddr>();
+                address.map_err(|_| "is no address with its port, such as 127.0.0.1:53".to_owned())
+            })
+            .map(|address| address.value),
+        balance: Balance::RoundRobin,
+        locality: None,
+        local_percent: 0,
+        affinity: None,
+        slow_start: None,
+        panic_threshold: 0,
+        outliers: None,
         max_requests,
         health_check: section.section("health_check").map(read_health_check),
         host_header: None,
@@ -55,127 +103,6 @@ pub(super) fn read_peers(
         resolve_interval,
         name,
     }
-}
-
-fn read_servers(section: &Section<'_>) -> Vec<OriginServer> {
-    let items = section.strings_or_sections("servers").unwrap_or_default();
-    if items.is_empty() {
-        let message = format!("[{}] has no `servers`", section.name());
-        let help = "write `servers = [\"http://127.0.0.1:8000\"]`".to_owned();
-        section
-            .reader
-            .fault(section.span.clone(), message, Some(help));
-    }
-    items
-        .into_iter()
-        .filter_map(|item| match item {
-            StringOrSection::String(url) => read_url(section, url, 1),
-            StringOrSection::Section(server) => {
-                let url = server.required_string("url", "\"http://127.0.0.1:8000\"");
-                let mut weight = 1;
-                put_number(&mut weight, server.integer("weight", 1..=256));
-                let read = url.and_then(|url| read_url(&server, url, weight));
-                server.finish();
-                read
-            }
-        })
-        .collect()
-}
-
-fn read_url(section: &Section<'_>, url: Located<String>, weight: u16) -> Option<OriginServer> {
-    match parse_url(&url.value, weight) {
-        Ok(server) => Some(server),
-        Err(why) => {
-            // A password in the URL must not end up in a log.
-            let shown = url
-                .value
-                .rsplit_once('@')
-                .map_or(&*url.value, |(_, host)| host);
-            let message = format!("the server \"{shown}\" {why}");
-            let help = "write for example \"http://127.0.0.1:8000\" or \"https://app.internal\"";
-            section
-                .reader
-                .fault(url.span, message, Some(help.to_owned()));
-            None
-        }
-    }
-}
-
-fn parse_url(text: &str, weight: u16) -> Result<OriginServer, &'static str> {
-    let (https, rest) = match text.split_once("://") {
-        Some(("http", rest)) => (false, rest),
-        Some(("https", rest)) => (true, rest),
-        Some(_) => return Err("must begin with http:// or https://"),
-        None => return Err("needs its scheme, http:// or https://"),
-    };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    if rest.contains(['/', '?', '#', '@', ' ']) {
-        return Err("must be scheme, host and port alone");
-    }
-    let (host, port) = match rest.strip_prefix('[') {
-        Some(v6) => {
-            let (host, port) = v6.split_once(']').ok_or("has a `[` without its `]`")?;
-            host.parse::<Ipv6Addr>()
-                .map_err(|_| "has a malformed IPv6 address")?;
-            (host, port.strip_prefix(':'))
-        }
-        None if rest.matches(':').count() > 1 => {
-            return Err("has an IPv6 address without its brackets");
-        }
-        None => match rest.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (rest, None),
-        },
-    };
-    let port = match port {
-        Some(port) => port
-            .parse()
-            .ok()
-            .filter(|port| *port != 0)
-            .ok_or("has a bad port")?,
-        None if https => 443,
-        None => 80,
-    };
-    let legal = |c: char| c.is_ascii_alphanumeric() || ".-_:".contains(c);
-    if host.is_empty() || !host.chars().all(legal) {
-        return Err("has no valid host name");
-    }
-    Ok(OriginServer {
-        https,
-        host: host.to_ascii_lowercase(),
-        port,
-        weight,
-    })
-}
-
-fn read_health_check(section: Section<'_>) -> HealthCheck {
-    let path = section.parsed("path", "a path", |path| {
-        let legal = path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic());
-        legal
-            .then(|| path.to_owned())
-            .ok_or_else(|| "must be a path that begins with `/`".to_owned())
-    });
-    let mut check = HealthCheck {
-        path: path.map_or_else(|| "/".to_owned(), |path| path.value),
-        host: section.string("host").map(|host| host.value),
-        interval: Duration::from_secs(5),
-        timeout: Duration::from_secs(2),
-        rise: 2,
-        fall: 3,
-        status: None,
-    };
-    put(
-        &mut check.interval,
-        section.duration_of("interval", Duration::from_millis(100)),
-    );
-    put(&mut check.timeout, section.duration_of("timeout", SHORTEST));
-    put_number(&mut check.rise, section.integer("rise", 1..=100));
-    put_number(&mut check.fall, section.integer("fall", 1..=100));
-    check.status = section
-        .integer("status", 200..=599)
-        .and_then(|status| u16::try_from(status.value).ok());
-    section.finish();
-    check
 }
 
 pub(super) fn read_host_header(section: &Section<'_>) -> Option<String> {
@@ -253,39 +180,4 @@ fn read_tls(section: Section<'_>) -> OriginTls {
     tls.ca = section.string("ca").map(|path| PathBuf::from(path.value));
     section.finish();
     tls
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn server_urls_are_scheme_host_and_port() {
-        let server = |text| parse_url(text, 1).map(|s| (s.https, s.host, s.port));
-        assert_eq!(
-            server("http://127.0.0.1:8001"),
-            Ok((false, "127.0.0.1".into(), 8001))
-        );
-        assert_eq!(
-            server("https://App.internal/"),
-            Ok((true, "app.internal".into(), 443))
-        );
-        assert_eq!(server("http://[::1]:81"), Ok((false, "::1".into(), 81)));
-        assert_eq!(server("http://[::1]"), Ok((false, "::1".into(), 80)));
-        for bad in [
-            "127.0.0.1:80",
-            "ftp://a",
-            "http://a/b",
-            "http://a:0",
-            "http://a:x",
-            "http://",
-            "http://u@a",
-            "http://::1",
-            "http://::1:8001",
-            "http://[::1",
-            "http://a b",
-        ] {
-            assert!(server(bad).is_err(), "{bad}");
-        }
-    }
 }

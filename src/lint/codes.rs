@@ -124,6 +124,9 @@ codes! {
     DUPLICATE_RULE_NAME: Note, "duplicate-rule-name",
         "logs, Cache-Status and `seawall explain` name rules: two of one name cannot be told apart",
         "give each rule a name of its own";
+    LOCALITY_OF_NOTHING: Warning, "locality-of-nothing",
+        "servers are preferred when they are where the node is, and nothing says where that is: all are alike",
+        "write `locality` under [server], or take it from the servers";
     UNUSED_POOL: Note, "unused-pool",
         "no zone and no origin rule refers to the pool, so its servers get health checks and nothing else",
         "remove it, or refer to it";

@@ -8,6 +8,7 @@ mod expressions;
 mod finding;
 mod order;
 mod origin;
+mod pools;
 mod redirects;
 mod sharing;
 mod tiers;
@@ -31,6 +32,7 @@ pub fn lint(name: &str, source: &str, config: &Config, now: i64) -> Findings {
         origin::check(&zone.rules, &mut found);
         redirects::check(zone, &mut found);
     }
+    pools::check(config, &mut found);
     unused::check(config, &mut found);
     tiers::check(config, &mut found);
     found.in_order()

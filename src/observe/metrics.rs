@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use prometheus::{
     Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Opts, Registry, TextEncoder,
 };
 
 use super::compression::CompressionMetrics;
 use super::disk_metrics::DiskMetrics;
+use super::origin::Origin;
 use super::reserve_metrics::ReserveMetrics;
 use super::series::RecentSeries;
 use super::shared_metrics::SharedMetrics;
@@ -55,15 +56,6 @@ pub(super) struct Traffic {
     early_revalidations: IntCounter,
     refetches: IntCounterVec,
     series: RecentSeries,
-}
-
-/// Requests as the origin sees them.
-struct Origin {
-    requests: IntCounterVec,
-    failures: IntCounterVec,
-    retries: IntCounterVec,
-    seconds: HistogramVec,
-    replicas: IntGaugeVec,
 }
 
 /// The store and the process itself.
@@ -166,35 +158,6 @@ impl Traffic {
                 )?,
             )?,
             series: RecentSeries::default(),
-        })
-    }
-}
-
-impl Origin {
-    fn new(to: &Registry) -> Result<Self, prometheus::Error> {
-        let head = "Time from the request sent to the origin to its response head";
-        let replicas = Opts::new(name("origin_replicas"), "Replicas by health");
-        Ok(Self {
-            requests: counters(
-                to,
-                "origin_requests_total",
-                "Requests sent to the origin",
-                &["pool"],
-            )?,
-            failures: counters(
-                to,
-                "origin_failures_total",
-                "Requests to the origin that failed",
-                &["pool", "kind"],
-            )?,
-            retries: counters(
-                to,
-                "origin_retries_total",
-                "Requests tried on another replica",
-                &["pool"],
-            )?,
-            seconds: histograms(to, "origin_response_seconds", head, &["pool"])?,
-            replicas: register(to, IntGaugeVec::new(replicas, &["pool", "state"])?)?,
         })
     }
 }
@@ -371,19 +334,9 @@ impl Metrics {
         self.process.store_objects.set(signed(store.objects));
         self.process.store_bytes.set(signed(store.bytes));
         self.process.store_capacity.set(signed(store.capacity));
-        self.origin.replicas.reset();
+        self.origin.forget();
         for pool in pools {
-            for replica in pool.replicas().iter() {
-                let state = if replica.healthy() {
-                    "healthy"
-                } else {
-                    "unhealthy"
-                };
-                self.origin
-                    .replicas
-                    .with_label_values(&[pool.config.name.as_str(), state])
-                    .inc();
-            }
+            self.origin.measure(pool);
         }
         set_ratios(&self.traffic.requests, &self.traffic.hit_ratio);
         set_ratios(&self.traffic.bytes, &self.traffic.hit_ratio_bytes);
@@ -482,7 +435,7 @@ pub(super) fn gauge(
     register(registry, IntGauge::new(name(short), help)?)
 }
 
-fn histograms(
+pub(super) fn histograms(
     registry: &Registry,
     short: &str,
     help: &str,

@@ -5,6 +5,7 @@ mod compression;
 mod disk_metrics;
 mod logging;
 mod metrics;
+mod origin;
 mod reserve_metrics;
 mod series;
 mod shared_metrics;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::protocols::http::client::HttpSession;
@@ -17,7 +18,10 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant as Deadline, timeout_at};
 
-use super::pool::{OriginPool, Permit, Replica};
+use super::outlier::Outcome;
+use super::pool::{OriginPool, Permit};
+use super::replica::Replica;
+use super::turn::{Ask, Client, Turn};
 use crate::clock;
 use crate::rules::phase::OriginPatch;
 
@@ -39,6 +43,10 @@ pub struct Terms<'a> {
     pub first_byte: Duration,
     /// What origin rules set.
     pub origin: &'a OriginPatch,
+    /// The hash of the value by which requests are kept together: [`OriginPool::hash`].
+    pub hash: Option<u64>,
+    /// Who asks, for a request past the cache.
+    pub client: Option<Client<'a>>,
 }
 
 /// How the attempts went, for the log.
@@ -46,6 +54,8 @@ pub struct Terms<'a> {
 pub struct FetchReport {
     /// The replica asked last.
     pub replica: Option<SocketAddr>,
+    /// The cookie by which the client's session stays at the replica.
+    pub cookie: Option<HeaderValue>,
     /// Attempts made.
     pub attempts: u32,
     /// Time to connect, in the last attempt.
@@ -115,6 +125,17 @@ impl FetchFailure {
         all.into_iter().find(|failure| failure.kind() == kind)
     }
 
+    /// What it says of the replica.
+    pub const fn outcome(self) -> Outcome {
+        match self {
+            Self::NoReplica | Self::Busy | Self::Connect | Self::ConnectTimeout | Self::Tls => {
+                Outcome::NotConnected
+            }
+            Self::Timeout => Outcome::TimedOut,
+            Self::Closed | Self::Protocol => Outcome::Broken,
+        }
+    }
+
     fn of(error: &Error) -> Self {
         match error.etype() {
             ErrorType::ConnectTimedout => Self::ConnectTimeout,
@@ -162,6 +183,7 @@ pub struct AnswerBody {
     peer: HttpPeer,
     deadline: Instant,
     _permit: Permit,
+    _turn: Option<Turn>,
     /// What else is held as long as the body is read.
     held: Option<OwnedSemaphorePermit>,
 }
@@ -182,7 +204,13 @@ struct Failed {
 }
 
 impl Got {
-    fn into_answer(self, pool: &OriginPool, terms: Terms<'_>, permit: Permit) -> Answer {
+    fn into_answer(
+        self,
+        pool: &OriginPool,
+        terms: Terms<'_>,
+        permit: Permit,
+        turn: Option<Turn>,
+    ) -> Answer {
         Answer {
             head: self.head,
             requested: self.requested,
@@ -191,6 +219,7 @@ impl Got {
                 peer: self.peer,
                 deadline: terms.started + pool.config.timeouts.total,
                 _permit: permit,
+                _turn: turn,
                 held: None,
             },
         }
@@ -224,17 +253,24 @@ impl Fetcher {
         let mut tried = Vec::new();
         pool.retries.earn();
         loop {
-            let replica = pool.pick(&tried).ok_or(FetchFailure::NoReplica)?;
+            let ask = Ask {
+                tried: &tried,
+                hash: terms.hash,
+                client: terms.client,
+            };
+            let turn = pool.turn(&ask).ok_or(FetchFailure::NoReplica)?;
+            let replica = turn.replica();
             tried.push(replica.address);
             report.replica = Some(replica.address);
             report.attempts += 1;
+            report.cookie = turn.cookie().cloned();
             let attempt = self
-                .attempt(pool, &replica, request, terms, report, observer)
+                .attempt(pool, replica, request, terms, report, observer)
                 .await;
             match attempt {
                 Ok(got) => {
                     let permit = permit.take().ok_or(FetchFailure::Busy)?;
-                    return Ok(got.into_answer(pool, terms, permit));
+                    return Ok(got.into_answer(pool, terms, permit, Some(turn)));
                 }
                 Err(Failed { failure, .. }) => {
                     observer.failed(failure);
@@ -271,7 +307,7 @@ impl Fetcher {
             report.attempts += 1;
             let attempt = self.attempt(pool, replica, request, terms, report, observer);
             match attempt.await {
-                Ok(got) => return Ok(got.into_answer(pool, terms, permit)),
+                Ok(got) => return Ok(got.into_answer(pool, terms, permit, None)),
                 // It may have been closed for its idleness at the moment in which it was used. Each such
                 // connection is used up by this, so that it comes to an end.
                 Err(Failed {
@@ -300,15 +336,15 @@ impl Fetcher {
         let (mut session, reused) = match self.connector.get_http_session(&peer).await {
             Ok(connected) => connected,
             Err(error) => {
-                pool.record_connect_failure(replica);
+                pool.record(replica, Outcome::NotConnected);
                 return Err(Failed {
                     failure: FetchFailure::of(&error),
                     reused: false,
                 });
             }
         };
-        let failed = |failure| {
-            replica.count_failure();
+        let failed = |failure: FetchFailure| {
+            pool.record(replica, failure.outcome());
             Failed { failure, reused }
         };
         let connected = clock::instant();
@@ -332,7 +368,9 @@ impl Fetcher {
             Err(_) => return Err(failed(FetchFailure::Timeout)),
         };
         session.set_read_timeout(Some(timeouts.between_bytes));
-        report.first_byte_after = Some(clock::instant().saturating_duration_since(connected));
+        let after = clock::instant().saturating_duration_since(connected);
+        pool.record(replica, Outcome::Answered(head.status.as_u16(), after));
+        report.first_byte_after = Some(after);
         Ok(Got {
             head,
             requested,

@@ -1,19 +1,27 @@
 //! Origin servers: which replica gets a request, which are healthy, when to try another.
 //!
-//! [`select`], [`health`] and [`retry`] decide; [`pool`] holds the state; [`fetch`] asks; [`discovery`] and
+//! [`select`], [`affinity`], [`health`], [`outlier`] and [`retry`] decide; [`pool`] holds the state; [`fetch`] asks; [`discovery`] and
 //! [`checks`] feed it from tasks of their own.
 
+mod affinity;
 mod checks;
 mod discovery;
 mod fetch;
 mod health;
+mod outlier;
 mod peer;
 mod pool;
+mod replica;
 mod retry;
 mod select;
+mod turn;
 mod upgrade;
 
+pub use affinity::remove_cookies;
 pub use fetch::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Terms};
 pub use health::Transition;
-pub use pool::{OriginPool, Permit, Replica, ReplicaReport};
+pub use outlier::{Outcome, Reason};
+pub use pool::{OriginPool, Permit};
+pub use replica::{ByHand, Replica, ReplicaReport, STATES};
 pub use retry::RetryBudget;
+pub use turn::{Ask, Client, Turn};

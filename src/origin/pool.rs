@@ -1,23 +1,25 @@
 //! A pool at run time: its replicas as resolved, their health, whose turn it is.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora_core::upstreams::peer::HttpPeer;
-use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
-use super::health::{Health, Transition};
+use super::health::Transition;
+use super::outlier::{Outcome, Reason, may_eject};
 use super::peer::{Trust, http_peer};
+use super::replica::{ByHand, Replica, ReplicaReport, millis};
 use super::retry::RetryBudget;
-use super::select::{Avoid, Candidate, RoundRobin};
+use super::select::RoundRobin;
 use super::{checks, discovery};
 use crate::clock;
-use crate::config::{OriginServer, Pool};
+use crate::config::{OriginServer, Outliers, Pool, parse_servers};
 use crate::rules::phase::OriginPatch;
 
 /// How long a replica that refused a connection is passed over.
@@ -30,8 +32,14 @@ pub struct OriginPool {
     /// Retries left.
     pub retries: RetryBudget,
     trust: Trust,
-    replicas: ArcSwap<Vec<Arc<Replica>>>,
-    turns: Mutex<RoundRobin>,
+    pub(super) replicas: ArcSwap<Vec<Arc<Replica>>>,
+    /// The servers of the pool's file, as they were last good.
+    from_file: ArcSwap<Vec<OriginServer>>,
+    file_fault: Mutex<Option<String>>,
+    pub(super) turns: Mutex<RoundRobin>,
+    panicking: AtomicBool,
+    ejecting: Mutex<()>,
+    ejections: AtomicU64,
     outstanding: Arc<Semaphore>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -40,57 +48,108 @@ pub struct OriginPool {
 #[derive(Debug)]
 pub struct Permit(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
-/// One address of a configured server.
-#[derive(Debug)]
-pub struct Replica {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// The server it was resolved from.
-    pub server: OriginServer,
-    health: Mutex<Health>,
-    /// [`clock::uptime`] in milliseconds until which it is passed over.
-    refused_until: AtomicU64,
-    requests: AtomicU64,
-    failures: AtomicU64,
-}
-
-/// A replica as `/readyz` shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ReplicaReport {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// In service.
-    pub healthy: bool,
-    /// Share of the requests.
-    pub weight: u16,
-    /// Requests sent to it.
-    pub requests: u64,
-    /// Of those, without an answer.
-    pub failures: u64,
+/// The servers of the pool's file; of one that cannot be read, those from before the reload.
+fn read_servers(config: &Pool, previous: Option<&OriginPool>) -> Result<Vec<OriginServer>, String> {
+    let Some(path) = &config.servers_file else {
+        return Ok(Vec::new());
+    };
+    let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
+    let read = read.and_then(|text| parse_servers(&text));
+    let kept = previous.map(|previous| previous.from_file.load().as_ref().clone());
+    match (read, kept) {
+        (Ok(servers), _) => Ok(servers),
+        (Err(_), Some(kept)) if !kept.is_empty() => Ok(kept),
+        (Err(why), _) => Err(format!("{}: {why}", path.display())),
+    }
 }
 
 impl OriginPool {
-    /// A pool whose literal addresses are ready; names follow once [`Self::start`] resolved them.
+    /// A pool whose literal addresses are ready; names follow once [`Self::start`] resolved them. What
+    /// `previous`, the pool of this name before a reload, knows of an address is kept.
     ///
     /// # Errors
     /// When the file of certificate authorities cannot be read.
-    pub fn new(config: Arc<Pool>) -> Result<Arc<Self>, String> {
+    pub fn new(config: Arc<Pool>, previous: Option<&Self>) -> Result<Arc<Self>, String> {
         let trust = Trust::load(&config.tls)?;
+        let known = previous.map(Self::replicas).unwrap_or_default();
+        let from_file = read_servers(&config, previous)?;
         let pool = Self {
             retries: RetryBudget::new(config.retries.budget_percent),
             trust,
-            replicas: ArcSwap::default(),
+            replicas: ArcSwap::new(known.clone()),
+            from_file: ArcSwap::from_pointee(from_file),
+            file_fault: Mutex::default(),
             turns: Mutex::default(),
+            panicking: AtomicBool::new(false),
+            ejecting: Mutex::default(),
+            ejections: AtomicU64::new(previous.map_or(0, Self::ejections)),
             outstanding: Arc::new(Semaphore::new(config.max_requests)),
             tasks: Mutex::default(),
             config,
         };
-        let literal = pool.config.servers.iter().filter_map(|server| {
-            let address = server.host.parse().ok()?;
-            Some((SocketAddr::new(address, server.port), server.clone()))
+        let servers = pool.servers();
+        let found = servers.iter().flat_map(|server| {
+            let literal = server.host.parse().ok();
+            match literal.map(|address| SocketAddr::new(address, server.port)) {
+                Some(address) => vec![(address, server.clone())],
+                // Until a name is resolved anew, it is where it was.
+                None => pool.known_of(server),
+            }
         });
-        pool.set_replicas(literal.collect());
+        let found: Vec<_> = found.collect();
+        pool.set_replicas(found);
         Ok(Arc::new(pool))
+    }
+
+    /// The servers of the configuration and of the file.
+    pub(super) fn servers(&self) -> Vec<OriginServer> {
+        let from_file = self.from_file.load();
+        let own = self.config.servers.iter();
+        own.chain(from_file.iter()).cloned().collect()
+    }
+
+    /// Takes over what came of reading the pool's file again; a fault is told once.
+    pub(super) fn take_file(&self, servers: Result<Vec<OriginServer>, String>, path: &str) {
+        let mut fault = lock(&self.file_fault);
+        match servers {
+            Ok(servers) => {
+                *fault = None;
+                self.from_file.store(Arc::new(servers));
+            }
+            Err(why) if fault.as_ref() != Some(&why) => {
+                let pool = &self.config.name;
+                tracing::warn!(
+                    pool,
+                    path,
+                    why,
+                    "servers_file is not usable: the servers stay as they are"
+                );
+                *fault = Some(why);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// The replicas there are of a server that goes by a name.
+    pub(super) fn known_of(&self, server: &OriginServer) -> Vec<(SocketAddr, OriginServer)> {
+        let replicas = self.replicas.load();
+        let of = replicas.iter().filter(|replica| {
+            let of = &replica.server;
+            match &server.srv {
+                Some(_) => of.srv == server.srv,
+                None => {
+                    of.srv.is_none()
+                        && (of.https, &of.host, of.port)
+                            == (server.https, &server.host, server.port)
+                }
+            }
+        });
+        // What the records of a service said of a target is not in the configuration.
+        of.map(|replica| match &server.srv {
+            Some(_) => (replica.address, replica.server.clone()),
+            None => (replica.address, server.clone()),
+        })
+        .collect()
     }
 
     /// Starts resolving and checking, once; both end with the pool.
@@ -104,19 +163,36 @@ impl OriginPool {
         }
     }
 
-    /// Takes over what discovery found. Replicas that stay keep their health and counts.
+    /// Takes over what discovery found. Of addresses that stay, what is known is kept.
     pub(super) fn set_replicas(&self, found: Vec<(SocketAddr, OriginServer)>) {
         let known = self.replicas.load();
-        let replicas = found
+        let name = &self.config.name;
+        let now = clock::uptime();
+        let mut seen = HashSet::new();
+        let replicas: Vec<Arc<Replica>> = found
             .into_iter()
+            .filter(|(address, _)| seen.insert(*address))
             .map(|(address, server)| {
-                let same = known
-                    .iter()
-                    .find(|replica| replica.address == address && replica.server == server);
-                same.cloned()
-                    .unwrap_or_else(|| Arc::new(Replica::new(address, server)))
+                let same = known.iter().find(|replica| replica.address == address);
+                match same {
+                    Some(same) if same.server == server => same.clone(),
+                    Some(same) => Arc::new(Replica::new(address, server, same.state.clone())),
+                    None => {
+                        let replica = Replica::new(address, server, Arc::default());
+                        if !known.is_empty() {
+                            tracing::info!(pool = name, replica = %address, "replica discovered");
+                            replica.enters_service(now);
+                        }
+                        Arc::new(replica)
+                    }
+                }
             })
             .collect();
+        for gone in known.iter() {
+            if replicas.iter().all(|one| one.address != gone.address) {
+                tracing::info!(pool = name, replica = %gone.address, "replica gone");
+            }
+        }
         self.replicas.store(Arc::new(replicas));
     }
 
@@ -132,16 +208,26 @@ impl OriginPool {
         acquired.ok()?.ok().map(Permit)
     }
 
-    /// Whose turn it is, among those not in `tried` if possible. `None` without any replica.
-    pub fn pick(&self, tried: &[SocketAddr]) -> Option<Arc<Replica>> {
-        let replicas = self.replicas.load();
-        let now = clock::uptime();
-        let candidates: Vec<Candidate> = replicas
-            .iter()
-            .map(|replica| replica.candidate(tried, now))
-            .collect();
-        let index = lock(&self.turns).pick(&candidates)?;
-        replicas.get(index).cloned()
+    /// Whether so few replicas are healthy that all are used.
+    pub fn is_panicking(&self) -> bool {
+        self.panicking.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn panics(&self, panicking: bool) {
+        if self.is_panicking() == panicking
+            || self.panicking.swap(panicking, Ordering::Relaxed) == panicking
+        {
+            return;
+        }
+        let pool = &self.config.name;
+        if panicking {
+            tracing::warn!(
+                pool,
+                "panic begins: too few replicas are healthy, all are used"
+            );
+        } else {
+            tracing::info!(pool, "panic ends");
+        }
     }
 
     /// How to reach `replica`, as rules want it; `upgraded` for a connection that stays open after its response head.
@@ -162,7 +248,7 @@ impl OriginPool {
             return;
         };
         let transition = {
-            let mut health = lock(&replica.health);
+            let mut health = lock(&replica.state.health);
             let (next, transition) = health.record(success, check.rise, check.fall);
             *health = next;
             transition
@@ -173,28 +259,96 @@ impl OriginPool {
             }
             Some(Transition::Recovered) => {
                 tracing::info!(pool = self.config.name, replica = %replica.address, "replica back in service");
+                replica.enters_service(clock::uptime());
             }
             None => {}
         }
     }
 
-    /// Remembers that `replica` refused a connection.
-    pub fn record_connect_failure(&self, replica: &Replica) {
-        let until = clock::uptime() + CONNECT_BACKOFF;
-        replica
-            .refused_until
-            .store(millis(until), Ordering::Relaxed);
-        replica.failures.fetch_add(1, Ordering::Relaxed);
-        self.record_health(replica, false);
+    /// Takes into account how a request at `replica` went.
+    pub fn record(&self, replica: &Replica, outcome: Outcome) {
+        let now = clock::uptime();
+        if !matches!(outcome, Outcome::Answered(..)) {
+            replica.state.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        if outcome == Outcome::NotConnected {
+            let until = millis(now + CONNECT_BACKOFF);
+            replica.state.refused_until.store(until, Ordering::Relaxed);
+            self.record_health(replica, false);
+        }
+        let Some(limits) = &self.config.outliers else {
+            return;
+        };
+        if replica.is_ejected(now) {
+            return;
+        }
+        let replicas = self.replicas.load();
+        // Before this replica's record is locked: two that look at each other must not wait for ever.
+        let means: Vec<Duration> = match limits.latency_factor {
+            None => Vec::new(),
+            Some(_) => replicas
+                .iter()
+                .filter(|other| other.address != replica.address)
+                .filter_map(|other| lock(&other.state.record).mean())
+                .collect(),
+        };
+        let reason = lock(&replica.state.record).record(outcome, limits, now, || means);
+        if let Some(reason) = reason {
+            self.eject(replica, reason, limits, now);
+        }
+    }
+
+    fn eject(&self, replica: &Replica, reason: Reason, limits: &Outliers, now: Duration) {
+        let _one_at_a_time = lock(&self.ejecting);
+        let replicas = self.replicas.load();
+        let ejected = replicas.iter().filter(|one| one.is_ejected(now)).count();
+        if replica.is_ejected(now) || !may_eject(ejected, replicas.len(), limits.max_ejected) {
+            return;
+        }
+        let length = lock(&replica.state.record).eject(limits, now);
+        let until = millis(now + length).max(1);
+        replica.state.ejected_until.store(until, Ordering::Relaxed);
+        self.ejections.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            pool = self.config.name,
+            replica = %replica.address,
+            reason = reason.as_str(),
+            seconds = length.as_secs_f64(),
+            "replica ejected"
+        );
+    }
+
+    /// Ejections since the pool began.
+    pub fn ejections(&self) -> u64 {
+        self.ejections.load(Ordering::Relaxed)
+    }
+
+    /// Sets what operators want of the replica at `address`; `None` when there is none.
+    pub fn set_by_hand(
+        &self,
+        address: SocketAddr,
+        change: impl FnOnce(&mut ByHand),
+    ) -> Option<ReplicaReport> {
+        let now = clock::uptime();
+        let replicas = self.replicas.load();
+        let replica = replicas.iter().find(|one| one.address == address)?;
+        let (before, after) = {
+            let mut by_hand = lock(&replica.state.by_hand);
+            let before = *by_hand;
+            change(&mut by_hand);
+            (before, *by_hand)
+        };
+        if before.drain && !after.drain {
+            replica.enters_service(now);
+        }
+        Some(replica.report(now))
     }
 
     /// The replicas, for people.
     pub fn report(&self) -> Vec<ReplicaReport> {
-        self.replicas
-            .load()
-            .iter()
-            .map(|replica| replica.report())
-            .collect()
+        let now = clock::uptime();
+        let replicas = self.replicas.load();
+        replicas.iter().map(|replica| replica.report(now)).collect()
     }
 }
 
@@ -206,64 +360,6 @@ impl Drop for OriginPool {
     }
 }
 
-impl Replica {
-    fn new(address: SocketAddr, server: OriginServer) -> Self {
-        Self {
-            address,
-            server,
-            health: Mutex::default(),
-            refused_until: AtomicU64::new(0),
-            requests: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-        }
-    }
-
-    /// Counts a request sent to it.
-    pub fn count_request(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a request that got no answer.
-    pub fn count_failure(&self) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether the checks have it in service.
-    pub fn healthy(&self) -> bool {
-        lock(&self.health).healthy
-    }
-
-    fn candidate(&self, tried: &[SocketAddr], now: Duration) -> Candidate {
-        let avoid = if tried.contains(&self.address) {
-            Avoid::Tried
-        } else if !self.healthy() {
-            Avoid::Unhealthy
-        } else if self.refused_until.load(Ordering::Relaxed) > millis(now) {
-            Avoid::ConnectFailed
-        } else {
-            Avoid::No
-        };
-        Candidate {
-            weight: self.server.weight,
-            avoid,
-        }
-    }
-
-    fn report(&self) -> ReplicaReport {
-        ReplicaReport {
-            address: self.address,
-            healthy: self.healthy(),
-            weight: self.server.weight,
-            requests: self.requests.load(Ordering::Relaxed),
-            failures: self.failures.load(Ordering::Relaxed),
-        }
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

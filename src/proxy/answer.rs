@@ -4,8 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use http::header::{
-    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE,
-    SET_COOKIE, TRANSFER_ENCODING, UPGRADE, VARY, VIA,
+    AGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    DATE, SET_COOKIE, TRANSFER_ENCODING, UPGRADE, VARY, VIA,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -278,7 +278,10 @@ pub(super) fn dress(
         fields.insert(X_REQUEST_ID, id);
     }
     match request {
-        Some(request) if !for_tier => apply_rules(fields, status, asked, request),
+        Some(request) if !for_tier => {
+            keep_session(fields, asked, exchange, request);
+            apply_rules(fields, status, asked, request);
+        }
         Some(_) => {
             if let Some(verdict) = tiered::verdict(exchange, told, status) {
                 fields.insert(SEAWALL_TIER, verdict.to_value());
@@ -296,6 +299,26 @@ pub(super) fn browser_ttl(request: &SiteRequest, exchange: &Exchange) -> Option<
     // A lower tier tells browsers itself.
     let lookup = lookup && request.lower.is_none();
     (lookup && ttl != BrowserTtl::RespectOrigin).then_some(ttl)
+}
+
+/// The cookie by which the client's session stays at its replica, on what is for this client alone.
+fn keep_session(fields: &mut HeaderMap, asked: &Parts, exchange: &Exchange, request: &SiteRequest) {
+    let Some(cookie) = &exchange.origin.cookie else {
+        return;
+    };
+    // Caches behind this one may be told to share the answer, cookie and all.
+    let shared = fields.get_all(CACHE_CONTROL).iter().any(|line| {
+        let line = line.as_bytes().to_ascii_lowercase();
+        let directives = line.split(|byte| *byte == b',');
+        let mut names = directives.map(|one| one.split(|byte| *byte == b'=').next());
+        names.any(|name| {
+            name.map(<[u8]>::trim_ascii)
+                .is_some_and(|name| name == b"public" || name == b"s-maxage")
+        })
+    });
+    if !shared && !request.is_shared(asked) {
+        fields.append(SET_COOKIE, cookie.clone());
+    }
 }
 
 /// What rules add to the answer for this client: the cookies of splits, and changes of fields.

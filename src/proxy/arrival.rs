@@ -16,6 +16,7 @@ use crate::cache::settings::KeySettings;
 use crate::clock;
 use crate::config::Config;
 use crate::geo::Place;
+use crate::origin::remove_cookies;
 use crate::request::Scheme;
 use crate::request::arrival::{self, Arrival, Refusal};
 use crate::rules::{Circumstances, Plan, Planned, plan, plan_for_tier, target_text};
@@ -145,6 +146,7 @@ pub(super) fn receive(
     {
         key_query(head, &request.settings.key.value)?;
     }
+    hide_sessions(&mut head.headers, &request, exchange);
     exchange.debug = may_see_keys(&head.headers, &exchange.runtime.config);
     exchange.request = Some(Arc::new(request));
     Ok(())
@@ -198,6 +200,22 @@ fn follow(
     request.applied.origin = plan.origin;
     request.applied.key = plan.key;
     Ok(())
+}
+
+/// Takes out the cookies that keep sessions at replicas: they are for no origin, and no part of a key. The
+/// one of the request's own pool stays until a replica is chosen.
+fn hide_sessions(fields: &mut HeaderMap, request: &SiteRequest, exchange: &Exchange) {
+    let pools = &exchange.runtime.pools;
+    let names = || pools.iter().filter_map(|pool| pool.affinity_cookie());
+    if names().next().is_none() || !fields.contains_key(COOKIE) {
+        return;
+    }
+    let lookup = request.decision == RequestDecision::Lookup;
+    let own = request.site.pool.affinity_cookie().filter(|_| !lookup);
+    remove_cookies(fields, |name| {
+        let is = |other: &str| name == other.as_bytes();
+        names().any(is) && !own.is_some_and(is)
+    });
 }
 
 /// What does not count in the key does not reach the origin either: it could change a response that

@@ -21,7 +21,7 @@ use crate::cache::reuse::{ForwardReason, StoredTimes};
 use crate::cache::settings::{CacheSettings, RuleId};
 use crate::cache::status::{CACHE_NAME, CacheStatus, Named};
 use crate::geo::Place;
-use crate::origin::{FetchFailure, FetchReport, OriginPool, Permit, Replica};
+use crate::origin::{Client, FetchFailure, FetchReport, OriginPool, Permit, Replica, Turn};
 use crate::request::arrival::Refusal;
 use crate::request::{Facts, RequestView, Scheme, SplitChoice};
 use crate::rules::phase::{HeaderEdit, OriginPatch};
@@ -159,13 +159,16 @@ pub(super) struct Applied {
 /// The attempts to get an answer from the origin.
 #[derive(Default)]
 pub(super) struct OriginExchange {
-    pub(super) replica: Option<Arc<Replica>>,
+    /// Whose turn it is, or was.
+    pub(super) turn: Option<Turn>,
     pub(super) tried: Vec<SocketAddr>,
     pub(super) attempts: u32,
     pub(super) attempt_started: Option<Instant>,
     pub(super) connected_after: Option<Duration>,
     /// When the request was sent (RFC 9111 §4.2.3, `request_time`).
     pub(super) requested: Option<(SystemTime, Instant)>,
+    /// The cookie by which the client's session stays at the replica.
+    pub(super) cookie: Option<HeaderValue>,
     /// The replica that a fetch asked last.
     pub(super) asked: Option<SocketAddr>,
     /// The upper tier that answered.
@@ -282,6 +285,14 @@ impl SiteRequest {
         self.decision == RequestDecision::Lookup || post_may_fill(&self.view(head), &self.settings)
     }
 
+    /// The client, for a replica that its session may be at home at. `head` has its fields.
+    pub(super) fn client_of<'a>(&self, head: &'a Parts) -> Client<'a> {
+        Client {
+            headers: &head.headers,
+            secure: self.scheme == Scheme::Https,
+        }
+    }
+
     /// How long the origin has from the request sent to the response's head.
     pub(super) fn first_byte(&self) -> Duration {
         let timeouts = &self.site.pool.config.timeouts;
@@ -303,16 +314,22 @@ impl SiteRequest {
 }
 
 impl OriginExchange {
-    pub(super) fn begin_attempt(&mut self, replica: Arc<Replica>, now: Instant) {
-        self.tried.push(replica.address);
-        self.replica = Some(replica);
+    pub(super) fn begin_attempt(&mut self, turn: Turn, now: Instant) {
+        self.tried.push(turn.replica().address);
+        self.cookie = turn.cookie().cloned();
+        self.turn = Some(turn);
         self.attempts += 1;
         self.attempt_started = Some(now);
     }
 
+    /// The replica whose turn it is.
+    pub(super) fn replica(&self) -> Option<&Arc<Replica>> {
+        self.turn.as_ref().map(Turn::replica)
+    }
+
     /// The replica asked last.
     pub(super) fn address(&self) -> Option<SocketAddr> {
-        let passed = self.replica.as_ref().map(|replica| replica.address);
+        let passed = self.replica().map(|replica| replica.address);
         passed.or(self.asked)
     }
 
@@ -326,6 +343,7 @@ impl OriginExchange {
     pub(super) fn fetched(&mut self, report: &FetchReport, status: Option<StatusCode>) {
         self.asked = report.replica;
         self.tier.clone_from(&report.tier);
+        self.cookie.clone_from(&report.cookie);
         self.attempts = report.attempts;
         self.connected_after = report.connected_after;
         self.first_byte_after = report.first_byte_after;

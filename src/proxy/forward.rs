@@ -1,7 +1,7 @@
 //! The request as the origin gets it: what clients may not say is removed, what Seawall knows is
 //! added.
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 use pingora_error::Result;
@@ -14,6 +14,7 @@ use crate::fields::cdn_loop::CDN_LOOP;
 use crate::fields::hop_by_hop::strip_for_forwarding;
 use crate::fields::untrusted::is_untrusted;
 use crate::fields::vary::forwarded_fields;
+use crate::origin::remove_cookies;
 use crate::rules::phase::HeaderEdit;
 
 /// Tells the app which device class the response is for, where the key tells them apart.
@@ -37,6 +38,12 @@ pub(super) fn prepare(
     request: &SiteRequest,
     request_id: &str,
 ) -> Result<()> {
+    let own = request.site.pool.affinity_cookie();
+    if let Some(own) = own.filter(|_| head.headers.contains_key(COOKIE)) {
+        let mut fields = head.headers.clone();
+        remove_cookies(&mut fields, |name| name == own.as_bytes());
+        replace_fields(head, &fields)?;
+    }
     if request.lower.is_none() {
         remove_forbidden(head);
     }

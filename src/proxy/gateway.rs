@@ -29,7 +29,7 @@ use super::{
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
 use crate::edge;
-use crate::origin::Fetcher;
+use crate::origin::{Ask, Fetcher, Outcome};
 use crate::request::Scheme;
 use crate::rules::phase::OriginPatch;
 use crate::server::Shared;
@@ -159,7 +159,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         exchange: &mut Box<Exchange>,
     ) -> Result<Box<HttpPeer>> {
         let upgrade = exchange
@@ -169,7 +169,14 @@ impl ProxyHttp for Gateway {
         let Some(pool) = exchange.pool().cloned() else {
             return Error::e_explain(ErrorType::HTTPStatus(421), "no zone");
         };
-        let Some(replica) = pool.pick(&exchange.origin.tried) else {
+        let head = session.req_header();
+        let request = exchange.request.as_ref();
+        let ask = Ask {
+            tried: &exchange.origin.tried,
+            hash: request.and_then(|request| pool.hash(&request.view(head))),
+            client: request.map(|request| request.client_of(head)),
+        };
+        let Some(turn) = pool.turn(&ask) else {
             return Error::e_explain(ErrorType::HTTPStatus(503), "the pool has no replica");
         };
         if exchange.origin.attempts == 0 {
@@ -179,13 +186,17 @@ impl ProxyHttp for Gateway {
             .request
             .as_ref()
             .map(|request| &request.applied.origin);
-        let mut peer = pool.peer(&replica, upgrade, patch.unwrap_or(&OriginPatch::default()));
+        let mut peer = pool.peer(
+            turn.replica(),
+            upgrade,
+            patch.unwrap_or(&OriginPatch::default()),
+        );
         if let Some(request) = &exchange.request {
             // Pingora has one timer for the head and for pauses within the body.
             let read = &mut peer.options.read_timeout;
             *read = read.map(|pause| pause.max(request.first_byte()));
         }
-        exchange.origin.begin_attempt(replica, clock::instant());
+        exchange.origin.begin_attempt(turn, clock::instant());
         Ok(Box::new(peer))
     }
 
@@ -196,8 +207,8 @@ impl ProxyHttp for Gateway {
         exchange: &mut Box<Exchange>,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let (Some(pool), Some(replica)) = (exchange.pool(), &exchange.origin.replica) {
-            pool.record_connect_failure(replica);
+        if let (Some(pool), Some(replica)) = (exchange.pool(), exchange.origin.replica()) {
+            pool.record(replica, Outcome::NotConnected);
         }
         self.count_failure(exchange, &error);
         // Nothing was sent, so every method may be tried elsewhere.
@@ -233,7 +244,7 @@ impl ProxyHttp for Gateway {
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         exchange.origin.requested = Some((clock::now(), clock::instant()));
-        if let Some(replica) = &exchange.origin.replica {
+        if let Some(replica) = exchange.origin.replica() {
             replica.count_request();
         }
         let Some(request) = &exchange.request else {
@@ -290,6 +301,9 @@ impl ProxyHttp for Gateway {
             self.shared
                 .metrics
                 .origin_first_byte(&pool.config.name, after);
+            if let Some(replica) = exchange.origin.replica() {
+                pool.record(replica, Outcome::Answered(head.status.as_u16(), after));
+            }
         }
         let total = exchange.pool().map(|pool| pool.config.timeouts.total);
         match total.filter(|_| head.status != StatusCode::SWITCHING_PROTOCOLS) {
@@ -351,8 +365,13 @@ impl ProxyHttp for Gateway {
             error.set_retry(false);
             return error;
         }
-        if let Some(replica) = &exchange.origin.replica {
-            replica.count_failure();
+        if let (Some(pool), Some(replica)) = (exchange.pool(), exchange.origin.replica()) {
+            let outcome = if timed_out {
+                Outcome::TimedOut
+            } else {
+                Outcome::Broken
+            };
+            pool.record(replica, outcome);
         }
         self.count_failure(exchange, &error);
         // RFC 9110 §9.2.2: only what is idempotent may be sent twice. A slow origin is not asked

@@ -84,6 +84,8 @@ impl Passage {
             started: self.exchange.started,
             first_byte: request.first_byte(),
             origin: &request.applied.origin,
+            hash: pool.hash(&request.view(&self.asked)),
+            client: Some(request.client_of(&self.asked)),
         };
         let mut watcher = Watcher {
             shared: &self.shared,
@@ -113,7 +115,7 @@ impl Passage {
             let asked = |address| Some(address) == self.report.replica;
             let replica = replicas.iter().find(|replica| asked(replica.address));
             if let Some(replica) = replica {
-                replica.count_failure();
+                pool.record(replica, failure.outcome());
             }
             let metrics = &self.shared.metrics;
             metrics.origin_failure(&pool.config.name, failure.kind());

@@ -40,14 +40,11 @@ impl Runtime {
     pub fn prepare(config: Config, previous: Option<&Self>) -> Result<Self, String> {
         let mut pools: Vec<Arc<OriginPool>> = Vec::new();
         for wanted in &config.pools {
-            let unchanged = previous
-                .into_iter()
-                .flat_map(|previous| &previous.pools)
-                .find(|pool| pool.config == *wanted)
-                .cloned();
+            let before = previous.and_then(|previous| previous.pool(&wanted.name));
+            let unchanged = before.filter(|pool| pool.config == *wanted).cloned();
             pools.push(match unchanged {
                 Some(pool) => pool,
-                None => OriginPool::new(wanted.clone())
+                None => OriginPool::new(wanted.clone(), before.map(|pool| &**pool))
                     .map_err(|why| format!("pool \"{}\": {why}", wanted.name))?,
             });
         }

@@ -131,7 +131,7 @@ impl SiteTiers {
 impl UpperTier {
     fn new(config: &Arc<config::Tier>) -> Result<Self, String> {
         let name = &config.pool.name;
-        let pool = OriginPool::new(config.pool.clone())
+        let pool = OriginPool::new(config.pool.clone(), None)
             .map_err(|why| format!("upper tier \"{name}\": {why}"))?;
         Ok(Self {
             config: config.clone(),
@@ -175,7 +175,8 @@ impl UpperTier {
 
     /// Whether the node may be asked now. One that failed may be asked once in a while.
     pub fn may_ask(&self, replica: &Replica) -> bool {
-        replica.healthy() && self.with(replica, |backoff| backoff.try_at(clock::uptime()))
+        let now = clock::uptime();
+        replica.state(now) == "healthy" && self.with(replica, |backoff| backoff.try_at(now))
     }
 
     /// The node did not answer as it should.

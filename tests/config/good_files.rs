@@ -80,9 +80,12 @@ fn what_is_not_written_has_its_default() {
         pool.servers,
         [OriginServer {
             https: false,
+            srv: None,
             host: "127.0.0.1".to_owned(),
             port: 8001,
-            weight: 1
+            weight: 1,
+            priority: 0,
+            locality: None,
         }]
     );
     assert_eq!(pool.health_check, None);

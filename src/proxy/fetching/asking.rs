@@ -115,6 +115,8 @@ impl Asker<'_> {
             started: self.started,
             first_byte: self.lookup.site.first_byte(),
             origin: &self.lookup.site.applied.origin,
+            hash: pool.hash(&self.lookup.site.view(&self.lookup.head)),
+            client: None,
         };
         let mut watcher = Watcher {
             shared: self.shared,
@@ -226,6 +228,8 @@ impl Asker<'_> {
             // A rule may give the origin more time than a tier has.
             first_byte: own.max(self.lookup.site.first_byte()),
             origin: &OriginPatch::default(),
+            hash: None,
+            client: None,
         };
         let mut watcher = TierWatcher(self.interim);
         let answer = self

@@ -2,6 +2,7 @@
 
 mod client;
 mod crowd;
+mod dns;
 mod large;
 mod origin;
 mod redis;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use client::{Client, Response};
 pub use crowd::{answers, connected, crowd};
+pub use dns::{NameServer, Records};
 pub use large::{Large, MIB};
 pub use origin::{Gate, Origin, Received, Reply, echo_fields};
 pub use redis::Redis;
