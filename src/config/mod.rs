@@ -3,6 +3,7 @@
 //! Reading is pure: text and environment in, a [`Config`] or all its faults out. Files are read at
 //! the edges, so that a reload and a test take the same way.
 
+mod bucket;
 mod cache_rule;
 pub mod diagnostics;
 mod disk;
@@ -32,6 +33,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use bucket::{Bucket, Credentials};
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use disk::Disk;
 pub use interpolate::Env;
@@ -254,6 +256,26 @@ pub struct Pool {
     pub tls: OriginTls,
     /// How often names are resolved again.
     pub resolve_interval: Duration,
+    /// Whether its servers are asked over HTTP/2.
+    pub http2: Http2,
+    /// Requests at a time on one connection of HTTP/2.
+    pub http2_max_streams: usize,
+    /// Largest request body for its servers in bytes, in place of what holds for all clients.
+    pub max_body_size: Option<u64>,
+    /// The bucket that its only server is.
+    pub bucket: Option<Bucket>,
+}
+
+/// When servers are asked over HTTP/2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Http2 {
+    /// Never.
+    #[default]
+    Off,
+    /// Where TLS comes to it (ALPN, RFC 9113 §3.2).
+    Negotiate,
+    /// Always, in cleartext as well (RFC 9113 §3.3).
+    PriorKnowledge,
 }
 
 /// One configured server.
@@ -348,6 +370,8 @@ pub struct OriginTls {
     pub server_name: Option<String>,
     /// PEM file of certificate authorities to trust instead of the system's.
     pub ca: Option<PathBuf>,
+    /// What Seawall proves its own name with.
+    pub client: Option<TlsFiles>,
 }
 
 impl Default for OriginTls {
@@ -356,6 +380,7 @@ impl Default for OriginTls {
             verify: true,
             server_name: None,
             ca: None,
+            client: None,
         }
     }
 }

@@ -4,13 +4,17 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::bucket::{Bucket, read_bucket, refuse_beside};
 use super::file::{SHORTEST, put, put_number};
 use super::reader::{Located, Section, StringOrSection};
-use super::{HealthCheck, OriginServer, OriginTimeouts, OriginTls, Pool, Retries};
+use super::{HealthCheck, Http2, OriginServer, OriginTimeouts, OriginTls, Pool, Retries, TlsFiles};
 
 /// Reads one pool.
 pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
-    let servers = read_servers(&name, &section);
+    let (bucket, servers) = match section.section("bucket") {
+        Some(bucket) => read_bucket_servers(&section, bucket),
+        None => (None, read_servers(&name, &section)),
+    };
     let mut resolve_interval = Duration::from_secs(10);
     // More often, resolving would be a load of its own.
     put(
@@ -22,11 +26,14 @@ pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
         &mut max_requests,
         section.integer("max_requests", 1..=100_000),
     );
+    let (http2, http2_max_streams) = read_http2(&section, &servers);
+    let host_header = read_host_header(&section);
+    let bucket_host = bucket.as_ref().map(|bucket| bucket.host.clone());
     let pool = Pool {
         servers,
         max_requests,
         health_check: section.section("health_check").map(read_health_check),
-        host_header: read_host_header(&section),
+        host_header: bucket_host.or(host_header),
         timeouts: section
             .section("timeouts")
             .map(read_timeouts)
@@ -37,10 +44,53 @@ pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
             .unwrap_or_default(),
         tls: section.section("tls").map(read_tls).unwrap_or_default(),
         resolve_interval,
+        http2,
+        http2_max_streams,
+        max_body_size: section.size("max_body_size").map(|size| size.value),
+        bucket,
         name,
     };
     section.finish();
     pool
+}
+
+fn read_bucket_servers(
+    section: &Section<'_>,
+    bucket: Section<'_>,
+) -> (Option<Bucket>, Vec<OriginServer>) {
+    refuse_beside(section, "servers", section.located("servers"));
+    refuse_beside(section, "host_header", section.located("host_header"));
+    refuse_beside(section, "health_check", section.located("health_check"));
+    read_bucket(bucket).map_or((None, Vec::new()), |(bucket, server)| {
+        (Some(bucket), vec![server])
+    })
+}
+
+fn read_http2(section: &Section<'_>, servers: &[OriginServer]) -> (Http2, usize) {
+    let words = [
+        ("off", Http2::Off),
+        ("negotiate", Http2::Negotiate),
+        ("prior_knowledge", Http2::PriorKnowledge),
+    ];
+    let http2 = section.word("http2", &words);
+    if let Some(http2) = &http2
+        && http2.value == Http2::Negotiate
+        && !servers.is_empty()
+        && !servers.iter().any(|server| server.https)
+    {
+        let message = "`http2 = \"negotiate\"` needs a server with https";
+        let help = "without TLS nothing is negotiated; write \"prior_knowledge\" for servers that \
+                    speak nothing else";
+        section
+            .reader
+            .fault(http2.span.clone(), message, Some(help.to_owned()));
+    }
+    let mut streams = 100;
+    put_number(
+        &mut streams,
+        section.integer("http2_max_streams", 1..=1000),
+    );
+    (http2.map_or(Http2::Off, |http2| http2.value), streams)
 }
 
 fn read_servers(name: &str, section: &Section<'_>) -> Vec<OriginServer> {
@@ -87,7 +137,7 @@ fn read_url(section: &Section<'_>, url: Located<String>, weight: u16) -> Option<
     }
 }
 
-fn parse_url(text: &str, weight: u16) -> Result<OriginServer, &'static str> {
+pub(super) fn parse_url(text: &str, weight: u16) -> Result<OriginServer, &'static str> {
     let (https, rest) = match text.split_once("://") {
         Some(("http", rest)) => (false, rest),
         Some(("https", rest)) => (true, rest),
@@ -232,8 +282,31 @@ fn read_tls(section: Section<'_>) -> OriginTls {
     put(&mut tls.verify, section.boolean("verify"));
     tls.server_name = section.string("server_name").map(|name| name.value);
     tls.ca = section.string("ca").map(|path| PathBuf::from(path.value));
+    tls.client = read_client_certificate(&section);
     section.finish();
     tls
+}
+
+fn read_client_certificate(section: &Section<'_>) -> Option<TlsFiles> {
+    let certificate = section.string("client_certificate");
+    let key = section.string("client_key");
+    let missing = match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            return Some(TlsFiles {
+                certificate: PathBuf::from(certificate.value),
+                key: PathBuf::from(key.value),
+            });
+        }
+        (None, None) => return None,
+        (Some(_), None) => "client_key",
+        (None, Some(_)) => "client_certificate",
+    };
+    let message = format!("`{missing}` is missing in [tls]");
+    let help = "a certificate is of use only together with its key".to_owned();
+    section
+        .reader
+        .fault(section.span.clone(), message, Some(help));
+    None
 }
 
 #[cfg(test)]
