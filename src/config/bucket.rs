@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::OriginServer;
 use super::pool::parse_url;
-use super::reader::{Located, Section};
+use super::reader::Section;
 use super::reserve::{bucket_name, read_key, region};
 use super::secret::Secret;
 
@@ -152,11 +152,11 @@ fn index_document(text: &str) -> Result<String, String> {
 }
 
 /// Says that `key` has no place beside a bucket.
-pub(super) fn refuse_beside<T>(section: &Section<'_>, key: &str, written: Option<Located<T>>) {
-    if let Some(written) = written {
+pub(super) fn refuse_beside(section: &Section<'_>, key: &'static str, why: &str) {
+    if let Some(written) = section.located(key) {
         let message = format!("`{key}` cannot stand beside [bucket]");
-        let help = format!("the bucket's `endpoint` says where it is; leave `{key}` out");
-        section.reader.fault(written.span, message, Some(help));
+        let help = Some(why.to_owned());
+        section.reader.fault(written.span, message, help);
     }
 }
 

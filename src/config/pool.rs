@@ -58,9 +58,11 @@ fn read_bucket_servers(
     section: &Section<'_>,
     bucket: Section<'_>,
 ) -> (Option<Bucket>, Vec<OriginServer>) {
-    refuse_beside(section, "servers", section.located("servers"));
-    refuse_beside(section, "host_header", section.located("host_header"));
-    refuse_beside(section, "health_check", section.located("health_check"));
+    let known = "the bucket's `endpoint` and `name` say it";
+    refuse_beside(section, "servers", known);
+    refuse_beside(section, "host_header", known);
+    let unknown = "no path of a bucket tells of its health to everybody";
+    refuse_beside(section, "health_check", unknown);
     read_bucket(bucket).map_or((None, Vec::new()), |(bucket, server)| {
         (Some(bucket), vec![server])
     })

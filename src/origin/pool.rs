@@ -29,7 +29,7 @@ pub struct OriginPool {
     pub config: Arc<Pool>,
     /// Retries left.
     pub retries: RetryBudget,
-    trust: Trust,
+    trust: ArcSwap<Trust>,
     replicas: ArcSwap<Vec<Arc<Replica>>>,
     turns: Mutex<RoundRobin>,
     outstanding: Arc<Semaphore>,
@@ -73,9 +73,9 @@ impl OriginPool {
     /// A pool whose literal addresses are ready; names follow once [`Self::start`] resolved them.
     ///
     /// # Errors
-    /// When the file of certificate authorities cannot be read.
+    /// When a file of certificates cannot be read.
     pub fn new(config: Arc<Pool>) -> Result<Arc<Self>, String> {
-        let trust = Trust::load(&config.tls)?;
+        let trust = ArcSwap::from_pointee(Trust::load(&config.tls)?);
         let pool = Self {
             retries: RetryBudget::new(config.retries.budget_percent),
             trust,
@@ -91,6 +91,15 @@ impl OriginPool {
         });
         pool.set_replicas(literal.collect());
         Ok(Arc::new(pool))
+    }
+
+    /// Reads the files of TLS again.
+    ///
+    /// # Errors
+    /// When one of them cannot be read. Those read before stay in use.
+    pub fn renew_trust(&self) -> Result<(), String> {
+        self.trust.store(Arc::new(Trust::load(&self.config.tls)?));
+        Ok(())
     }
 
     /// Starts resolving and checking, once; both end with the pool.
@@ -148,7 +157,7 @@ impl OriginPool {
     pub fn peer(&self, replica: &Replica, upgraded: bool, patch: &OriginPatch) -> HttpPeer {
         http_peer(
             &self.config,
-            &self.trust,
+            &self.trust.load(),
             replica.address,
             &replica.server,
             upgraded,

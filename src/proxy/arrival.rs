@@ -9,13 +9,14 @@ use http::{HeaderMap, HeaderValue, Version};
 
 use super::edge_reply::EdgeReply;
 use super::exchange::{Applied, Exchange, SiteRequest};
-use crate::cache::eligibility::{RequestDecision, eligibility, post_may_fill};
+use crate::cache::eligibility::{BypassReason, RequestDecision, eligibility, post_may_fill};
 use crate::cache::query::keyed_query;
 use crate::cache::settings::KeySettings;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Bucket, Config};
 use crate::request::Scheme;
 use crate::request::arrival::{self, Arrival, Refusal};
+use crate::request::object::{Fate, fate, strip_credentials};
 use crate::rules::{Circumstances, Plan, Planned, plan, target_text};
 use crate::server::Shared;
 use crate::zone::{Authority, Slashes};
@@ -82,7 +83,9 @@ pub(super) fn receive(
         authority,
         version: head.version,
     };
+    let most_body = most.max_body_size;
     if head.method.as_str() == "PURGE" {
+        arrival::check_body(&head.headers, most_body)?;
         // It is about the URL, not for it.
         request.decision = eligibility(&request.view(head), &request.settings);
         exchange.request = Some(Arc::new(request));
@@ -103,12 +106,21 @@ pub(super) fn receive(
     let zone = site.zone.clone();
     match plan(&zone.rules, &request.view(head), &circumstances, &mut ()) {
         Planned::Answer(answer) => {
+            arrival::check_body(&head.headers, most_body)?;
             let reply = EdgeReply::of(answer, &zone.rules, exchange.request_id.as_str());
             exchange.edge = Some(reply);
             exchange.request = Some(Arc::new(request));
             return Ok(());
         }
         Planned::Forward(plan) => follow(head, &mut request, *plan, exchange)?,
+    }
+    let pool = request.site.pool.config.clone();
+    arrival::check_body(&head.headers, pool.max_body_size.unwrap_or(most_body))?;
+    if let Some(bucket) = &pool.bucket
+        && let Err(refusal) = for_bucket(bucket, head, &mut request)
+    {
+        exchange.request = Some(Arc::new(request));
+        return Err(refusal);
     }
     if request.decision == RequestDecision::Lookup
         || post_may_fill(&request.view(head), &request.settings)
@@ -147,6 +159,26 @@ fn follow(
     request.applied.headers = plan.headers;
     request.applied.origin = plan.origin;
     request.applied.key = plan.key;
+    Ok(())
+}
+
+/// Makes the request one for a bucket: an object is its path, and the same for everybody.
+fn for_bucket(bucket: &Bucket, head: &mut Parts, request: &mut SiteRequest) -> Arrival<()> {
+    match fate(bucket, &request.view(head), &request.settings) {
+        Fate::Refused(refusal) => return Err(refusal),
+        Fate::Presigned => {
+            request.decision = RequestDecision::Bypass(BypassReason::Presigned);
+        }
+        Fate::Object(decision) => {
+            request.decision = decision;
+            request.session_cookie = false;
+            strip_credentials(&mut head.headers);
+            if head.uri.query().is_some() {
+                let path = head.uri.path().to_owned();
+                set_target(head, &path)?;
+            }
+        }
+    }
     Ok(())
 }
 

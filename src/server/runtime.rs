@@ -40,11 +40,11 @@ impl Runtime {
                 .flat_map(|previous| &previous.pools)
                 .find(|pool| pool.config == *wanted)
                 .cloned();
-            pools.push(match unchanged {
-                Some(pool) => pool,
-                None => OriginPool::new(wanted.clone())
-                    .map_err(|why| format!("pool \"{}\": {why}", wanted.name))?,
-            });
+            let pool = match unchanged {
+                Some(pool) => pool.renew_trust().map(|()| pool),
+                None => OriginPool::new(wanted.clone()),
+            };
+            pools.push(pool.map_err(|why| format!("pool \"{}\": {why}", wanted.name))?);
         }
         let sites = config
             .zones
