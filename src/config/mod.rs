@@ -29,7 +29,7 @@ mod vary;
 mod zone;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -372,6 +372,15 @@ pub struct OriginTls {
     pub ca: Option<PathBuf>,
     /// What Seawall proves its own name with.
     pub client: Option<TlsFiles>,
+}
+
+impl OriginTls {
+    /// The files that it names.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let client = self.client.iter();
+        let client = client.flat_map(|files| [&files.certificate, &files.key]);
+        self.ca.iter().chain(client).map(PathBuf::as_path)
+    }
 }
 
 impl Default for OriginTls {

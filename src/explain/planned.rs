@@ -9,7 +9,7 @@ use super::explanation::{
     Told, Verdict,
 };
 use super::question::Url;
-use super::request::Arrived;
+use super::request::{Arrived, refuse};
 use super::trace::{self, Recorder};
 use super::{Inquiry, response, words};
 use crate::cache::eligibility::{BypassReason, RequestDecision, post_may_fill};
@@ -121,11 +121,6 @@ pub(super) fn explain(
             explanation.rules = recorder.steps(phases, inquiry.all, reached);
         }
     }
-}
-
-fn refuse(refusal: &Refusal, explanation: &mut Explanation) {
-    explanation.verdict = Verdict::Refused;
-    explanation.because = format!("{}: {}", refusal.status, refusal.why);
 }
 
 fn pool_of<'c>(config: &'c Config, arrived: &'c Arrived<'_>, plan: &'c Plan) -> Option<&'c Pool> {

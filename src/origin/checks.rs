@@ -8,6 +8,7 @@ use pingora_http::RequestHeader;
 use tokio::task::JoinSet;
 
 use super::pool::{OriginPool, Replica};
+use super::wire;
 use crate::config::HealthCheck;
 use crate::rules::phase::OriginPatch;
 
@@ -76,8 +77,7 @@ async fn ask(
         concat!("seawall/", env!("CARGO_PKG_VERSION"), " (health check)"),
     )?;
     request.insert_header("Connection", "close")?;
-    session.write_request_header(Box::new(request)).await?;
-    session.finish_request_body().await?;
+    wire::send(&mut session, request, peer.is_tls()).await?;
     session.read_response_header().await?;
     let status = session
         .response_header()

@@ -16,7 +16,9 @@ use pingora_error::{Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::{Instant as Deadline, timeout_at};
 
+use super::bucket::Replacement;
 use super::pool::{OriginPool, Permit, Replica};
+use super::wire;
 use crate::clock;
 use crate::rules::phase::OriginPatch;
 
@@ -141,6 +143,8 @@ pub struct Answer {
 /// The body of an [`Answer`]. Dropped before its end, the connection is closed.
 pub struct AnswerBody {
     session: Option<HttpSession>,
+    /// What comes in place of the origin's, until it is read.
+    instead: Option<Option<Bytes>>,
     peer: HttpPeer,
     deadline: Instant,
     _permit: Permit,
@@ -182,6 +186,8 @@ impl Fetcher {
                 .await;
             match attempt {
                 Ok((head, requested, session, peer)) => {
+                    let (session, head, instead) =
+                        received(pool, request, session, head, terms).await?;
                     let Some(permit) = permit.take() else {
                         return Err(FetchFailure::Busy);
                     };
@@ -189,7 +195,8 @@ impl Fetcher {
                         head,
                         requested,
                         body: AnswerBody {
-                            session: Some(session),
+                            session,
+                            instead,
                             peer,
                             deadline: terms.started + pool.config.timeouts.total,
                             _permit: permit,
@@ -222,6 +229,9 @@ impl Fetcher {
         observer: &mut impl Observer,
     ) -> Result<(ResponseHeader, SystemTime, HttpSession, HttpPeer), FetchFailure> {
         let peer = pool.peer(replica, false, terms.origin);
+        let request = pool
+            .made_out(request)
+            .map_err(|_| FetchFailure::Protocol)?;
         let began = clock::instant();
         let (mut session, _reused) = match self.connector.get_http_session(&peer).await {
             Ok(connected) => connected,
@@ -243,7 +253,7 @@ impl Fetcher {
         let deadline = (connected + first_byte).min(terms.started + timeouts.total);
         let exchange = timeout_at(
             Deadline::from_std(deadline),
-            ask(&mut session, request, observer),
+            ask(&mut session, &request, peer.is_tls(), observer),
         );
         let head = match exchange.await {
             Ok(Ok(head)) => head,
@@ -280,12 +290,10 @@ impl Fetcher {
 async fn ask(
     session: &mut HttpSession,
     request: &RequestHeader,
+    tls: bool,
     observer: &mut impl Observer,
 ) -> pingora_error::Result<ResponseHeader> {
-    session
-        .write_request_header(Box::new(request.clone()))
-        .await?;
-    session.finish_request_body().await?;
+    wire::send(session, request.clone(), tls).await?;
     for _ in 0..=MOST_INTERIM {
         session.read_response_header().await?;
         let head = session
@@ -304,6 +312,26 @@ async fn ask(
     Error::e_explain(ErrorType::InvalidHTTPHeader, "too many interim responses")
 }
 
+/// The answer as clients get it: some pools' errors have a body of ours.
+async fn received(
+    pool: &OriginPool,
+    asked: &RequestHeader,
+    mut session: HttpSession,
+    mut head: ResponseHeader,
+    terms: Terms<'_>,
+) -> Result<(Option<HttpSession>, ResponseHeader, Option<Option<Bytes>>), FetchFailure> {
+    let Some(status) = pool.receive(asked, &mut head) else {
+        return Ok((Some(session), head, None));
+    };
+    let replacement = Replacement::of(status, &head, &asked.method);
+    let replacement = replacement.map_err(|_| FetchFailure::Protocol)?;
+    // So that the connection can be used again.
+    let read = tokio::time::timeout(terms.first_byte, wire::drain(&mut session)).await;
+    let session = matches!(read, Ok(true)).then_some(session);
+    let body = Some(replacement.body).filter(|body| !body.is_empty());
+    Ok((session, replacement.head, Some(body)))
+}
+
 impl AnswerBody {
     /// When the whole must be over.
     pub fn deadline(&self) -> Instant {
@@ -315,6 +343,9 @@ impl AnswerBody {
     /// # Errors
     /// When the body is cut short or does not come in time.
     pub async fn read(&mut self) -> Result<Option<Bytes>, FetchFailure> {
+        if let Some(body) = &mut self.instead {
+            return Ok(body.take());
+        }
         let Some(session) = &mut self.session else {
             return Err(FetchFailure::Closed);
         };

@@ -21,7 +21,7 @@ use crate::rules::phase::OriginPatch;
 
 /// What TLS with the servers of a pool rests on.
 #[derive(Default)]
-pub(super) struct Trust {
+pub struct Trust {
     /// Certificate authorities to trust, when not the system's.
     authorities: Option<Arc<CaType>>,
     /// What Seawall proves its own name with.

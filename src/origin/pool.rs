@@ -93,13 +93,17 @@ impl OriginPool {
         Ok(Arc::new(pool))
     }
 
-    /// Reads the files of TLS again.
+    /// Reads the files of TLS again, for [`Self::trust`].
     ///
     /// # Errors
-    /// When one of them cannot be read. Those read before stay in use.
-    pub fn renew_trust(&self) -> Result<(), String> {
-        self.trust.store(Arc::new(Trust::load(&self.config.tls)?));
-        Ok(())
+    /// When one of them cannot be read.
+    pub fn read_trust(&self) -> Result<Trust, String> {
+        Trust::load(&self.config.tls)
+    }
+
+    /// New connections rest on this from now on.
+    pub fn trust(&self, trust: Trust) {
+        self.trust.store(Arc::new(trust));
     }
 
     /// Starts resolving and checking, once; both end with the pool.

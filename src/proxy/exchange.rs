@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -151,6 +152,8 @@ pub(super) struct OriginExchange {
     pub(super) attempts: u32,
     pub(super) attempt_started: Option<Instant>,
     pub(super) connected_after: Option<Duration>,
+    /// The connection's descriptor.
+    pub(super) socket: Option<RawFd>,
     /// When the request was sent (RFC 9111 §4.2.3, `request_time`).
     pub(super) requested: Option<(SystemTime, Instant)>,
     /// The replica that a fetch asked last.
@@ -213,6 +216,12 @@ impl Exchange {
         }
     }
 
+    /// Largest body that its origin takes, in bytes.
+    pub(super) fn max_body_size(&self) -> u64 {
+        let by_pool = self.pool().and_then(|pool| pool.config.max_body_size);
+        by_pool.unwrap_or(self.runtime.config.client.max_body_size)
+    }
+
     pub(super) fn pool(&self) -> Option<&Arc<OriginPool>> {
         self.request.as_ref().map(|request| &request.site.pool)
     }
@@ -245,7 +254,10 @@ impl SiteRequest {
 
     /// The host that the origin is asked with, as Host has it.
     pub(super) fn resolved_host(&self) -> &str {
+        // A bucket's signature is for its own.
+        let bucket = self.site.pool.config.bucket.is_some();
         let by_rule = self.applied.origin.host_header.as_deref();
+        let by_rule = by_rule.filter(|_| !bucket);
         let host = by_rule.or(self.site.pool.config.host_header.as_deref());
         host.unwrap_or_else(|| self.authority.as_str())
     }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::DATE;
+use http::header::{ALLOW, DATE};
 use http::request::Parts;
-use http::{StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use pingora_core::protocols::Digest;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -28,8 +28,9 @@ use super::{
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
+use crate::config::Http2;
 use crate::edge;
-use crate::origin::Fetcher;
+use crate::origin::{Fetcher, OriginPool};
 use crate::request::Scheme;
 use crate::rules::phase::OriginPatch;
 use crate::server::Shared;
@@ -159,7 +160,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         exchange: &mut Box<Exchange>,
     ) -> Result<Box<HttpPeer>> {
         let upgrade = exchange
@@ -184,6 +185,15 @@ impl ProxyHttp for Gateway {
             // Pingora has one timer for the head and for pauses within the body.
             let read = &mut peer.options.read_timeout;
             *read = read.map(|pause| pause.max(request.first_byte()));
+            if pool.config.http2 != Http2::Off && !upgrade {
+                // Over HTTP/2 it runs while the request's body is sent.
+                let timeouts = &pool.config.timeouts;
+                if forward::is_grpc(session.req_header()) {
+                    *read = Some(timeouts.upgraded_idle);
+                } else if request.has_body {
+                    *read = Some(timeouts.total);
+                }
+            }
         }
         exchange.origin.begin_attempt(replica, clock::instant());
         Ok(Box::new(peer))
@@ -214,21 +224,14 @@ impl ProxyHttp for Gateway {
         _: Option<&Digest>,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
-        let now = clock::instant();
-        exchange.origin.connected(now);
-        if let Some(request) = &exchange.request {
-            let total = request.site.pool.config.timeouts.total;
-            deadline::arm(
-                socket,
-                (now + request.first_byte()).min(exchange.started + total),
-            );
-        }
+        exchange.origin.connected(clock::instant());
+        exchange.origin.socket = Some(socket);
         Ok(())
     }
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         head: &mut RequestHeader,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
@@ -239,17 +242,30 @@ impl ProxyHttp for Gateway {
         let Some(request) = &exchange.request else {
             return Ok(());
         };
+        let deadline = exchange.started + request.site.pool.config.timeouts.total;
+        // Pingora says here alone which version the connection is of. One of HTTP/2 is others' as well.
+        let http2 = head.version == Version::HTTP_2;
+        let socket = exchange.origin.socket.filter(|_| !http2);
+        if http2 && forward::is_grpc(session.req_header()) {
+            deadline::disarm();
+        } else if http2 || request.has_body {
+            deadline::arm(socket, deadline);
+        } else {
+            let first_byte = clock::instant() + request.first_byte();
+            deadline::arm(socket, first_byte.min(deadline));
+        }
         self.shared
             .metrics
             .origin_request(&request.site.pool.config.name);
-        forward::prepare(head, request, exchange.request_id.as_str())
+        forward::prepare(head, request, exchange.request_id.as_str())?;
+        request.site.pool.make_out(head)
     }
 
     async fn request_body_filter(
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        _: bool,
+        end: bool,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         let arrived = body.as_ref().map_or(0, Bytes::len);
@@ -257,12 +273,21 @@ impl ProxyHttp for Gateway {
             .body_received
             .saturating_add(u64::try_from(arrived).unwrap_or(u64::MAX));
         let upgraded = session.as_downstream().was_upgraded();
-        if !upgraded && exchange.body_received > exchange.runtime.config.client.max_body_size {
+        if !upgraded && exchange.body_received > exchange.max_body_size() {
             return Error::e_explain(
                 ErrorType::HTTPStatus(413),
                 "the body is larger than allowed",
             )
             .map_err(|error: Box<Error>| error.into_down());
+        }
+        if end
+            && exchange.origin.status.is_none()
+            && let Some(request) = exchange.request.as_ref().filter(|it| it.has_body)
+        {
+            // The origin has the request by now.
+            let total = request.site.pool.config.timeouts.total;
+            let first_byte = clock::instant() + request.first_byte();
+            deadline::hasten(first_byte.min(exchange.started + total));
         }
         Ok(())
     }
@@ -292,11 +317,23 @@ impl ProxyHttp for Gateway {
                 .origin_first_byte(&pool.config.name, after);
         }
         let total = exchange.pool().map(|pool| pool.config.timeouts.total);
-        match total.filter(|_| head.status != StatusCode::SWITCHING_PROTOCOLS) {
+        // What stays open for long ends by pauses alone.
+        let open = head.status == StatusCode::SWITCHING_PROTOCOLS
+            || (head.version == Version::HTTP_2 && forward::is_grpc(session.req_header()));
+        match total.filter(|_| !open) {
             Some(total) => deadline::extend(exchange.started + total),
             None => deadline::disarm(),
         }
         passing::answered(self, session, exchange, head);
+        let error = exchange.pool().and_then(|pool| {
+            let asked = session.req_header();
+            pool.receive(asked, head)
+        });
+        if let Some(status) = error {
+            // There is a page of ours for it, or one of the zone's.
+            exchange.replaced = Some(HeaderMap::new());
+            return zone_page::replace(status);
+        }
         if zone_page::takes_over(session.req_header(), exchange, head) {
             return zone_page::replace(head.status);
         }
@@ -357,7 +394,9 @@ impl ProxyHttp for Gateway {
         self.count_failure(exchange, &error);
         // RFC 9110 §9.2.2: only what is idempotent may be sent twice. A slow origin is not asked
         // again, and an answer that has begun cannot be taken back.
-        let repeatable = session.req_header().method.is_idempotent()
+        // RFC 9113 §8.7: what was refused by HTTP/2 was not looked at.
+        let refused = *error.etype() == ErrorType::H2Error && error.retry();
+        let repeatable = (session.req_header().method.is_idempotent() || refused)
             && !session.as_downstream().retry_buffer_truncated()
             && nothing_final_written(session)
             && exchange.origin.status.is_none()
@@ -463,6 +502,11 @@ impl Gateway {
         let told = exchange.status.unwrap_or_else(|| passing::status(exchange));
         exchange.status = exchange.request.is_some().then_some(told);
         head.insert_header(DATE, httpdate::fmt_http_date(now))?;
+        let to_bucket = |pool: &Arc<OriginPool>| pool.config.bucket.is_some();
+        if status == StatusCode::METHOD_NOT_ALLOWED && exchange.pool().is_some_and(to_bucket) {
+            // RFC 9110 §15.5.6.
+            head.insert_header(ALLOW, "GET, HEAD")?;
+        }
         answer::send(&mut head, session.req_header(), exchange, &told, now);
         let no_body = session.req_header().method == http::Method::HEAD;
         session.set_keepalive(None);

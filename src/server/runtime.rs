@@ -34,17 +34,22 @@ impl Runtime {
     /// What of the configuration cannot be run.
     pub fn prepare(config: Config, previous: Option<&Self>) -> Result<Self, String> {
         let mut pools: Vec<Arc<OriginPool>> = Vec::new();
+        let mut renewed = Vec::new();
         for wanted in &config.pools {
             let unchanged = previous
                 .into_iter()
                 .flat_map(|previous| &previous.pools)
                 .find(|pool| pool.config == *wanted)
                 .cloned();
-            let pool = match unchanged {
-                Some(pool) => pool.renew_trust().map(|()| pool),
-                None => OriginPool::new(wanted.clone()),
-            };
-            pools.push(pool.map_err(|why| format!("pool \"{}\": {why}", wanted.name))?);
+            let failed = |why| format!("pool \"{}\": {why}", wanted.name);
+            pools.push(match unchanged {
+                Some(pool) => {
+                    let trust = pool.read_trust().map_err(failed)?;
+                    renewed.push((pool.clone(), trust));
+                    pool
+                }
+                None => OriginPool::new(wanted.clone()).map_err(failed)?,
+            });
         }
         let sites = config
             .zones
@@ -61,10 +66,15 @@ impl Runtime {
                 })
             })
             .collect::<Result<_, String>>()?;
+        let geo = Geo::load(&config.geo)?;
+        // Now that nothing fails any more.
+        for (pool, trust) in renewed {
+            pool.trust(trust);
+        }
         Ok(Self {
-            geo: Geo::load(&config.geo)?,
             config,
             pools,
+            geo,
             sites,
         })
     }

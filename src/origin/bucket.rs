@@ -1,0 +1,173 @@
+//! What a pool makes of a request on its way to a server, and of the answer on its way back. For most pools
+//! that is nothing; a bucket wants its own target and a signature.
+//!
+//! Signatures are those of the client of the reserve (AWS Signature Version 4): nothing else would be used of
+//! another crate for it. It takes the time from the system, as a signature that is late is refused.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+use object_store::aws::{AwsAuthorizer, AwsCredential};
+use object_store::client::{HttpRequest, HttpRequestBody};
+use pingora_error::{Error, ErrorType, OrErr as _, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use super::pool::OriginPool;
+use crate::config::{Bucket, Credentials};
+use crate::request::object::{
+    is_for_object, is_for_presigned, is_presigned, object_path, replaced, strip_answer,
+};
+
+/// An error's body, in place of one that the client does not get.
+pub(super) struct Replacement {
+    pub(super) head: ResponseHeader,
+    pub(super) body: Bytes,
+}
+
+impl OriginPool {
+    /// The request as the pool's servers want it. It is made anew for every attempt.
+    ///
+    /// # Errors
+    /// When a value is not a valid field value.
+    pub(super) fn made_out<'h>(&self, head: &'h RequestHeader) -> Result<Cow<'h, RequestHeader>> {
+        let Some(bucket) = &self.config.bucket else {
+            return Ok(Cow::Borrowed(head));
+        };
+        let mut head = head.clone();
+        address(&mut head, bucket)?;
+        Ok(Cow::Owned(head))
+    }
+
+    /// Makes `head` what the pool's servers want.
+    ///
+    /// # Errors
+    /// When a value is not a valid field value.
+    pub fn make_out(&self, head: &mut RequestHeader) -> Result<()> {
+        match &self.config.bucket {
+            Some(bucket) => address(head, bucket),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes out of the answer to `asked`, the client's request, what is not for clients. Gives the status that
+    /// takes the place of an error, whose body is not for them either.
+    pub fn receive(&self, asked: &Parts, head: &mut ResponseHeader) -> Option<StatusCode> {
+        let bucket = self.config.bucket.as_ref()?;
+        if is_presigned(asked.uri.query()) {
+            return None;
+        }
+        let mut headers = head.headers.clone();
+        strip_answer(&mut headers);
+        let stripped: Vec<HeaderName> = head
+            .headers
+            .keys()
+            .filter(|name| !headers.contains_key(*name))
+            .cloned()
+            .collect();
+        for name in stripped {
+            head.remove_header(&name);
+        }
+        let status = replaced(bucket, head.status);
+        if let Some(status) = status.filter(|_| head.status == StatusCode::FORBIDDEN) {
+            tracing::debug!(
+                pool = self.config.name,
+                path = asked.uri.path(),
+                %status,
+                "the bucket said 403"
+            );
+        }
+        status
+    }
+}
+
+impl Replacement {
+    /// The answer that says `status` in place of `head`.
+    pub(super) fn of(status: StatusCode, head: &ResponseHeader, method: &Method) -> Result<Self> {
+        let reason = status.canonical_reason().unwrap_or("Error");
+        let code = status.as_u16();
+        let body = format!(
+            "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+             <title>{code} {reason}</title>\n<h1>{code} {reason}</h1>\n</html>\n"
+        );
+        let mut new = ResponseHeader::build(status, Some(4))?;
+        new.insert_header(CONTENT_TYPE, "text/html; charset=utf-8")?;
+        new.insert_header(CONTENT_LENGTH, body.len().to_string())?;
+        if let Some(range) = head.headers.get(CONTENT_RANGE) {
+            // RFC 9110 §15.5.17: how long the object is.
+            new.insert_header(CONTENT_RANGE, range.clone())?;
+        }
+        let body = if *method == Method::HEAD {
+            Bytes::new()
+        } else {
+            Bytes::from(body)
+        };
+        Ok(Self { head: new, body })
+    }
+}
+
+fn address(head: &mut RequestHeader, bucket: &Bucket) -> Result<()> {
+    let presigned = bucket.presigned && is_presigned(head.uri.query());
+    let keeps = if presigned {
+        is_for_presigned
+    } else {
+        is_for_object
+    };
+    let others: Vec<HeaderName> = head
+        .headers
+        .keys()
+        .filter(|name| !keeps(name))
+        .cloned()
+        .collect();
+    for name in others {
+        head.remove_header(&name);
+    }
+    head.insert_header(HOST, &bucket.host)?;
+    if presigned {
+        return Ok(());
+    }
+    let path = object_path(bucket, head.uri.path());
+    head.set_uri(
+        path.parse()
+            .or_err(ErrorType::InvalidHTTPHeader, "an object's path")?,
+    );
+    if let Some(credentials) = &bucket.credentials {
+        for (name, value) in &signature(&head.method, &path, bucket, credentials)? {
+            head.insert_header(name.clone(), value.clone())?;
+        }
+    }
+    Ok(())
+}
+
+/// The fields that sign a request without body.
+fn signature(
+    method: &Method,
+    path: &str,
+    bucket: &Bucket,
+    credentials: &Credentials,
+) -> Result<HeaderMap> {
+    let credential = AwsCredential {
+        key_id: credentials.access_key.clone(),
+        secret_key: credentials.secret_key.reveal().to_owned(),
+        token: None,
+    };
+    // The scheme is not signed, but its default port would be left out.
+    let scheme = if bucket.host.ends_with(":443") {
+        "http"
+    } else {
+        "https"
+    };
+    let mut request: HttpRequest = http::Request::builder()
+        .method(method)
+        .uri(format!("{scheme}://{}{path}", bucket.host))
+        .body(HttpRequestBody::empty())
+        .or_err(ErrorType::InternalError, "a request to be signed")?;
+    AwsAuthorizer::new(&credential, "s3", &bucket.region)
+        .try_authorize(&mut request, None)
+        .map_err(|error| Error::because(ErrorType::InternalError, "signing", error))?;
+    let fields = request.into_parts().0.headers;
+    debug_assert!(fields.contains_key(AUTHORIZATION));
+    Ok(fields)
+}
