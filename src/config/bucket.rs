@@ -131,15 +131,17 @@ fn host(server: &OriginServer) -> String {
 fn prefix(text: &str) -> Result<String, String> {
     let trimmed = text.trim_matches('/');
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    let name = |part: &str| {
-        !part.is_empty() && part != "." && part != ".." && part.bytes().all(plain)
-    };
+    let name =
+        |part: &str| !part.is_empty() && part != "." && part != ".." && part.bytes().all(plain);
     if trimmed.is_empty() {
         Ok(String::new())
     } else if trimmed.split('/').all(name) {
         Ok(format!("{trimmed}/"))
     } else {
-        Err("must be names of letters, digits, dots and dashes, with slashes between them".to_owned())
+        Err(
+            "must be names of letters, digits, dots and dashes, with slashes between them"
+                .to_owned(),
+        )
     }
 }
 

@@ -88,10 +88,7 @@ fn read_http2(section: &Section<'_>, servers: &[OriginServer]) -> (Http2, usize)
             .fault(http2.span.clone(), message, Some(help.to_owned()));
     }
     let mut streams = 100;
-    put_number(
-        &mut streams,
-        section.integer("http2_max_streams", 1..=1000),
-    );
+    put_number(&mut streams, section.integer("http2_max_streams", 1..=1000));
     (http2.map_or(Http2::Off, |http2| http2.value), streams)
 }
 

@@ -139,7 +139,10 @@ fn for_pool(
 ) -> Result<Option<(RequestDecision, bool)>, Refusal> {
     let pool = pool_of(config, arrived, plan);
     let most = pool.and_then(|pool| pool.max_body_size);
-    check_body(&arrived.headers, most.unwrap_or(config.client.max_body_size))?;
+    check_body(
+        &arrived.headers,
+        most.unwrap_or(config.client.max_body_size),
+    )?;
     let Some(bucket) = pool.and_then(|pool| pool.bucket.as_ref()) else {
         return Ok(None);
     };

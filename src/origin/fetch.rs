@@ -143,11 +143,18 @@ pub struct Answer {
 /// The body of an [`Answer`]. Dropped before its end, the connection is closed.
 pub struct AnswerBody {
     session: Option<HttpSession>,
-    /// What comes in place of the origin's, until it is read.
-    instead: Option<Option<Bytes>>,
+    content: Content,
     peer: HttpPeer,
     deadline: Instant,
     _permit: Permit,
+}
+
+/// Where a body's bytes come from.
+enum Content {
+    /// The connection.
+    Origin,
+    /// This is in place of what the origin sent, until it is read.
+    Instead(Option<Bytes>),
 }
 
 impl Fetcher {
@@ -186,7 +193,7 @@ impl Fetcher {
                 .await;
             match attempt {
                 Ok((head, requested, session, peer)) => {
-                    let (session, head, instead) =
+                    let (session, head, content) =
                         received(pool, request, session, head, terms).await?;
                     let Some(permit) = permit.take() else {
                         return Err(FetchFailure::Busy);
@@ -196,7 +203,7 @@ impl Fetcher {
                         requested,
                         body: AnswerBody {
                             session,
-                            instead,
+                            content,
                             peer,
                             deadline: terms.started + pool.config.timeouts.total,
                             _permit: permit,
@@ -229,9 +236,7 @@ impl Fetcher {
         observer: &mut impl Observer,
     ) -> Result<(ResponseHeader, SystemTime, HttpSession, HttpPeer), FetchFailure> {
         let peer = pool.peer(replica, false, terms.origin);
-        let request = pool
-            .made_out(request)
-            .map_err(|_| FetchFailure::Protocol)?;
+        let request = pool.made_out(request).map_err(|_| FetchFailure::Protocol)?;
         let began = clock::instant();
         let (mut session, _reused) = match self.connector.get_http_session(&peer).await {
             Ok(connected) => connected,
@@ -319,9 +324,9 @@ async fn received(
     mut session: HttpSession,
     mut head: ResponseHeader,
     terms: Terms<'_>,
-) -> Result<(Option<HttpSession>, ResponseHeader, Option<Option<Bytes>>), FetchFailure> {
+) -> Result<(Option<HttpSession>, ResponseHeader, Content), FetchFailure> {
     let Some(status) = pool.receive(asked, &mut head) else {
-        return Ok((Some(session), head, None));
+        return Ok((Some(session), head, Content::Origin));
     };
     let replacement = Replacement::of(status, &head, &asked.method);
     let replacement = replacement.map_err(|_| FetchFailure::Protocol)?;
@@ -329,7 +334,7 @@ async fn received(
     let read = tokio::time::timeout(terms.first_byte, wire::drain(&mut session)).await;
     let session = matches!(read, Ok(true)).then_some(session);
     let body = Some(replacement.body).filter(|body| !body.is_empty());
-    Ok((session, replacement.head, Some(body)))
+    Ok((session, replacement.head, Content::Instead(body)))
 }
 
 impl AnswerBody {
@@ -343,7 +348,7 @@ impl AnswerBody {
     /// # Errors
     /// When the body is cut short or does not come in time.
     pub async fn read(&mut self) -> Result<Option<Bytes>, FetchFailure> {
-        if let Some(body) = &mut self.instead {
+        if let Content::Instead(body) = &mut self.content {
             return Ok(body.take());
         }
         let Some(session) = &mut self.session else {

@@ -236,12 +236,11 @@ mod tests {
             has_body: true,
             ..get("/a", &none)
         };
-        let status = |bucket: &Bucket, request: &RequestView<'_>| {
-            match fate(bucket, request, &settings()) {
+        let status =
+            |bucket: &Bucket, request: &RequestView<'_>| match fate(bucket, request, &settings()) {
                 Fate::Refused(refusal) => Some(refusal.status),
                 _ => None,
-            }
-        };
+            };
         assert_eq!(status(&bucket(), &put), Some(405));
         let signed = RequestView {
             query: Some("X-Amz-Credential=a&X-Amz-Signature=b"),
@@ -263,7 +262,9 @@ mod tests {
 
     #[test]
     fn a_signature_is_told_by_its_parameters() {
-        assert!(is_presigned(Some("a=1&X-Amz-Credential=x&X-Amz-Signature=y")));
+        assert!(is_presigned(Some(
+            "a=1&X-Amz-Credential=x&X-Amz-Signature=y"
+        )));
         assert!(!is_presigned(Some("X-Amz-Signature=y")));
         assert!(!is_presigned(Some("aX-Amz-Credential=x&X-Amz-Signature=y")));
         assert!(!is_presigned(None));
@@ -297,6 +298,9 @@ mod tests {
             ("etag", "\"a\""),
         ]);
         strip_answer(&mut headers);
-        assert_eq!(headers, map(&[("x-amz-meta-author", "me"), ("etag", "\"a\"")]));
+        assert_eq!(
+            headers,
+            map(&[("x-amz-meta-author", "me"), ("etag", "\"a\"")])
+        );
     }
 }

@@ -28,6 +28,7 @@ mod support;
 
 mod access_log;
 mod background;
+mod buckets;
 mod cache_rules;
 mod cache_status;
 mod client_limits;
@@ -80,6 +81,8 @@ mod storing;
 mod streaming;
 mod tls;
 mod transforms;
+mod uploads;
+mod upstream_http2;
 mod validation;
 mod vary;
 mod warm_command;
