@@ -2,19 +2,16 @@
 
 use http::StatusCode;
 
-use super::OriginServer;
-use super::pool::parse_url;
 use super::reader::Section;
 use super::reserve::{bucket_name, read_key, region};
 use super::secret::Secret;
+use super::{OriginServer, Pool};
 
 /// A bucket whose objects are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
     /// Its name.
     pub name: String,
-    /// The Host that requests are sent with, and signed for.
-    pub host: String,
     /// The region that requests are signed for.
     pub region: String,
     /// What every object's name begins with; empty, or ends with a slash.
@@ -41,12 +38,8 @@ pub struct Credentials {
     pub secret_key: Secret,
 }
 
-/// Reads the section: the bucket, and where it is reached.
-pub(super) fn read_bucket(section: Section<'_>) -> Option<(Bucket, OriginServer)> {
-    let endpoint = section
-        .required("endpoint", "\"https://s3.eu-central-1.amazonaws.com\"")
-        .then(|| section.parsed("endpoint", "a URL", endpoint))
-        .flatten();
+/// Reads the section.
+pub(super) fn read_bucket(section: Section<'_>) -> Option<Bucket> {
     let name = section
         .required("name", "\"my-files\"")
         .then(|| section.parsed("name", "a string", bucket_name))
@@ -59,12 +52,8 @@ pub(super) fn read_bucket(section: Section<'_>) -> Option<(Bucket, OriginServer)
     let presigned = section.boolean("presigned").is_some_and(|it| it.value);
     let credentials = read_credentials(&section);
     section.finish();
-    let (mut server, name) = (endpoint?.value, name?.value);
-    if !path_style {
-        server.host = format!("{name}.{}", server.host);
-    }
-    let bucket = Bucket {
-        host: host(&server),
+    Some(Bucket {
+        name: name?.value,
         region: region.map_or_else(|| "us-east-1".to_owned(), |region| region.value),
         prefix: prefix.map_or_else(String::new, |prefix| prefix.value),
         path_style,
@@ -75,9 +64,7 @@ pub(super) fn read_bucket(section: Section<'_>) -> Option<(Bucket, OriginServer)
             .unwrap_or(StatusCode::NOT_FOUND),
         presigned,
         credentials,
-        name,
-    };
-    Some((bucket, server))
+    })
 }
 
 fn read_credentials(section: &Section<'_>) -> Option<Credentials> {
@@ -86,19 +73,8 @@ fn read_credentials(section: &Section<'_>) -> Option<Credentials> {
     let (access_key, secret_key) = match (access_key, secret_key) {
         (Some(access_key), Some(secret_key)) => (access_key, secret_key),
         (None, None) => return None,
-        (access_key, _) => {
-            let missing = if access_key.is_some() {
-                "secret_key"
-            } else {
-                "access_key"
-            };
-            let help = "a private bucket needs both, a public one neither".to_owned();
-            let message = format!("`{missing}` is missing in [bucket]");
-            section
-                .reader
-                .fault(section.span.clone(), message, Some(help));
-            return None;
-        }
+        (Some(_), None) => return needs(section, "access_key", "secret_key"),
+        (None, Some(_)) => return needs(section, "secret_key", "access_key"),
     };
     let access_key = read_key(section, "access_key", access_key)?;
     let secret_key = read_key(section, "secret_key", secret_key)?;
@@ -108,8 +84,18 @@ fn read_credentials(section: &Section<'_>) -> Option<Credentials> {
     })
 }
 
-fn endpoint(text: &str) -> Result<OriginServer, String> {
-    parse_url(text, 1).map_err(ToOwned::to_owned)
+/// Says that of two keys that belong together one is not there.
+pub(super) fn needs<T>(section: &Section<'_>, there: &str, lacking: &str) -> Option<T> {
+    let message = format!("`{there}` needs `{lacking}` beside it");
+    section.reader.fault(section.span.clone(), message, None);
+    None
+}
+
+impl Pool {
+    /// The Host that a bucket is asked with at `server`, and that is signed.
+    pub fn bucket_host(&self, server: &OriginServer) -> String {
+        self.host_header.clone().unwrap_or_else(|| host(server))
+    }
 }
 
 /// As Host has it: a default port is left out.
@@ -153,17 +139,9 @@ fn index_document(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Says that `key` has no place beside a bucket.
-pub(super) fn refuse_beside(section: &Section<'_>, key: &'static str, why: &str) {
-    if let Some(written) = section.located(key) {
-        let message = format!("`{key}` cannot stand beside [bucket]");
-        let help = Some(why.to_owned());
-        section.reader.fault(written.span, message, help);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::pool::parse_url;
     use super::*;
 
     #[test]
@@ -174,7 +152,7 @@ mod tests {
             ("http://[::1]:9000", "[::1]:9000"),
             ("http://s3.test:80/", "s3.test"),
         ] {
-            assert_eq!(host(&endpoint(url).unwrap()), expected, "{url}");
+            assert_eq!(host(&parse_url(url, 1).unwrap()), expected, "{url}");
         }
     }
 

@@ -262,7 +262,7 @@ pub struct Pool {
     pub http2_max_streams: usize,
     /// Largest request body for its servers in bytes, in place of what holds for all clients.
     pub max_body_size: Option<u64>,
-    /// The bucket that its only server is.
+    /// The bucket that its servers have.
     pub bucket: Option<Bucket>,
 }
 

@@ -4,17 +4,20 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::bucket::{Bucket, read_bucket, refuse_beside};
+use super::bucket::{needs, read_bucket};
 use super::file::{SHORTEST, put, put_number};
 use super::reader::{Located, Section, StringOrSection};
 use super::{HealthCheck, Http2, OriginServer, OriginTimeouts, OriginTls, Pool, Retries, TlsFiles};
 
 /// Reads one pool.
 pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
-    let (bucket, servers) = match section.section("bucket") {
-        Some(bucket) => read_bucket_servers(&section, bucket),
-        None => (None, read_servers(&name, &section)),
-    };
+    let bucket = section.section("bucket").and_then(read_bucket);
+    let mut servers = read_servers(&name, &section);
+    if let Some(bucket) = bucket.as_ref().filter(|bucket| !bucket.path_style) {
+        for server in &mut servers {
+            server.host = format!("{}.{}", bucket.name, server.host);
+        }
+    }
     let mut resolve_interval = Duration::from_secs(10);
     // More often, resolving would be a load of its own.
     put(
@@ -27,13 +30,11 @@ pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
         section.integer("max_requests", 1..=100_000),
     );
     let (http2, http2_max_streams) = read_http2(&section, &servers);
-    let host_header = read_host_header(&section);
-    let bucket_host = bucket.as_ref().map(|bucket| bucket.host.clone());
     let pool = Pool {
         servers,
         max_requests,
         health_check: section.section("health_check").map(read_health_check),
-        host_header: bucket_host.or(host_header),
+        host_header: read_host_header(&section),
         timeouts: section
             .section("timeouts")
             .map(read_timeouts)
@@ -52,20 +53,6 @@ pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
     };
     section.finish();
     pool
-}
-
-fn read_bucket_servers(
-    section: &Section<'_>,
-    bucket: Section<'_>,
-) -> (Option<Bucket>, Vec<OriginServer>) {
-    let known = "the bucket's `endpoint` and `name` say it";
-    refuse_beside(section, "servers", known);
-    refuse_beside(section, "host_header", known);
-    let unknown = "no path of a bucket tells of its health to everybody";
-    refuse_beside(section, "health_check", unknown);
-    read_bucket(bucket).map_or((None, Vec::new()), |(bucket, server)| {
-        (Some(bucket), vec![server])
-    })
 }
 
 fn read_http2(section: &Section<'_>, servers: &[OriginServer]) -> (Http2, usize) {
@@ -289,23 +276,15 @@ fn read_tls(section: Section<'_>) -> OriginTls {
 fn read_client_certificate(section: &Section<'_>) -> Option<TlsFiles> {
     let certificate = section.string("client_certificate");
     let key = section.string("client_key");
-    let missing = match (certificate, key) {
-        (Some(certificate), Some(key)) => {
-            return Some(TlsFiles {
-                certificate: PathBuf::from(certificate.value),
-                key: PathBuf::from(key.value),
-            });
-        }
-        (None, None) => return None,
-        (Some(_), None) => "client_key",
-        (None, Some(_)) => "client_certificate",
-    };
-    let message = format!("`{missing}` is missing in [tls]");
-    let help = "a certificate is of use only together with its key".to_owned();
-    section
-        .reader
-        .fault(section.span.clone(), message, Some(help));
-    None
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles {
+            certificate: PathBuf::from(certificate.value),
+            key: PathBuf::from(key.value),
+        }),
+        (None, None) => None,
+        (Some(_), None) => needs(section, "client_certificate", "client_key"),
+        (None, Some(_)) => needs(section, "client_key", "client_certificate"),
+    }
 }
 
 #[cfg(test)]

@@ -114,12 +114,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Where a key is, whatever its value.
-    pub(super) fn located(&self, key: &'static str) -> Option<Located<()>> {
-        let span = self.value(key)?.span();
-        Some(Located { value: (), span })
-    }
-
     /// A string, with references to the environment replaced.
     pub(super) fn string(&self, key: &'static str) -> Option<Located<String>> {
         self.text(key, "a string")

@@ -314,9 +314,12 @@ fn origin_facts(
     let name = rules.pool.as_deref().unwrap_or(&arrived.zone.pool);
     let pool = pool_of(config, arrived, plan);
     let bucket = pool.and_then(|pool| pool.bucket.as_ref());
+    let by_bucket = pool
+        .filter(|_| bucket.is_some())
+        .and_then(|pool| Some(pool.bucket_host(pool.servers.first()?)));
     let by_pool = pool.and_then(|pool| pool.host_header.as_deref());
     let by_rule = rules.host_header.as_deref();
-    let host = by_rule.filter(|_| bucket.is_none()).or(by_pool);
+    let host = by_bucket.as_deref().or(by_rule).or(by_pool);
     let presigned = plan.decision == RequestDecision::Bypass(BypassReason::Presigned);
     let bucket = bucket.filter(|_| !presigned);
     OriginFacts {

@@ -15,7 +15,7 @@ use object_store::client::{HttpRequest, HttpRequestBody};
 use pingora_error::{Error, ErrorType, OrErr as _, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::pool::OriginPool;
+use super::pool::{OriginPool, Replica};
 use crate::config::{Bucket, Credentials};
 use crate::request::object::{
     is_for_object, is_for_presigned, is_presigned, object_path, replaced, strip_answer,
@@ -32,22 +32,26 @@ impl OriginPool {
     ///
     /// # Errors
     /// When a value is not a valid field value.
-    pub(super) fn made_out<'h>(&self, head: &'h RequestHeader) -> Result<Cow<'h, RequestHeader>> {
-        let Some(bucket) = &self.config.bucket else {
+    pub(super) fn made_out<'h>(
+        &self,
+        head: &'h RequestHeader,
+        replica: &Replica,
+    ) -> Result<Cow<'h, RequestHeader>> {
+        if self.config.bucket.is_none() {
             return Ok(Cow::Borrowed(head));
-        };
+        }
         let mut head = head.clone();
-        address(&mut head, bucket)?;
+        self.make_out(&mut head, replica)?;
         Ok(Cow::Owned(head))
     }
 
-    /// Makes `head` what the pool's servers want.
+    /// Makes `head` what the pool's server `replica` wants.
     ///
     /// # Errors
     /// When a value is not a valid field value.
-    pub fn make_out(&self, head: &mut RequestHeader) -> Result<()> {
+    pub fn make_out(&self, head: &mut RequestHeader, replica: &Replica) -> Result<()> {
         match &self.config.bucket {
-            Some(bucket) => address(head, bucket),
+            Some(bucket) => address(head, bucket, &self.config.bucket_host(&replica.server)),
             None => Ok(()),
         }
     }
@@ -108,7 +112,7 @@ impl Replacement {
     }
 }
 
-fn address(head: &mut RequestHeader, bucket: &Bucket) -> Result<()> {
+fn address(head: &mut RequestHeader, bucket: &Bucket, host: &str) -> Result<()> {
     let presigned = bucket.presigned && is_presigned(head.uri.query());
     let keeps = if presigned {
         is_for_presigned
@@ -124,7 +128,7 @@ fn address(head: &mut RequestHeader, bucket: &Bucket) -> Result<()> {
     for name in others {
         head.remove_header(&name);
     }
-    head.insert_header(HOST, &bucket.host)?;
+    head.insert_header(HOST, host)?;
     if presigned {
         return Ok(());
     }
@@ -134,7 +138,7 @@ fn address(head: &mut RequestHeader, bucket: &Bucket) -> Result<()> {
             .or_err(ErrorType::InvalidHTTPHeader, "an object's path")?,
     );
     if let Some(credentials) = &bucket.credentials {
-        for (name, value) in &signature(&head.method, &path, bucket, credentials)? {
+        for (name, value) in &signature(&head.method, host, &path, &bucket.region, credentials)? {
             head.insert_header(name.clone(), value.clone())?;
         }
     }
@@ -144,8 +148,9 @@ fn address(head: &mut RequestHeader, bucket: &Bucket) -> Result<()> {
 /// The fields that sign a request without body.
 fn signature(
     method: &Method,
+    host: &str,
     path: &str,
-    bucket: &Bucket,
+    region: &str,
     credentials: &Credentials,
 ) -> Result<HeaderMap> {
     let credential = AwsCredential {
@@ -154,17 +159,17 @@ fn signature(
         token: None,
     };
     // The scheme is not signed, but its default port would be left out.
-    let scheme = if bucket.host.ends_with(":443") {
+    let scheme = if host.ends_with(":443") {
         "http"
     } else {
         "https"
     };
     let mut request: HttpRequest = http::Request::builder()
         .method(method)
-        .uri(format!("{scheme}://{}{path}", bucket.host))
+        .uri(format!("{scheme}://{host}{path}"))
         .body(HttpRequestBody::empty())
         .or_err(ErrorType::InternalError, "a request to be signed")?;
-    AwsAuthorizer::new(&credential, "s3", &bucket.region)
+    AwsAuthorizer::new(&credential, "s3", region)
         .try_authorize(&mut request, None)
         .map_err(|error| Error::because(ErrorType::InternalError, "signing", error))?;
     let fields = request.into_parts().0.headers;

@@ -236,7 +236,9 @@ impl Fetcher {
         observer: &mut impl Observer,
     ) -> Result<(ResponseHeader, SystemTime, HttpSession, HttpPeer), FetchFailure> {
         let peer = pool.peer(replica, false, terms.origin);
-        let request = pool.made_out(request).map_err(|_| FetchFailure::Protocol)?;
+        let request = pool
+            .made_out(request, replica)
+            .map_err(|_| FetchFailure::Protocol)?;
         let began = clock::instant();
         let (mut session, _reused) = match self.connector.get_http_session(&peer).await {
             Ok(connected) => connected,

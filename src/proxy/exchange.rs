@@ -254,10 +254,7 @@ impl SiteRequest {
 
     /// The host that the origin is asked with, as Host has it.
     pub(super) fn resolved_host(&self) -> &str {
-        // A bucket's signature is for its own.
-        let bucket = self.site.pool.config.bucket.is_some();
         let by_rule = self.applied.origin.host_header.as_deref();
-        let by_rule = by_rule.filter(|_| !bucket);
         let host = by_rule.or(self.site.pool.config.host_header.as_deref());
         host.unwrap_or_else(|| self.authority.as_str())
     }

@@ -24,11 +24,10 @@ use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
     answer, arrival, cached, deadline, edge_reply, error_page, forward, hit, passing, record,
-    serve, zone_page,
+    serve, upstream, zone_page,
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
-use crate::config::Http2;
 use crate::edge;
 use crate::origin::{Fetcher, OriginPool};
 use crate::request::Scheme;
@@ -182,18 +181,8 @@ impl ProxyHttp for Gateway {
             .map(|request| &request.applied.origin);
         let mut peer = pool.peer(&replica, upgrade, patch.unwrap_or(&OriginPatch::default()));
         if let Some(request) = &exchange.request {
-            // Pingora has one timer for the head and for pauses within the body.
-            let read = &mut peer.options.read_timeout;
-            *read = read.map(|pause| pause.max(request.first_byte()));
-            if pool.config.http2 != Http2::Off && !upgrade {
-                // Over HTTP/2 it runs while the request's body is sent.
-                let timeouts = &pool.config.timeouts;
-                if forward::is_grpc(session.req_header()) {
-                    *read = Some(timeouts.upgraded_idle);
-                } else if request.has_body {
-                    *read = Some(timeouts.total);
-                }
-            }
+            let pause = upstream::longest_pause(session.req_header(), request, &peer);
+            peer.options.read_timeout = pause;
         }
         exchange.origin.begin_attempt(replica, clock::instant());
         Ok(Box::new(peer))
@@ -242,23 +231,15 @@ impl ProxyHttp for Gateway {
         let Some(request) = &exchange.request else {
             return Ok(());
         };
-        let deadline = exchange.started + request.site.pool.config.timeouts.total;
-        // Pingora says here alone which version the connection is of. One of HTTP/2 is others' as well.
-        let http2 = head.version == Version::HTTP_2;
-        let socket = exchange.origin.socket.filter(|_| !http2);
-        if http2 && forward::is_grpc(session.req_header()) {
-            deadline::disarm();
-        } else if http2 || request.has_body {
-            deadline::arm(socket, deadline);
-        } else {
-            let first_byte = clock::instant() + request.first_byte();
-            deadline::arm(socket, first_byte.min(deadline));
-        }
+        upstream::arm(session.req_header(), head.version, exchange, request);
         self.shared
             .metrics
             .origin_request(&request.site.pool.config.name);
         forward::prepare(head, request, exchange.request_id.as_str())?;
-        request.site.pool.make_out(head)
+        match &exchange.origin.replica {
+            Some(replica) => request.site.pool.make_out(head, replica),
+            None => Ok(()),
+        }
     }
 
     async fn request_body_filter(
@@ -280,14 +261,8 @@ impl ProxyHttp for Gateway {
             )
             .map_err(|error: Box<Error>| error.into_down());
         }
-        if end
-            && exchange.origin.status.is_none()
-            && let Some(request) = exchange.request.as_ref().filter(|it| it.has_body)
-        {
-            // The origin has the request by now.
-            let total = request.site.pool.config.timeouts.total;
-            let first_byte = clock::instant() + request.first_byte();
-            deadline::hasten(first_byte.min(exchange.started + total));
+        if end {
+            upstream::sent(exchange);
         }
         Ok(())
     }
@@ -316,14 +291,7 @@ impl ProxyHttp for Gateway {
                 .metrics
                 .origin_first_byte(&pool.config.name, after);
         }
-        let total = exchange.pool().map(|pool| pool.config.timeouts.total);
-        // What stays open for long ends by pauses alone.
-        let open = head.status == StatusCode::SWITCHING_PROTOCOLS
-            || (head.version == Version::HTTP_2 && forward::is_grpc(session.req_header()));
-        match total.filter(|_| !open) {
-            Some(total) => deadline::extend(exchange.started + total),
-            None => deadline::disarm(),
-        }
+        upstream::answered(session.req_header(), head, exchange);
         passing::answered(self, session, exchange, head);
         let error = exchange.pool().and_then(|pool| {
             let asked = session.req_header();
@@ -394,9 +362,8 @@ impl ProxyHttp for Gateway {
         self.count_failure(exchange, &error);
         // RFC 9110 §9.2.2: only what is idempotent may be sent twice. A slow origin is not asked
         // again, and an answer that has begun cannot be taken back.
-        // RFC 9113 §8.7: what was refused by HTTP/2 was not looked at.
-        let refused = *error.etype() == ErrorType::H2Error && error.retry();
-        let repeatable = (session.req_header().method.is_idempotent() || refused)
+        let method = &session.req_header().method;
+        let repeatable = (method.is_idempotent() || upstream::was_refused(&error))
             && !session.as_downstream().retry_buffer_truncated()
             && nothing_final_written(session)
             && exchange.origin.status.is_none()

@@ -29,6 +29,7 @@ mod reply;
 mod requests;
 mod serve;
 mod source;
+mod upstream;
 mod zone_page;
 
 use std::sync::Arc;

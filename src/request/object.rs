@@ -185,7 +185,6 @@ mod tests {
     fn bucket() -> Bucket {
         Bucket {
             name: "files".to_owned(),
-            host: "s3.test".to_owned(),
             region: "us-east-1".to_owned(),
             prefix: "site/".to_owned(),
             path_style: true,

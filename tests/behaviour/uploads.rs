@@ -57,9 +57,9 @@ async fn put(client: &mut Client, target: &str, mebibytes: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gigabyte_goes_to_a_bucket_without_taking_memory() {
     let origin = sink(Duration::from_millis(2), 500).await;
-    let seawall = Setup::default()
-        .pool("max_body_size = \"2 GiB\"")
-        .bucket_at(origin, "presigned = true")
+    let bucket = "[pools.app.bucket]\nname = \"bucket\"\npresigned = true";
+    let seawall = Setup::servers([format!("\"http://{origin}\"")])
+        .pool(&format!("max_body_size = \"2 GiB\"\n{bucket}"))
         .start()
         .await;
     let (_, before) = seawall.resident();

@@ -66,14 +66,8 @@ impl Setup {
 
     /// In front of a bucket at `endpoint`; `keys` are those of its table.
     pub fn bucket(endpoint: SocketAddr, keys: &str) -> Self {
-        Self::default().bucket_at(endpoint, keys)
-    }
-
-    /// The same, with keys of the pool that came before.
-    pub fn bucket_at(self, endpoint: SocketAddr, keys: &str) -> Self {
-        self.pool(&format!(
-            "[pools.app.bucket]\nendpoint = \"http://{endpoint}\"\nname = \"bucket\"\n{keys}"
-        ))
+        Self::servers([format!("\"http://{endpoint}\"")])
+            .pool(&format!("[pools.app.bucket]\nname = \"bucket\"\n{keys}"))
     }
 
     /// With purging on, by [`TOKEN`].
@@ -218,23 +212,19 @@ impl Setup {
     fn toml(&self, address: SocketAddr, admin: SocketAddr, directory: &TempDir) -> String {
         let listen = self.listen.as_deref().unwrap_or("\"ADDRESS\"");
         let hosts = self.hosts.as_deref().unwrap_or("[\"*\"]");
-        let servers = match self.servers.join(", ") {
-            // The pool says otherwise where they are.
-            none if none.is_empty() => none,
-            servers => format!("servers = [{servers}]"),
-        };
         let toml = format!(
             "listen = [{listen}]\n\
              {}\n\
              [admin]\nlisten = \"{admin}\"\n\
              [server]\nthreads = {}\nupgrade_socket = \"DIR/upgrade.sock\"\ndrain_timeout = \"5s\"\n\
              {}\n{}\n\
-             [pools.app]\n{servers}\n{}\n\
+             [pools.app]\nservers = [{}]\n{}\n\
              [zones.site]\nhosts = {hosts}\npool = \"app\"\n{}",
             self.top,
             self.threads.unwrap_or(2),
             self.server,
             self.sections,
+            self.servers.join(", "),
             self.pool,
             self.zone,
         );
