@@ -7,9 +7,10 @@ use toml::{Table, Value};
 use super::read;
 use super::reference::tokens;
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "docs/explain.md",
+    "docs/origins.md",
     "docs/rules.md",
     "docs/store.md",
     "docs/from-nginx.md",
