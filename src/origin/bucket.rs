@@ -5,6 +5,8 @@
 //! another crate for it. It takes the time from the system, as a signature that is late is refused.
 
 use std::borrow::Cow;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST};
@@ -16,10 +18,14 @@ use pingora_error::{Error, ErrorType, OrErr as _, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::pool::{OriginPool, Replica};
+use crate::clock;
 use crate::config::{Bucket, Credentials};
 use crate::request::object::{
     is_for_object, is_for_presigned, is_presigned, object_path, replaced, strip_answer,
 };
+
+/// How often a pool says that its bucket refuses.
+const COMPLAIN_EVERY: Duration = Duration::from_mins(1);
 
 /// An error's body, in place of one that the client does not get.
 pub(super) struct Replacement {
@@ -74,17 +80,45 @@ impl OriginPool {
         for name in stripped {
             head.remove_header(&name);
         }
-        let status = replaced(bucket, head.status);
-        if let Some(status) = status.filter(|_| head.status == StatusCode::FORBIDDEN) {
-            tracing::debug!(
-                pool = self.config.name,
-                path = asked.uri.path(),
-                %status,
-                "the bucket said 403"
-            );
-        }
-        status
+        replaced(bucket, head.status)
     }
+
+    /// Says now and then that a bucket refuses what it is asked, `said` being the beginning of why. That an
+    /// object is not there, or may not be listed, is not worth a line.
+    pub(super) fn complain(&self, said: &[u8]) {
+        let code = error_code(said).unwrap_or_default();
+        let usual = [
+            "",
+            "AccessDenied",
+            "NoSuchKey",
+            "InvalidRange",
+            "PreconditionFailed",
+        ];
+        if usual.contains(&code) {
+            return;
+        }
+        let now = clock::uptime().as_secs();
+        let next = self.complaints.load(Ordering::Relaxed);
+        if now < next {
+            return;
+        }
+        let then = now + COMPLAIN_EVERY.as_secs();
+        let turn =
+            self.complaints
+                .compare_exchange(next, then, Ordering::Relaxed, Ordering::Relaxed);
+        if turn.is_ok() {
+            tracing::warn!(pool = self.config.name, code, "the bucket refuses requests");
+        }
+    }
+}
+
+/// The code in a bucket's error, a word.
+fn error_code(said: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(said).ok()?;
+    let (_, rest) = text.split_once("<Code>")?;
+    let (code, _) = rest.split_once("</Code>")?;
+    let word = code.len() < 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    word.then_some(code)
 }
 
 impl Replacement {
@@ -175,4 +209,23 @@ fn signature(
     let fields = request.into_parts().0.headers;
     debug_assert!(fields.contains_key(AUTHORIZATION));
     Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_of_an_error_is_a_word_in_it() {
+        let error = b"<?xml version=\"1.0\"?><Error><Code>SignatureDoesNotMatch</Code><Message>";
+        assert_eq!(error_code(error), Some("SignatureDoesNotMatch"));
+        for other in [
+            &b"<Code>a b</Code>"[..],
+            b"<Code>",
+            b"",
+            b"\xff<Code>a</Code>",
+        ] {
+            assert_eq!(error_code(other), None);
+        }
+    }
 }

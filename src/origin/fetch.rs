@@ -334,7 +334,13 @@ async fn received(
     let replacement = replacement.map_err(|_| FetchFailure::Protocol)?;
     // So that the connection can be used again.
     let read = tokio::time::timeout(terms.first_byte, wire::drain(&mut session)).await;
-    let session = matches!(read, Ok(true)).then_some(session);
+    let session = match read {
+        Ok((said, whole)) => {
+            pool.complain(&said);
+            whole.then_some(session)
+        }
+        Err(_) => None,
+    };
     let body = Some(replacement.body).filter(|body| !body.is_empty());
     Ok((session, replacement.head, Content::Instead(body)))
 }

@@ -33,6 +33,8 @@ pub struct OriginPool {
     replicas: ArcSwap<Vec<Arc<Replica>>>,
     turns: Mutex<RoundRobin>,
     outstanding: Arc<Semaphore>,
+    /// [`clock::uptime`] in seconds before which no further refusal of a bucket is told.
+    pub(super) complaints: AtomicU64,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -82,6 +84,7 @@ impl OriginPool {
             replicas: ArcSwap::default(),
             turns: Mutex::default(),
             outstanding: Arc::new(Semaphore::new(config.max_requests)),
+            complaints: AtomicU64::new(0),
             tasks: Mutex::default(),
             config,
         };

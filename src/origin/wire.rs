@@ -8,6 +8,8 @@ use pingora_http::RequestHeader;
 
 /// Most that is read of a body that nobody wants, before the connection is given up.
 const MOST_UNWANTED: usize = 64 << 10;
+/// Most that is kept of it.
+const MOST_KEPT: usize = 1 << 10;
 
 /// Sends `request`, which has no body.
 ///
@@ -37,15 +39,19 @@ pub(super) async fn send(
     h2.write_request_header(Box::new(request), true)
 }
 
-/// Reads the body to its end, if that is near.
-pub(super) async fn drain(session: &mut HttpSession) -> bool {
-    let mut read = 0;
+/// Reads the body to its end, if that is near. Gives its beginning, and whether that end was reached.
+pub(super) async fn drain(session: &mut HttpSession) -> (Vec<u8>, bool) {
+    let (mut beginning, mut read) = (Vec::new(), 0);
     while read <= MOST_UNWANTED {
         match session.read_response_body().await {
-            Ok(Some(bytes)) => read += bytes.len(),
-            Ok(None) => return true,
-            Err(_) => return false,
+            Ok(Some(bytes)) => {
+                read += bytes.len();
+                let room = MOST_KEPT - beginning.len();
+                beginning.extend(bytes.iter().take(room));
+            }
+            Ok(None) => return (beginning, true),
+            Err(_) => break,
         }
     }
-    false
+    (beginning, false)
 }

@@ -137,6 +137,9 @@ async fn a_refused_signature_is_told_by_the_status_that_is_configured() {
             .await;
         let response = seawall.get("/a.txt", &[]).await;
         assert_eq!(response.status, status);
+        seawall.get("/b.txt", &[]).await;
+        let told = seawall.stderr().matches("SignatureDoesNotMatch").count();
+        assert_eq!(told, 1, "{}", seawall.stderr());
         assert!(
             !response.text().contains("Signature"),
             "{}",
@@ -198,6 +201,35 @@ async fn a_page_of_the_zone_takes_the_place_of_an_error() {
     let seawall = Setup::bucket(origin.address, "").zone(rule).start().await;
     let response = seawall.get("/x", &[]).await;
     assert_eq!((response.status, response.text()), (404, "not here"));
+}
+
+#[tokio::test]
+async fn a_rule_sends_part_of_a_site_to_a_bucket() {
+    let app = Origin::start(|_| Reply::ok("app"));
+    let storage = Origin::start(|_| Reply::fresh("object"));
+    let seawall = Setup::before([&app])
+        .section(&format!(
+            "[pools.files]\nservers = [\"http://{}\"]\n[pools.files.bucket]\nname = \"bucket\"",
+            storage.address
+        ))
+        .zone(
+            "[[zones.site.origin_rules]]\npool = \"files\"\n\
+             expression = 'starts_with(http.request.uri.path, \"/media/\")'",
+        )
+        .start()
+        .await;
+    let cookie = ["Cookie: sessionid=1"];
+    for expected in ["MISS", "HIT"] {
+        let response = seawall.get("/media/a", &cookie).await;
+        assert_eq!(
+            (response.text(), response.cache()),
+            ("object", expected),
+            "{response:?}"
+        );
+    }
+    assert_eq!(storage.last().target, "/bucket/media/a");
+    assert_eq!(seawall.get("/page", &cookie).await.text(), "app");
+    assert_eq!(app.last().field("cookie"), Some("sessionid=1"));
 }
 
 #[tokio::test]

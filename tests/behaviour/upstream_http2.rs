@@ -263,6 +263,34 @@ async fn refused_streams_and_closing_connections_are_tried_again() {
     }
 }
 
+#[tokio::test]
+async fn an_origin_that_says_nothing_is_not_waited_for() {
+    let origin = Origin::start(|mut request, respond| async move {
+        while request.body_mut().data().await.is_some() {}
+        // Until the other side gives up.
+        let mut respond = respond;
+        let _ = std::future::poll_fn(|context| respond.poll_reset(context)).await;
+    })
+    .await;
+    let seawall = origin
+        .setup()
+        .rule("all", "*", "cache = \"bypass\"")
+        .pool("timeouts = { first_byte = \"200ms\", between_bytes = \"200ms\", total = \"600ms\" }")
+        .start()
+        .await;
+    assert_eq!(seawall.get("/a", &[]).await.status, 504);
+    let mut client = seawall.connect().await;
+    let fields = ["Content-Length: 4"];
+    client.request("DELETE", "/b", &fields[..0]).await;
+    assert_eq!(client.response().await.status, 504);
+    // The time runs while a body is sent, so that there is no more than the whole to go by.
+    let mut client = seawall.connect().await;
+    client.request("POST", "/c", &fields).await;
+    client.send("body").await;
+    let answer = client.try_response("POST").await;
+    assert!(answer.is_err() || answer.unwrap().status == 504);
+}
+
 /// A client's side of a gRPC call.
 struct Call {
     response: h2::client::ResponseFuture,
