@@ -21,6 +21,7 @@
 //! | [`lint`] | core | what is odd about a configuration without fault |
 //! | [`store`] | shell | stored responses and fills in progress |
 //! | [`origin`] | core + shell | pools, selection, health, discovery |
+//! | [`tier`] | core | tiers of caches: what they say to each other, which node is asked |
 //! | [`purge`] | core | what is purged, by whom, and what of the store it reaches |
 //! | [`observe`] | shell | metrics and logs |
 //! | [`admin`] | shell | the operators' listener |
@@ -43,4 +44,5 @@ pub mod request;
 pub mod rules;
 pub mod server;
 pub mod store;
+pub mod tier;
 pub mod zone;

@@ -23,6 +23,7 @@ const CORE: &[&str] = &[
     "purge",
     "request",
     "rules",
+    "tier",
     "zone",
     "edge/chunked",
     "edge/head",

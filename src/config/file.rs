@@ -20,6 +20,7 @@ use super::reserve::read_reserve;
 use super::rule::RuleFile;
 use super::secret::read_secret;
 use super::test::read_tests;
+use super::tiers::{Tiers, read_tiers};
 use super::zone::{ZoneFile, read_zone};
 use super::{Cache, Client, Geo, Listener, Log, Pool, Server};
 use crate::explain::RuleTest;
@@ -40,6 +41,7 @@ pub(super) struct ConfigFile {
     pub(super) purge: Option<Purge>,
     pub(super) log: Log,
     pub(super) pools: Vec<Pool>,
+    pub(super) tiers: Option<Tiers>,
     /// Their names.
     pub(super) lists: Vec<String>,
     pub(super) zones: Vec<ZoneFile>,
@@ -104,6 +106,12 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
             .and_then(read_purge),
         log: root.section("log").map(read_log).unwrap_or_default(),
         pools,
+        tiers: root
+            .section_or(
+                "tiers",
+                "write `[tiers]` and below it `name` and `secret = \"${SEAWALL_TIER_SECRET}\"`",
+            )
+            .and_then(read_tiers),
         lists: lists.names().map(str::to_owned).collect(),
         zones: root
             .named_sections("zones")

@@ -23,6 +23,7 @@ mod resolve;
 mod rule;
 mod secret;
 mod test;
+mod tiers;
 mod ttl;
 mod units;
 mod vary;
@@ -42,6 +43,7 @@ pub use presets::{PRESETS, Preset};
 pub use purge::Purge;
 pub use reserve::Reserve;
 pub use secret::Secret;
+pub use tiers::{SIBLINGS, Tier, Tiers};
 
 use crate::explain::RuleTest;
 use crate::rules::phase::Phases;
@@ -86,6 +88,8 @@ pub struct Config {
     pub log: Log,
     /// Origin pools by name.
     pub pools: Vec<Arc<Pool>>,
+    /// This node among others; `None` for one on its own.
+    pub tiers: Option<Tiers>,
     /// Names of the lists that expressions may refer to.
     pub lists: Vec<String>,
     /// Sites, by name.
@@ -403,6 +407,10 @@ pub struct Zone {
     pub hosts: Vec<HostPattern>,
     /// Name of its pool.
     pub pool: String,
+    /// Names of the tiers that are asked before the origin, in this order.
+    pub upper_tiers: Vec<String>,
+    /// Requests that may be outstanding at the origin when no tier answers; `None` leaves it to the pool.
+    pub origin_fallback_max_requests: Option<usize>,
     /// Hosts that the origin may be asked with in place of the client's, as they are written: under
     /// these, rules that say so store what clients ask for under any host of the zone.
     pub origin_hosts: Vec<String>,

@@ -11,13 +11,31 @@ use super::{HealthCheck, Http2, OriginServer, OriginTimeouts, OriginTls, Pool, R
 
 /// Reads one pool.
 pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
-    let bucket = section.section("bucket").and_then(read_bucket);
-    let mut servers = read_servers(&name, &section);
-    if let Some(bucket) = bucket.as_ref().filter(|bucket| !bucket.path_style) {
-        for server in &mut servers {
+    let mut pool = Pool {
+        host_header: read_host_header(&section),
+        bucket: section.section("bucket").and_then(read_bucket),
+        max_body_size: section.size("max_body_size").map(|size| size.value),
+        ..read_peers(name, &section, OriginTimeouts::default(), true)
+    };
+    read_http2(&section, &mut pool);
+    if let Some(bucket) = pool.bucket.as_ref().filter(|bucket| !bucket.path_style) {
+        for server in &mut pool.servers {
             server.host = format!("{}.{}", bucket.name, server.host);
         }
     }
+    section.finish();
+    pool
+}
+
+/// Reads the keys that pools have in common with tiers, which get the client's host. `timeouts` are those
+/// where nothing is written; `upgrades` tells whether there are connections that are upgraded.
+pub(super) fn read_peers(
+    name: String,
+    section: &Section<'_>,
+    timeouts: OriginTimeouts,
+    upgrades: bool,
+) -> Pool {
+    let servers = read_servers(section);
     let mut resolve_interval = Duration::from_secs(10);
     // More often, resolving would be a load of its own.
     put(
@@ -29,33 +47,30 @@ pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
         &mut max_requests,
         section.integer("max_requests", 1..=100_000),
     );
-    let (http2, http2_max_streams) = read_http2(&section, &servers);
-    let pool = Pool {
+    Pool {
         servers,
         max_requests,
         health_check: section.section("health_check").map(read_health_check),
-        host_header: read_host_header(&section),
-        timeouts: section
-            .section("timeouts")
-            .map(read_timeouts)
-            .unwrap_or_default(),
+        host_header: None,
+        timeouts: match section.section("timeouts") {
+            Some(section) => read_timeouts(section, timeouts, upgrades),
+            None => timeouts,
+        },
         retries: section
             .section("retries")
             .map(read_retries)
             .unwrap_or_default(),
         tls: section.section("tls").map(read_tls).unwrap_or_default(),
         resolve_interval,
-        http2,
-        http2_max_streams,
-        max_body_size: section.size("max_body_size").map(|size| size.value),
-        bucket,
+        http2: Http2::Off,
+        http2_max_streams: 100,
+        max_body_size: None,
+        bucket: None,
         name,
-    };
-    section.finish();
-    pool
+    }
 }
 
-fn read_http2(section: &Section<'_>, servers: &[OriginServer]) -> (Http2, usize) {
+fn read_http2(section: &Section<'_>, pool: &mut Pool) {
     let words = [
         ("off", Http2::Off),
         ("negotiate", Http2::Negotiate),
@@ -64,8 +79,8 @@ fn read_http2(section: &Section<'_>, servers: &[OriginServer]) -> (Http2, usize)
     let http2 = section.word("http2", &words);
     if let Some(http2) = &http2
         && http2.value == Http2::Negotiate
-        && !servers.is_empty()
-        && !servers.iter().any(|server| server.https)
+        && !pool.servers.is_empty()
+        && !pool.servers.iter().any(|server| server.https)
     {
         let message = "`http2 = \"negotiate\"` needs a server with https";
         let help = "without TLS nothing is negotiated; write \"prior_knowledge\" for servers that \
@@ -74,15 +89,15 @@ fn read_http2(section: &Section<'_>, servers: &[OriginServer]) -> (Http2, usize)
             .reader
             .fault(http2.span.clone(), message, Some(help.to_owned()));
     }
-    let mut streams = 100;
-    put_number(&mut streams, section.integer("http2_max_streams", 1..=1000));
-    (http2.map_or(Http2::Off, |http2| http2.value), streams)
+    put(&mut pool.http2, http2);
+    let streams = section.integer("http2_max_streams", 1..=1000);
+    put_number(&mut pool.http2_max_streams, streams);
 }
 
-fn read_servers(name: &str, section: &Section<'_>) -> Vec<OriginServer> {
+fn read_servers(section: &Section<'_>) -> Vec<OriginServer> {
     let items = section.strings_or_sections("servers").unwrap_or_default();
     if items.is_empty() {
-        let message = format!("[pools.{name}] has no `servers`");
+        let message = format!("[{}] has no `servers`", section.name());
         let help = "write `servers = [\"http://127.0.0.1:8000\"]`".to_owned();
         section
             .reader
@@ -215,8 +230,11 @@ pub(super) fn read_host_header(section: &Section<'_>) -> Option<String> {
     Some(written.value)
 }
 
-fn read_timeouts(section: Section<'_>) -> OriginTimeouts {
-    let mut timeouts = OriginTimeouts::default();
+fn read_timeouts(
+    section: Section<'_>,
+    mut timeouts: OriginTimeouts,
+    upgrades: bool,
+) -> OriginTimeouts {
     put(
         &mut timeouts.queue,
         section.duration_of("queue_timeout", SHORTEST),
@@ -243,10 +261,12 @@ fn read_timeouts(section: Section<'_>) -> OriginTimeouts {
         timeouts.between_bytes = pause.value;
     }
     put(&mut timeouts.total, section.duration_of("total", SHORTEST));
-    put(
-        &mut timeouts.upgraded_idle,
-        section.duration_of("upgraded_idle", SHORTEST),
-    );
+    if upgrades {
+        put(
+            &mut timeouts.upgraded_idle,
+            section.duration_of("upgraded_idle", SHORTEST),
+        );
+    }
     put(&mut timeouts.idle, section.duration("idle"));
     section.finish();
     timeouts

@@ -322,7 +322,11 @@ fn origin_facts(
     let host = by_bucket.as_deref().or(by_rule).or(by_pool);
     let presigned = plan.decision == RequestDecision::Bypass(BypassReason::Presigned);
     let bucket = bucket.filter(|_| !presigned);
+    let tiers = Some(&arrived.zone.upper_tiers);
+    // What goes past the cache goes past the tiers.
+    let tiers = tiers.filter(|_| plan.decision == RequestDecision::Lookup);
     OriginFacts {
+        upper_tiers: tiers.cloned().unwrap_or_default(),
         pool: name.to_owned(),
         host: host.unwrap_or(arrived.authority.as_str()).to_owned(),
         sni: rules.sni.as_deref().map(str::to_owned),

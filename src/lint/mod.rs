@@ -10,6 +10,7 @@ mod order;
 mod origin;
 mod redirects;
 mod sharing;
+mod tiers;
 mod unused;
 mod written;
 
@@ -31,6 +32,7 @@ pub fn lint(name: &str, source: &str, config: &Config, now: i64) -> Findings {
         redirects::check(zone, &mut found);
     }
     unused::check(config, &mut found);
+    tiers::check(config, &mut found);
     found.in_order()
 }
 

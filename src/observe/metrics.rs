@@ -12,6 +12,7 @@ use super::compression::CompressionMetrics;
 use super::disk_metrics::DiskMetrics;
 use super::reserve_metrics::ReserveMetrics;
 use super::series::RecentSeries;
+use super::tier_metrics::TierMetrics;
 use crate::origin::OriginPool;
 use crate::store::{DiskStatistics, ReserveStatistics, StoreStatistics};
 
@@ -30,6 +31,8 @@ pub struct Metrics {
     process: Process,
     /// Compressions of stored responses.
     pub compression: CompressionMetrics,
+    /// What tiers ask of each other.
+    pub tiers: TierMetrics,
     disk: DiskMetrics,
     reserve: ReserveMetrics,
 }
@@ -239,6 +242,7 @@ impl Metrics {
             origin: Origin::new(&registry)?,
             process: Process::new(&registry)?,
             compression: CompressionMetrics::new(&registry)?,
+            tiers: TierMetrics::new(&registry)?,
             disk: DiskMetrics::new()?,
             reserve: ReserveMetrics::new()?,
             registry,

@@ -7,8 +7,10 @@ mod logging;
 mod metrics;
 mod reserve_metrics;
 mod series;
+mod tier_metrics;
 
 pub use access_log::{AccessLog, AccessRecord, KeyHash, OrEmpty, Shown, Time};
 pub use compression::CompressionMetrics;
 pub use logging::init as init_logging;
 pub use metrics::{Connection, Metrics, RequestFigures};
+pub use tier_metrics::TierMetrics;

@@ -14,6 +14,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::bucket::Replacement;
@@ -53,6 +54,8 @@ pub struct FetchReport {
     pub connected_after: Option<Duration>,
     /// From the request sent to the answer's head.
     pub first_byte_after: Option<Duration>,
+    /// The upper tier that answered.
+    pub tier: Option<String>,
 }
 
 /// Why there is no answer.
@@ -97,6 +100,21 @@ impl FetchFailure {
             Self::Timeout => "timeout",
             Self::Protocol => "protocol",
         }
+    }
+
+    /// The failure of this kind.
+    pub fn named(kind: &str) -> Option<Self> {
+        let all = [
+            Self::NoReplica,
+            Self::Busy,
+            Self::Connect,
+            Self::ConnectTimeout,
+            Self::Tls,
+            Self::Closed,
+            Self::Timeout,
+            Self::Protocol,
+        ];
+        all.into_iter().find(|failure| failure.kind() == kind)
     }
 
     fn of(error: &Error) -> Self {
@@ -147,6 +165,42 @@ pub struct AnswerBody {
     peer: HttpPeer,
     deadline: Instant,
     _permit: Permit,
+    /// What else is held as long as the body is read.
+    held: Option<OwnedSemaphorePermit>,
+}
+
+/// A head that came, and the connection that its body comes on.
+struct Got {
+    head: ResponseHeader,
+    requested: SystemTime,
+    /// `None` when nothing is left to be read of it.
+    session: Option<HttpSession>,
+    content: Content,
+    peer: HttpPeer,
+}
+
+/// An attempt without an answer.
+struct Failed {
+    failure: FetchFailure,
+    /// Whether the connection had been used before.
+    reused: bool,
+}
+
+impl Got {
+    fn into_answer(self, pool: &OriginPool, terms: Terms<'_>, permit: Permit) -> Answer {
+        Answer {
+            head: self.head,
+            requested: self.requested,
+            body: AnswerBody {
+                session: self.session,
+                content: self.content,
+                peer: self.peer,
+                deadline: terms.started + pool.config.timeouts.total,
+                _permit: permit,
+                held: None,
+            },
+        }
+    }
 }
 
 /// Where a body's bytes come from.
@@ -192,25 +246,11 @@ impl Fetcher {
                 .attempt(pool, &replica, request, terms, report, observer)
                 .await;
             match attempt {
-                Ok((head, requested, session, peer)) => {
-                    let (session, head, content) =
-                        received(pool, request, session, head, terms).await?;
-                    let Some(permit) = permit.take() else {
-                        return Err(FetchFailure::Busy);
-                    };
-                    return Ok(Answer {
-                        head,
-                        requested,
-                        body: AnswerBody {
-                            session,
-                            content,
-                            peer,
-                            deadline: terms.started + pool.config.timeouts.total,
-                            _permit: permit,
-                        },
-                    });
+                Ok(got) => {
+                    let permit = permit.take().ok_or(FetchFailure::Busy)?;
+                    return Ok(got.into_answer(pool, terms, permit));
                 }
-                Err(failure) => {
+                Err(Failed { failure, .. }) => {
                     observer.failed(failure);
                     // A slow origin is not asked again.
                     let repeatable = !matches!(failure, FetchFailure::Timeout);
@@ -226,6 +266,40 @@ impl Fetcher {
         }
     }
 
+    /// Sends `request` to this replica and to no other.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn fetch_from(
+        &self,
+        pool: &Arc<OriginPool>,
+        replica: &Replica,
+        request: &RequestHeader,
+        terms: Terms<'_>,
+        report: &mut FetchReport,
+        observer: &mut impl Observer,
+    ) -> Result<Answer, FetchFailure> {
+        let permit = pool.permit().await.ok_or(FetchFailure::Busy)?;
+        report.replica = Some(replica.address);
+        loop {
+            report.attempts += 1;
+            let attempt = self.attempt(pool, replica, request, terms, report, observer);
+            match attempt.await {
+                Ok(got) => return Ok(got.into_answer(pool, terms, permit)),
+                // It may have been closed for its idleness at the moment in which it was used. Each such
+                // connection is used up by this, so that it comes to an end.
+                Err(Failed {
+                    failure: FetchFailure::Closed,
+                    reused: true,
+                }) => observer.retried(),
+                Err(Failed { failure, .. }) => {
+                    observer.failed(failure);
+                    return Err(failure);
+                }
+            }
+        }
+    }
+
     async fn attempt(
         &self,
         pool: &OriginPool,
@@ -234,18 +308,29 @@ impl Fetcher {
         terms: Terms<'_>,
         report: &mut FetchReport,
         observer: &mut impl Observer,
-    ) -> Result<(ResponseHeader, SystemTime, HttpSession, HttpPeer), FetchFailure> {
+    ) -> Result<Got, Failed> {
         let peer = pool.peer(replica, false, terms.origin);
-        let request = pool
-            .made_out(request, replica)
-            .map_err(|_| FetchFailure::Protocol)?;
+        let made_out = pool.made_out(request, replica);
+        let Ok(made_out) = made_out else {
+            return Err(Failed {
+                failure: FetchFailure::Protocol,
+                reused: false,
+            });
+        };
         let began = clock::instant();
-        let (mut session, _reused) = match self.connector.get_http_session(&peer).await {
+        let (mut session, reused) = match self.connector.get_http_session(&peer).await {
             Ok(connected) => connected,
             Err(error) => {
                 pool.record_connect_failure(replica);
-                return Err(FetchFailure::of(&error));
+                return Err(Failed {
+                    failure: FetchFailure::of(&error),
+                    reused: false,
+                });
             }
+        };
+        let failed = |failure| {
+            replica.count_failure();
+            Failed { failure, reused }
         };
         let connected = clock::instant();
         report.connected_after = Some(connected.saturating_duration_since(began));
@@ -260,22 +345,24 @@ impl Fetcher {
         let deadline = (connected + first_byte).min(terms.started + timeouts.total);
         let exchange = timeout_at(
             Deadline::from_std(deadline),
-            ask(&mut session, &request, peer.is_tls(), observer),
+            ask(&mut session, &made_out, peer.is_tls(), observer),
         );
         let head = match exchange.await {
             Ok(Ok(head)) => head,
-            Ok(Err(error)) => {
-                replica.count_failure();
-                return Err(FetchFailure::of(&error));
-            }
-            Err(_) => {
-                replica.count_failure();
-                return Err(FetchFailure::Timeout);
-            }
+            Ok(Err(error)) => return Err(failed(FetchFailure::of(&error))),
+            Err(_) => return Err(failed(FetchFailure::Timeout)),
         };
         session.set_read_timeout(Some(timeouts.between_bytes));
         report.first_byte_after = Some(clock::instant().saturating_duration_since(connected));
-        Ok((head, requested, session, peer))
+        let received = received(pool, request, session, head, terms).await;
+        let (session, head, content) = received.map_err(failed)?;
+        Ok(Got {
+            head,
+            requested,
+            session,
+            content,
+            peer,
+        })
     }
 
     /// Gives back the connection of a body that was read to its end.
@@ -346,6 +433,11 @@ async fn received(
 }
 
 impl AnswerBody {
+    /// Keeps `permit` until the body is read or dropped.
+    pub fn hold(&mut self, permit: Option<OwnedSemaphorePermit>) {
+        self.held = permit;
+    }
+
     /// When the whole must be over.
     pub fn deadline(&self) -> Instant {
         self.deadline

@@ -19,3 +19,4 @@ pub use fetch::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer
 pub use health::Transition;
 pub use peer::Trust;
 pub use pool::{OriginPool, Permit, Replica, ReplicaReport};
+pub use retry::RetryBudget;

@@ -8,17 +8,20 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Version};
 
 use super::edge_reply::EdgeReply;
-use super::exchange::{Applied, Exchange, SiteRequest};
+use super::exchange::{Applied, Exchange, RequestId, SiteRequest};
+use super::tiered::{self, LowerTier};
 use crate::cache::eligibility::{BypassReason, RequestDecision, eligibility, post_may_fill};
 use crate::cache::query::keyed_query;
 use crate::cache::settings::KeySettings;
 use crate::clock;
-use crate::config::{Bucket, Config};
+use crate::config::{Bucket, Config, Zone};
+use crate::geo::Place;
 use crate::request::Scheme;
 use crate::request::arrival::{self, Arrival, Refusal};
 use crate::request::object::{Fate, fate, strip_credentials};
-use crate::rules::{Circumstances, Plan, Planned, plan, target_text};
+use crate::rules::{Circumstances, Plan, Planned, plan, plan_for_tier, target_text};
 use crate::server::Shared;
+use crate::tier::handover::Handover;
 use crate::zone::{Authority, Slashes};
 
 /// Holds the token that lets a client see keys in Cache-Status.
@@ -43,9 +46,16 @@ pub(super) fn receive(
     downstream: Downstream,
     exchange: &mut Exchange,
 ) -> Arrival<()> {
-    let Downstream { client, scheme, .. } = downstream;
     arrival::check_form(&head.method, &head.headers)?;
-    tidy(&mut head.headers);
+    let node = exchange.runtime.tiers.as_ref().map(|tiers| &*tiers.node);
+    let handover = tiered::receive(&shared.metrics, node, head, downstream.client)?;
+    let (client, scheme) = match &handover {
+        Some(handover) => (handover.client, handover.scheme()),
+        None => (downstream.client, downstream.scheme),
+    };
+    if handover.is_none() {
+        tidy(&mut head.headers);
+    }
     let in_target = head.uri.authority().map(http::uri::Authority::as_str);
     let authority = arrival::authority(&head.headers, in_target, scheme)?;
     let site = exchange.runtime.site(authority.host());
@@ -61,7 +71,10 @@ pub(super) fn receive(
         .path_and_query()
         .map_or("", |target| target.as_str());
     let most = &exchange.runtime.config.client;
-    arrival::check_size(target, &head.headers, most)?;
+    if handover.is_none() {
+        // A lower tier has done so, and added fields since.
+        arrival::check_size(target, &head.headers, most)?;
+    }
     let Some(site) = site else {
         // RFC 9110 §15.5.20.
         return refuse(421, "no zone answers for this host");
@@ -76,12 +89,19 @@ pub(super) fn receive(
         decision: RequestDecision::Lookup,
         applied: Applied::default(),
         unix_seconds: clock::unix_seconds_of(exchange.arrived),
-        place: exchange.runtime.geo.place(client),
+        place: match &handover {
+            Some(handover) => Place {
+                country: handover.country(),
+                asn: handover.asn,
+            },
+            None => exchange.runtime.geo.place(client),
+        },
         site: site.clone(),
         client,
         scheme,
         authority,
-        version: head.version,
+        version: handover.as_ref().map_or(head.version, Handover::version),
+        lower: handover.as_ref().map(LowerTier::of),
     };
     let most_body = most.max_body_size;
     if head.method.as_str() == "PURGE" {
@@ -91,20 +111,18 @@ pub(super) fn receive(
         exchange.request = Some(Arc::new(request));
         return Ok(());
     }
-    let circumstances = Circumstances {
-        // Nobody else asks for it.
-        chance: if site.zone.rules.splits.is_empty() {
-            0
-        } else {
-            clock::chance()
-        },
-        slashes,
-        development_mode: shared
-            .development
-            .is_on(&site.zone.name, request.unix_seconds),
-    };
     let zone = site.zone.clone();
-    match plan(&zone.rules, &request.view(head), &circumstances, &mut ()) {
+    let circumstances = Circumstances {
+        chance: chance(&zone),
+        slashes,
+        development_mode: shared.development.is_on(&zone.name, request.unix_seconds),
+    };
+    let developing = circumstances.development_mode;
+    let planned = match handover {
+        Some(handover) => taken_over(head, &mut request, handover, exchange, developing),
+        None => plan(&zone.rules, &request.view(head), &circumstances, &mut ()),
+    };
+    match planned {
         Planned::Answer(answer) => {
             arrival::check_body(&head.headers, most_body)?;
             let reply = EdgeReply::of(answer, &zone.rules, exchange.request_id.as_str());
@@ -114,11 +132,7 @@ pub(super) fn receive(
         }
         Planned::Forward(plan) => follow(head, &mut request, *plan, exchange)?,
     }
-    let pool = request.site.pool.config.clone();
-    arrival::check_body(&head.headers, pool.max_body_size.unwrap_or(most_body))?;
-    if let Some(bucket) = &pool.bucket
-        && let Err(refusal) = for_bucket(bucket, head, &mut request)
-    {
+    if let Err(refusal) = for_pool(head, &mut request, most_body) {
         exchange.request = Some(Arc::new(request));
         return Err(refusal);
     }
@@ -130,6 +144,35 @@ pub(super) fn receive(
     exchange.debug = may_see_keys(&head.headers, &exchange.runtime.config);
     exchange.request = Some(Arc::new(request));
     Ok(())
+}
+
+/// A random number for splits; nobody else asks for it.
+fn chance(zone: &Zone) -> u64 {
+    if zone.rules.splits.is_empty() {
+        0
+    } else {
+        clock::chance()
+    }
+}
+
+/// The plan for a request of a lower tier, which has gone by the rules up to those of the origin.
+fn taken_over<'z>(
+    head: &Parts,
+    request: &mut SiteRequest,
+    handover: Handover,
+    exchange: &mut Exchange,
+    development_mode: bool,
+) -> Planned<'z> {
+    if let Some(id) = RequestId::parse(&handover.request_id) {
+        exchange.request_id = id;
+    }
+    let key = handover.key();
+    request.applied.splits = handover.splits();
+    request.applied.raw_target = handover.raw_target;
+    let rules = &request.site.zone.rules;
+    let view = request.view(head);
+    let plan = plan_for_tier(rules, &view, key, development_mode, &mut ());
+    Planned::Forward(Box::new(plan))
 }
 
 /// Makes the request what the plan says.
@@ -160,6 +203,16 @@ fn follow(
     request.applied.origin = plan.origin;
     request.applied.key = plan.key;
     Ok(())
+}
+
+/// Refuses what the pool does not take, and makes the request what it wants.
+fn for_pool(head: &mut Parts, request: &mut SiteRequest, most_body: u64) -> Arrival<()> {
+    let pool = request.site.pool.config.clone();
+    arrival::check_body(&head.headers, pool.max_body_size.unwrap_or(most_body))?;
+    match &pool.bucket {
+        Some(bucket) => for_bucket(bucket, head, request),
+        None => Ok(()),
+    }
 }
 
 /// Makes the request one for a bucket: an object is its path, and the same for everybody.

@@ -15,11 +15,12 @@ use uuid::fmt::Simple;
 use super::edge_reply::EdgeReply;
 use super::lookup::Lookup;
 use super::passing::Posted;
+use super::tiered::LowerTier;
 use crate::cache::eligibility::{RequestDecision, post_may_fill};
 use crate::cache::key::{keyed_host, short_hash};
 use crate::cache::reuse::{ForwardReason, StoredTimes};
 use crate::cache::settings::{CacheSettings, RuleId};
-use crate::cache::status::{CACHE_NAME, CacheStatus};
+use crate::cache::status::{CACHE_NAME, CacheStatus, Named};
 use crate::geo::Place;
 use crate::origin::{FetchFailure, FetchReport, OriginPool, Permit, Replica};
 use crate::request::arrival::Refusal;
@@ -72,6 +73,10 @@ pub(super) struct Exchange {
     pub(super) storing_refused: bool,
     /// Whether another client may get the same answer compressed.
     pub(super) varies_by_encoding: bool,
+    /// What the caches that the answer came by have told of it, the one next to the origin first.
+    pub(super) hops: Vec<HeaderValue>,
+    /// Whether this node would not answer, for a reason of its own.
+    pub(super) refused_here: bool,
     /// Why there is no answer.
     pub(super) failure: Option<FetchFailure>,
     /// Since when purges concern the answer to a POST.
@@ -102,6 +107,12 @@ impl RequestId {
         Self(text)
     }
 
+    /// The name that another node has given.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let name: [u8; Simple::LENGTH] = text.as_bytes().try_into().ok()?;
+        name.iter().all(u8::is_ascii_hexdigit).then_some(Self(name))
+    }
+
     pub(super) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -120,6 +131,8 @@ pub(super) struct SiteRequest {
     pub(super) settings: CacheSettings,
     pub(super) decision: RequestDecision,
     pub(super) applied: Applied,
+    /// The lower tier that it is from; `None` for a client's own.
+    pub(super) lower: Option<LowerTier>,
     /// When it arrived, in seconds since 1970.
     pub(super) unix_seconds: i64,
     pub(super) body_size: Option<u64>,
@@ -158,6 +171,8 @@ pub(super) struct OriginExchange {
     pub(super) requested: Option<(SystemTime, Instant)>,
     /// The replica that a fetch asked last.
     pub(super) asked: Option<SocketAddr>,
+    /// The upper tier that answered.
+    pub(super) tier: Option<String>,
     /// Leave to have this request outstanding at the pool.
     pub(super) permit: Option<Permit>,
     pub(super) first_byte_after: Option<Duration>,
@@ -187,6 +202,8 @@ impl Exchange {
             requested: None,
             storing_refused: false,
             varies_by_encoding: false,
+            hops: Vec::new(),
+            refused_here: false,
             failure: None,
             posting: None,
             posted: None,
@@ -210,7 +227,11 @@ impl Exchange {
     /// Appends the value of [`Self::cache_status`].
     pub(super) fn write_cache_status(&self, status: &CacheStatus, out: &mut Vec<u8>) {
         // Writing into memory does not fail.
-        let _ = write!(out, "{status}");
+        let tiers = self.runtime.config.tiers.as_ref();
+        let _ = match tiers {
+            Some(tiers) => write!(out, "{}", Named(status, &tiers.name)),
+            None => write!(out, "{status}"),
+        };
         if let Some(key) = self.key.as_ref().filter(|_| self.debug) {
             let _ = write!(out, "; key=\"{:016x}\"", short_hash(&key.0));
         }
@@ -313,6 +334,7 @@ impl OriginExchange {
     /// Takes over how a fetch went.
     pub(super) fn fetched(&mut self, report: &FetchReport, status: Option<StatusCode>) {
         self.asked = report.replica;
+        self.tier.clone_from(&report.tier);
         self.attempts = report.attempts;
         self.connected_after = report.connected_after;
         self.first_byte_after = report.first_byte_after;

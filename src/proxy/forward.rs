@@ -10,6 +10,7 @@ use pingora_http::RequestHeader;
 use super::exchange::SiteRequest;
 use crate::cache::device::device;
 use crate::cache::extras::reductions;
+use crate::fields::cdn_loop::CDN_LOOP;
 use crate::fields::hop_by_hop::strip_for_forwarding;
 use crate::fields::untrusted::is_untrusted;
 use crate::fields::vary::forwarded_fields;
@@ -36,15 +37,8 @@ pub(super) fn prepare(
     request: &SiteRequest,
     request_id: &str,
 ) -> Result<()> {
-    let names = head.headers.keys();
-    let forbidden: Vec<_> = names.filter(|name| is_untrusted(name)).cloned().collect();
-    for name in forbidden {
-        head.remove_header(&name);
-    }
-    if matches!(head.method, Method::GET | Method::HEAD) {
-        for name in METHOD_OVERRIDES {
-            head.remove_header(*name);
-        }
+    if request.lower.is_none() {
+        remove_forbidden(head);
     }
     let host = if request.is_shared(head) {
         reduce(head, request)?;
@@ -53,8 +47,14 @@ pub(super) fn prepare(
     } else {
         request.authority.as_str()
     };
-    describe_client(head, request, host)?;
+    if request.lower.is_none() {
+        describe_client(head, request, host)?;
+    }
     append_via(head, request)?;
+    if let Some(node) = &request.site.tiers.node {
+        // RFC 8586 §2: towards origins as well, which may lead back here.
+        head.append_header(CDN_LOOP, &node.name)?;
+    }
     head.insert_header("X-Request-Id", request_id)?;
     head.insert_header(HOST, request.resolved_host())?;
     for edit in &request.applied.headers {
@@ -67,6 +67,20 @@ pub(super) fn prepare(
         }
     }
     Ok(())
+}
+
+/// Takes out what no client is believed. Of a lower tier, which has done so, everything is.
+fn remove_forbidden(head: &mut RequestHeader) {
+    let names = head.headers.keys();
+    let forbidden: Vec<_> = names.filter(|name| is_untrusted(name)).cloned().collect();
+    for name in forbidden {
+        head.remove_header(&name);
+    }
+    if matches!(head.method, Method::GET | Method::HEAD) {
+        for name in METHOD_OVERRIDES {
+            head.remove_header(*name);
+        }
+    }
 }
 
 /// Of a field that counts by what it contains, leaves the texts that were found. What is reduced stays
@@ -171,7 +185,12 @@ fn describe_client(head: &mut RequestHeader, request: &SiteRequest, host: &str) 
 
 /// RFC 9110 §7.6.3.
 fn append_via(head: &mut RequestHeader, request: &SiteRequest) -> Result<()> {
-    head.append_header("Via", via(request.version)).map(drop)
+    let version = if request.lower.is_some() {
+        Version::HTTP_11
+    } else {
+        request.version
+    };
+    head.append_header("Via", via(version)).map(drop)
 }
 
 /// This hop in a Via field.

@@ -24,7 +24,7 @@ use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
     answer, arrival, cached, deadline, edge_reply, error_page, forward, hit, passing, record,
-    serve, upstream, zone_page,
+    serve, tiered, upstream, zone_page,
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
@@ -464,6 +464,13 @@ impl Gateway {
         exchange: &mut Exchange,
         status: StatusCode,
     ) -> Result<()> {
+        if exchange.failure.is_none() {
+            let from_tier = exchange.request.as_ref().map(|request| &request.lower);
+            if let Some(Some(_)) = from_tier {
+                exchange.failure = tiered::failure(status);
+                exchange.refused_here = exchange.failure.is_none();
+            }
+        }
         let (mut head, body) = zone_page::page(session.req_header(), exchange, status)?;
         let now = clock::now();
         let told = exchange.status.unwrap_or_else(|| passing::status(exchange));

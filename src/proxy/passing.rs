@@ -153,7 +153,7 @@ pub(super) fn answered(
     }
     if let Some(lookup) = fill {
         let mut head = head.clone();
-        answer::receive_for_store(&mut head, &lookup, now);
+        answer::receive_for_store(&mut head, &lookup, now, false);
         let requested = exchange.origin.requested.map_or(now, |(wall, _)| wall);
         let times = ExchangeTimes {
             requested,

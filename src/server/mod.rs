@@ -10,6 +10,7 @@ mod reload;
 mod renewals;
 mod runtime;
 mod signals;
+mod tiers;
 
 use std::sync::{Arc, Mutex};
 
@@ -21,6 +22,7 @@ pub use development::DevelopmentMode;
 pub use reload::load_config;
 pub use renewals::{Renewal, Renewals};
 pub use runtime::{Runtime, Site};
+pub use tiers::{Fallback, Node, SiteTiers, Tiers, UpperTier};
 
 use crate::observe::{AccessLog, Metrics};
 use crate::purge::Limiter;

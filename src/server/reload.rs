@@ -58,7 +58,9 @@ pub(super) fn load(path: &Path) -> (Result<Config, config::Diagnostics>, Named) 
     };
     let mut named = named.into_inner();
     if let Ok(config) = &config {
-        let files = config.pools.iter().flat_map(|pool| pool.tls.files());
+        let tiers = config.tiers.iter().flat_map(|tiers| &tiers.tiers);
+        let pools = config.pools.iter().chain(tiers.map(|tier| &tier.pool));
+        let files = pools.flat_map(|pool| pool.tls.files());
         named.extend(files.map(|file| (file.to_owned(), std::fs::read(file).ok())));
     }
     (config, named)

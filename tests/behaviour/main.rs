@@ -79,6 +79,7 @@ mod stitching;
 mod store_command;
 mod storing;
 mod streaming;
+mod tiers;
 mod tls;
 mod transforms;
 mod uploads;
