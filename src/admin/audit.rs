@@ -23,6 +23,7 @@ pub(crate) fn purged(
         objects = outcome.objects,
         bytes = outcome.bytes,
         refetched = outcome.refetched,
+        broadcast = outcome.told.map(|told| told.is_some()),
         "purged"
     );
 }

@@ -5,6 +5,7 @@ pub(crate) mod audit;
 mod development;
 mod explain;
 mod purge;
+mod wait;
 
 use std::sync::Arc;
 
@@ -49,7 +50,10 @@ impl Admin {
         let store = &self.shared.store;
         let tiers = (store.disk_statistics(), store.reserve_statistics());
         let tiers = (tiers.0.as_ref(), tiers.1.as_ref());
-        match self.shared.metrics.render(store.statistics(), tiers, pools) {
+        let shared = self.shared.shared_state.as_ref();
+        let shared = shared.map(|shared| shared.statistics());
+        let metrics = &self.shared.metrics;
+        match metrics.render(store.statistics(), tiers, shared.as_ref(), pools) {
             Ok(text) => respond(
                 StatusCode::OK,
                 "text/plain; version=0.0.4; charset=utf-8",
@@ -105,6 +109,7 @@ impl ServeHttp for Admin {
             "/healthz" => plain(StatusCode::OK, "ok\n"),
             "/readyz" => readiness(&self.shared.runtime()),
             "/metrics" => self.metrics(),
+            "/purges/wait" => wait::answer(request.uri.query(), &self.shared).await,
             "/" => plain(StatusCode::OK, &format!("Seawall admin: {PATHS}\n")),
             _ => plain(
                 StatusCode::NOT_FOUND,
@@ -114,7 +119,8 @@ impl ServeHttp for Admin {
     }
 }
 
-const PATHS: &str = "/healthz /readyz /metrics /purge /explain /zones/NAME/development_mode";
+const PATHS: &str =
+    "/healthz /readyz /metrics /purge /purges/wait /explain /zones/NAME/development_mode";
 
 fn wrong_method(allowed: &'static str) -> Response<Vec<u8>> {
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed}\n"));

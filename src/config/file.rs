@@ -19,6 +19,7 @@ use super::reader::{Located, Reader, Section};
 use super::reserve::read_reserve;
 use super::rule::RuleFile;
 use super::secret::read_secret;
+use super::shared::{SharedState, read_shared};
 use super::test::read_tests;
 use super::tiers::{Tiers, read_tiers};
 use super::zone::{ZoneFile, read_zone};
@@ -39,6 +40,7 @@ pub(super) struct ConfigFile {
     pub(super) cache: Cache,
     pub(super) geo: Geo,
     pub(super) purge: Option<Purge>,
+    pub(super) shared: Option<SharedState>,
     pub(super) log: Log,
     pub(super) pools: Vec<Pool>,
     pub(super) tiers: Option<Tiers>,
@@ -104,6 +106,12 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
                 "write `[purge]` and below it `token = \"${SEAWALL_PURGE_TOKEN}\"`",
             )
             .and_then(read_purge),
+        shared: root
+            .section_or(
+                "shared",
+                "write `[shared]` and below it `redis = \"redis://redis.internal:6379\"`",
+            )
+            .and_then(read_shared),
         log: root.section("log").map(read_log).unwrap_or_default(),
         pools,
         tiers: root

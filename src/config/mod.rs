@@ -22,6 +22,7 @@ mod reserve;
 mod resolve;
 mod rule;
 mod secret;
+mod shared;
 mod test;
 mod tiers;
 mod ttl;
@@ -43,6 +44,7 @@ pub use presets::{PRESETS, Preset};
 pub use purge::Purge;
 pub use reserve::Reserve;
 pub use secret::Secret;
+pub use shared::{SharedState, WhenUnreachable};
 pub use tiers::{SIBLINGS, Tier, Tiers};
 
 use crate::explain::RuleTest;
@@ -84,6 +86,8 @@ pub struct Config {
     pub geo: Geo,
     /// Who may purge; `None` switches purging off.
     pub purge: Option<Purge>,
+    /// What nodes share, where there are several.
+    pub shared: Option<SharedState>,
     /// What is written where.
     pub log: Log,
     /// Origin pools by name.

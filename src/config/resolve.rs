@@ -46,6 +46,7 @@ pub(super) fn resolve(
         cache: file.cache,
         geo: file.geo,
         purge: file.purge,
+        shared: file.shared,
         log: file.log,
         pools: file.pools.into_iter().map(Arc::new).collect(),
         tiers: file.tiers,

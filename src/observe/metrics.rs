@@ -12,8 +12,10 @@ use super::compression::CompressionMetrics;
 use super::disk_metrics::DiskMetrics;
 use super::reserve_metrics::ReserveMetrics;
 use super::series::RecentSeries;
+use super::shared_metrics::SharedMetrics;
 use super::tier_metrics::TierMetrics;
 use crate::origin::OriginPool;
+use crate::shared_state::SharedStatistics;
 use crate::store::{DiskStatistics, ReserveStatistics, StoreStatistics};
 
 /// From a memory hit to a slow report.
@@ -35,6 +37,7 @@ pub struct Metrics {
     pub tiers: TierMetrics,
     disk: DiskMetrics,
     reserve: ReserveMetrics,
+    shared: SharedMetrics,
 }
 
 /// Requests as clients see them.
@@ -245,6 +248,7 @@ impl Metrics {
             tiers: TierMetrics::new(&registry)?,
             disk: DiskMetrics::new()?,
             reserve: ReserveMetrics::new()?,
+            shared: SharedMetrics::new()?,
             registry,
         })
     }
@@ -360,6 +364,7 @@ impl Metrics {
         &self,
         store: StoreStatistics,
         (disk, reserve): (Option<&DiskStatistics>, Option<&ReserveStatistics>),
+        shared: Option<&SharedStatistics>,
         pools: impl Iterator<Item = &'p OriginPool>,
     ) -> Result<Vec<u8>, prometheus::Error> {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -387,6 +392,11 @@ impl Metrics {
         families.extend(disk.into_iter().flat_map(|disk| self.disk.gather(disk)));
         let reserve = reserve.into_iter();
         families.extend(reserve.flat_map(|reserve| self.reserve.gather(reserve)));
+        families.extend(
+            shared
+                .into_iter()
+                .flat_map(|shared| self.shared.gather(shared)),
+        );
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
     }
@@ -511,7 +521,7 @@ mod tests {
         };
         let text = String::from_utf8(
             metrics
-                .render(store, (None, None), std::iter::empty())
+                .render(store, (None, None), None, std::iter::empty())
                 .unwrap(),
         )
         .unwrap();

@@ -7,6 +7,7 @@ mod logging;
 mod metrics;
 mod reserve_metrics;
 mod series;
+mod shared_metrics;
 mod tier_metrics;
 
 pub use access_log::{AccessLog, AccessRecord, KeyHash, OrEmpty, Shown, Time};

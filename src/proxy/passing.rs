@@ -149,7 +149,7 @@ pub(super) fn answered(
         })
         .collect();
     if !scopes.is_empty() {
-        store.invalidate(&scopes, now);
+        gateway.shared.invalidate(&scopes, now);
     }
     if let Some(lookup) = fill {
         let mut head = head.clone();

@@ -9,6 +9,7 @@ mod purging;
 mod reload;
 mod renewals;
 mod runtime;
+mod sharing;
 mod signals;
 mod tiers;
 
@@ -26,6 +27,7 @@ pub use tiers::{Fallback, Node, SiteTiers, Tiers, UpperTier};
 
 use crate::observe::{AccessLog, Metrics};
 use crate::purge::Limiter;
+use crate::shared_state::SharedState;
 use crate::store::MemoryStore;
 use drain::InFlight;
 use encoder::Encoder;
@@ -41,6 +43,8 @@ pub struct Shared {
     pub encoder: Encoder,
     /// How often purges may come.
     pub purge_limiter: Mutex<Limiter>,
+    /// What is shared with other nodes, where anything is.
+    pub shared_state: Option<Arc<SharedState>>,
     /// What was purged and is to be fetched again.
     pub renewals: Renewals,
     /// Zones whose cache is switched off for a while.

@@ -193,6 +193,7 @@ fn warn_of_restart(old: &Config, new: &Config) {
         ("server", old.server != server),
         ("cache.disk", disk(old) != disk(new)),
         ("cache.reserve", old.cache.reserve != new.cache.reserve),
+        ("shared", old.shared != new.shared),
         (
             "client.http2_max_streams",
             old.client.http2_max_streams != new.client.http2_max_streams,

@@ -47,7 +47,7 @@ impl MemoryStore {
     /// What is on disk under `key` and could be in memory, newest first. What would not fit beside
     /// what is there is left where it is.
     fn missing(&self, disk: &Disk, key: &StoreKey) -> Vec<Entry> {
-        if !disk.is_ready() {
+        if !disk.is_ready() || self.purges.is_behind() {
             return Vec::new();
         }
         let mut entries = disk.log.find(&key.0);

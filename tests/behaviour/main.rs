@@ -71,6 +71,7 @@ mod redirects;
 mod reload;
 mod reserve;
 mod rules;
+mod shared_state;
 mod shutdown;
 mod smuggling;
 mod splits;

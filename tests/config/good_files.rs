@@ -549,7 +549,7 @@ fn the_lesser_settings_of_a_rule_are_read() {
          cache_deception_armor = false, origin_error_page_pass_through = true",
     );
     assert_eq!(settings.min_uses.value, 3);
-    assert_eq!(&*settings.tags.value, ["catalog".into(), "shop".into()]);
+    assert_eq!(settings.tags.value.join(" "), "catalog shop");
     assert_eq!(
         settings.read_timeout.value,
         ReadTimeout::After(Duration::from_secs(20))
