@@ -166,7 +166,7 @@ async fn requests_share_a_connection_as_far_as_the_pool_allows() {
         echo(request, respond).await;
     })
     .await;
-    for (streams, most) in [(100, 6), (1, 30)] {
+    for (streams, most) in [(100, 20), (1, 30)] {
         let seawall = origin
             .setup()
             .pool(&format!("http2_max_streams = {streams}"))
@@ -180,6 +180,7 @@ async fn requests_share_a_connection_as_far_as_the_pool_allows() {
             async move { seawall.get(&target, &[]).await.status }
         }));
         assert!(all.await.iter().all(|status| *status == 200));
+        // Who comes while another one takes its stream makes a connection of its own.
         let made = origin.connections() - before;
         assert!(made <= most, "{made}");
         assert!(streams > 1 || made >= 28, "{made}");
