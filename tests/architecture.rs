@@ -31,6 +31,9 @@ const CORE: &[&str] = &[
     "origin/health",
     "origin/outlier",
     "origin/retry",
+    "shared_state/continuity",
+    "shared_state/outbox",
+    "shared_state/record",
     "origin/select",
 ];
 

@@ -184,7 +184,8 @@ impl CacheStatus {
                 | BypassReason::NotEligible
                 | BypassReason::DevelopmentMode
                 | BypassReason::Upgrade
-                | BypassReason::Body => XCache::Dynamic,
+                | BypassReason::Body
+                | BypassReason::Presigned => XCache::Dynamic,
             },
             Outcome::Forwarded(forwarded) => match (forwarded.storing, forwarded.reason) {
                 (Storing::NotStored(reason), _) if !reason.is_rarity() => XCache::Bypass,

@@ -4,6 +4,7 @@
 //! the edges, so that a reload and a test take the same way.
 
 mod affinity;
+mod bucket;
 mod cache_rule;
 pub mod diagnostics;
 mod disk;
@@ -33,11 +34,12 @@ mod vary;
 mod zone;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use affinity::{Affinity, AffinityBy, Balance, Failover};
+pub use bucket::{Bucket, Credentials};
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use disk::Disk;
 pub use health::{CheckKind, Counted, HealthCheck, Outliers};
@@ -289,6 +291,26 @@ pub struct Pool {
     pub tls: OriginTls,
     /// For how long the answer to a name holds at most.
     pub resolve_interval: Duration,
+    /// Whether its servers are asked over HTTP/2.
+    pub http2: Http2,
+    /// Requests at a time on one connection of HTTP/2.
+    pub http2_max_streams: usize,
+    /// Largest request body for its servers in bytes, in place of what holds for all clients.
+    pub max_body_size: Option<u64>,
+    /// The bucket that its servers have.
+    pub bucket: Option<Bucket>,
+}
+
+/// When servers are asked over HTTP/2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Http2 {
+    /// Never.
+    #[default]
+    Off,
+    /// Where TLS comes to it (ALPN, RFC 9113 §3.2).
+    Negotiate,
+    /// Always, in cleartext as well (RFC 9113 §3.3).
+    PriorKnowledge,
 }
 
 /// One configured server.
@@ -370,6 +392,17 @@ pub struct OriginTls {
     pub server_name: Option<String>,
     /// PEM file of certificate authorities to trust instead of the system's.
     pub ca: Option<PathBuf>,
+    /// What Seawall proves its own name with.
+    pub client: Option<TlsFiles>,
+}
+
+impl OriginTls {
+    /// The files that it names.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let client = self.client.iter();
+        let client = client.flat_map(|files| [&files.certificate, &files.key]);
+        self.ca.iter().chain(client).map(PathBuf::as_path)
+    }
 }
 
 impl Default for OriginTls {
@@ -378,6 +411,7 @@ impl Default for OriginTls {
             verify: true,
             server_name: None,
             ca: None,
+            client: None,
         }
     }
 }

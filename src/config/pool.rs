@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::affinity::{read_affinity, read_balance};
+use super::bucket::{needs, read_bucket};
 use super::file::{SHORTEST, put, put_number};
 use super::health::{read_health_check, read_outliers};
 use super::reader::Section;
 use super::rule::RuleFile;
 use super::servers::read_servers;
-use super::{Balance, OriginTimeouts, OriginTls, Outliers, Pool, Retries};
+use super::{Balance, Http2, OriginTimeouts, OriginTls, Outliers, Pool, Retries, TlsFiles};
 
 /// Reads one pool of a node at `locality`.
 pub(super) fn read_pool(
@@ -31,7 +32,7 @@ pub(super) fn read_pool(
     );
     let affinity = section.section("affinity");
     let affinity = affinity.and_then(|affinity| read_affinity(&name, affinity, from));
-    let pool = Pool {
+    let mut pool = Pool {
         host_header: read_host_header(&section),
         balance: read_balance(&section, from),
         locality: locality.map(str::to_owned),
@@ -43,8 +44,16 @@ pub(super) fn read_pool(
             Some(outliers) => read_outliers(outliers),
             None => Some(Outliers::default()),
         },
+        bucket: section.section("bucket").and_then(read_bucket),
+        max_body_size: section.size("max_body_size").map(|size| size.value),
         ..read_peers(name, &section, OriginTimeouts::default(), true)
     };
+    read_http2(&section, &mut pool);
+    if let Some(bucket) = pool.bucket.as_ref().filter(|bucket| !bucket.path_style) {
+        for server in &mut pool.servers {
+            server.host = format!("{}.{}", bucket.name, server.host);
+        }
+    }
     section.finish();
     pool
 }
@@ -101,8 +110,36 @@ pub(super) fn read_peers(
             .unwrap_or_default(),
         tls: section.section("tls").map(read_tls).unwrap_or_default(),
         resolve_interval,
+        http2: Http2::Off,
+        http2_max_streams: 100,
+        max_body_size: None,
+        bucket: None,
         name,
     }
+}
+
+fn read_http2(section: &Section<'_>, pool: &mut Pool) {
+    let words = [
+        ("off", Http2::Off),
+        ("negotiate", Http2::Negotiate),
+        ("prior_knowledge", Http2::PriorKnowledge),
+    ];
+    let http2 = section.word("http2", &words);
+    if let Some(http2) = &http2
+        && http2.value == Http2::Negotiate
+        && !pool.servers.is_empty()
+        && !pool.servers.iter().any(|server| server.https)
+    {
+        let message = "`http2 = \"negotiate\"` needs a server with https";
+        let help = "without TLS nothing is negotiated; write \"prior_knowledge\" for servers that \
+                    speak nothing else";
+        section
+            .reader
+            .fault(http2.span.clone(), message, Some(help.to_owned()));
+    }
+    put(&mut pool.http2, http2);
+    let streams = section.integer("http2_max_streams", 1..=1000);
+    put_number(&mut pool.http2_max_streams, streams);
 }
 
 pub(super) fn read_host_header(section: &Section<'_>) -> Option<String> {
@@ -178,6 +215,21 @@ fn read_tls(section: Section<'_>) -> OriginTls {
     put(&mut tls.verify, section.boolean("verify"));
     tls.server_name = section.string("server_name").map(|name| name.value);
     tls.ca = section.string("ca").map(|path| PathBuf::from(path.value));
+    tls.client = read_client_certificate(&section);
     section.finish();
     tls
+}
+
+fn read_client_certificate(section: &Section<'_>) -> Option<TlsFiles> {
+    let certificate = section.string("client_certificate");
+    let key = section.string("client_key");
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles {
+            certificate: PathBuf::from(certificate.value),
+            key: PathBuf::from(key.value),
+        }),
+        (None, None) => None,
+        (Some(_), None) => needs(section, "client_certificate", "client_key"),
+        (None, Some(_)) => needs(section, "client_key", "client_certificate"),
+    }
 }

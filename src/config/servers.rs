@@ -98,7 +98,7 @@ fn parse_srv(name: &str) -> Result<OriginServer, &'static str> {
     })
 }
 
-fn parse_url(text: &str) -> Result<OriginServer, &'static str> {
+pub(super) fn parse_url(text: &str) -> Result<OriginServer, &'static str> {
     if let Some(name) = text.strip_prefix("srv://") {
         return parse_srv(name);
     }

@@ -16,6 +16,7 @@ pub(super) const fn bypass(reason: BypassReason) -> &'static str {
         BypassReason::AmbiguousPath => "origins read its path differently (`;`, %2F or %5C)",
         BypassReason::Authorization(_) => "it has Authorization",
         BypassReason::SessionCookie(_) => "it has a session cookie",
+        BypassReason::Presigned => "it has a signature of its own for the bucket",
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::pool::OriginPool;
 use super::replica::Replica;
+use super::wire;
 use crate::clock;
 use crate::config::{CheckKind, HealthCheck};
 use crate::rules::phase::OriginPatch;
@@ -86,8 +87,7 @@ async fn ask(
         concat!("seawall/", env!("CARGO_PKG_VERSION"), " (health check)"),
     )?;
     request.insert_header("Connection", "close")?;
-    session.write_request_header(Box::new(request)).await?;
-    session.finish_request_body().await?;
+    wire::send(&mut session, request, peer.is_tls()).await?;
     session.read_response_header().await?;
     let head = session.response_header().cloned();
     let fits = match (head, &check.expected_body) {

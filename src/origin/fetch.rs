@@ -18,10 +18,12 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant as Deadline, timeout_at};
 
+use super::bucket::Replacement;
 use super::outlier::Outcome;
 use super::pool::{OriginPool, Permit};
 use super::replica::Replica;
 use super::turn::{Ask, Client, Turn};
+use super::wire;
 use crate::clock;
 use crate::rules::phase::OriginPatch;
 
@@ -180,6 +182,7 @@ pub struct Answer {
 /// The body of an [`Answer`]. Dropped before its end, the connection is closed.
 pub struct AnswerBody {
     session: Option<HttpSession>,
+    content: Content,
     peer: HttpPeer,
     deadline: Instant,
     _permit: Permit,
@@ -192,7 +195,9 @@ pub struct AnswerBody {
 struct Got {
     head: ResponseHeader,
     requested: SystemTime,
-    session: HttpSession,
+    /// `None` when nothing is left to be read of it.
+    session: Option<HttpSession>,
+    content: Content,
     peer: HttpPeer,
 }
 
@@ -215,7 +220,8 @@ impl Got {
             head: self.head,
             requested: self.requested,
             body: AnswerBody {
-                session: Some(self.session),
+                session: self.session,
+                content: self.content,
                 peer: self.peer,
                 deadline: terms.started + pool.config.timeouts.total,
                 _permit: permit,
@@ -224,6 +230,14 @@ impl Got {
             },
         }
     }
+}
+
+/// Where a body's bytes come from.
+enum Content {
+    /// The connection.
+    Origin,
+    /// This is in place of what the origin sent, until it is read.
+    Instead(Option<Bytes>),
 }
 
 impl Fetcher {
@@ -332,6 +346,13 @@ impl Fetcher {
         observer: &mut impl Observer,
     ) -> Result<Got, Failed> {
         let peer = pool.peer(replica, false, terms.origin);
+        let made_out = pool.made_out(request, replica);
+        let Ok(made_out) = made_out else {
+            return Err(Failed {
+                failure: FetchFailure::Protocol,
+                reused: false,
+            });
+        };
         let began = clock::instant();
         let (mut session, reused) = match self.connector.get_http_session(&peer).await {
             Ok(connected) => connected,
@@ -360,7 +381,7 @@ impl Fetcher {
         let deadline = (connected + first_byte).min(terms.started + timeouts.total);
         let exchange = timeout_at(
             Deadline::from_std(deadline),
-            ask(&mut session, request, observer),
+            ask(&mut session, &made_out, peer.is_tls(), observer),
         );
         let head = match exchange.await {
             Ok(Ok(head)) => head,
@@ -371,10 +392,13 @@ impl Fetcher {
         let after = clock::instant().saturating_duration_since(connected);
         pool.record(replica, Outcome::Answered(head.status.as_u16(), after));
         report.first_byte_after = Some(after);
+        let received = received(pool, request, session, head, terms).await;
+        let (session, head, content) = received.map_err(failed)?;
         Ok(Got {
             head,
             requested,
             session,
+            content,
             peer,
         })
     }
@@ -398,12 +422,10 @@ impl Fetcher {
 async fn ask(
     session: &mut HttpSession,
     request: &RequestHeader,
+    tls: bool,
     observer: &mut impl Observer,
 ) -> pingora_error::Result<ResponseHeader> {
-    session
-        .write_request_header(Box::new(request.clone()))
-        .await?;
-    session.finish_request_body().await?;
+    wire::send(session, request.clone(), tls).await?;
     for _ in 0..=MOST_INTERIM {
         session.read_response_header().await?;
         let head = session
@@ -422,6 +444,32 @@ async fn ask(
     Error::e_explain(ErrorType::InvalidHTTPHeader, "too many interim responses")
 }
 
+/// The answer as clients get it: some pools' errors have a body of ours.
+async fn received(
+    pool: &OriginPool,
+    asked: &RequestHeader,
+    mut session: HttpSession,
+    mut head: ResponseHeader,
+    terms: Terms<'_>,
+) -> Result<(Option<HttpSession>, ResponseHeader, Content), FetchFailure> {
+    let Some(status) = pool.receive(asked, &mut head) else {
+        return Ok((Some(session), head, Content::Origin));
+    };
+    let replacement = Replacement::of(status, &head, &asked.method);
+    let replacement = replacement.map_err(|_| FetchFailure::Protocol)?;
+    // So that the connection can be used again.
+    let read = tokio::time::timeout(terms.first_byte, wire::drain(&mut session)).await;
+    let session = match read {
+        Ok((said, whole)) => {
+            pool.complain(&said);
+            whole.then_some(session)
+        }
+        Err(_) => None,
+    };
+    let body = Some(replacement.body).filter(|body| !body.is_empty());
+    Ok((session, replacement.head, Content::Instead(body)))
+}
+
 impl AnswerBody {
     /// Keeps `permit` until the body is read or dropped.
     pub fn hold(&mut self, permit: Option<OwnedSemaphorePermit>) {
@@ -438,6 +486,9 @@ impl AnswerBody {
     /// # Errors
     /// When the body is cut short or does not come in time.
     pub async fn read(&mut self) -> Result<Option<Bytes>, FetchFailure> {
+        if let Content::Instead(body) = &mut self.content {
+            return Ok(body.take());
+        }
         let Some(session) = &mut self.session else {
             return Err(FetchFailure::Closed);
         };

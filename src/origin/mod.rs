@@ -4,6 +4,7 @@
 //! [`checks`] feed it from tasks of their own.
 
 mod affinity;
+mod bucket;
 mod checks;
 mod discovery;
 mod fetch;
@@ -16,11 +17,13 @@ mod retry;
 mod select;
 mod turn;
 mod upgrade;
+mod wire;
 
 pub use affinity::remove_cookies;
 pub use fetch::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Terms};
 pub use health::Transition;
 pub use outlier::{Outcome, Reason};
+pub use peer::Trust;
 pub use pool::{OriginPool, Permit};
 pub use replica::{ByHand, Replica, ReplicaReport, STATES};
 pub use retry::RetryBudget;

@@ -31,7 +31,7 @@ pub struct OriginPool {
     pub config: Arc<Pool>,
     /// Retries left.
     pub retries: RetryBudget,
-    trust: Trust,
+    trust: ArcSwap<Trust>,
     pub(super) replicas: ArcSwap<Vec<Arc<Replica>>>,
     /// The servers of the pool's file, as they were last good.
     from_file: ArcSwap<Vec<OriginServer>>,
@@ -41,6 +41,8 @@ pub struct OriginPool {
     ejecting: Mutex<()>,
     ejections: AtomicU64,
     outstanding: Arc<Semaphore>,
+    /// [`clock::uptime`] in seconds before which no further refusal of a bucket is told.
+    pub(super) complaints: AtomicU64,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -68,9 +70,9 @@ impl OriginPool {
     /// `previous`, the pool of this name before a reload, knows of an address is kept.
     ///
     /// # Errors
-    /// When the file of certificate authorities cannot be read.
+    /// When a file of certificates cannot be read.
     pub fn new(config: Arc<Pool>, previous: Option<&Self>) -> Result<Arc<Self>, String> {
-        let trust = Trust::load(&config.tls)?;
+        let trust = ArcSwap::from_pointee(Trust::load(&config.tls)?);
         let known = previous.map(Self::replicas).unwrap_or_default();
         let from_file = read_servers(&config, previous)?;
         let pool = Self {
@@ -84,6 +86,7 @@ impl OriginPool {
             ejecting: Mutex::default(),
             ejections: AtomicU64::new(previous.map_or(0, Self::ejections)),
             outstanding: Arc::new(Semaphore::new(config.max_requests)),
+            complaints: AtomicU64::new(0),
             tasks: Mutex::default(),
             config,
         };
@@ -150,6 +153,19 @@ impl OriginPool {
             None => (replica.address, server.clone()),
         })
         .collect()
+    }
+
+    /// Reads the files of TLS again, for [`Self::trust`].
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub fn read_trust(&self) -> Result<Trust, String> {
+        Trust::load(&self.config.tls)
+    }
+
+    /// New connections rest on this from now on.
+    pub fn trust(&self, trust: Trust) {
+        self.trust.store(Arc::new(trust));
     }
 
     /// Starts resolving and checking, once; both end with the pool.
@@ -234,7 +250,7 @@ impl OriginPool {
     pub fn peer(&self, replica: &Replica, upgraded: bool, patch: &OriginPatch) -> HttpPeer {
         http_peer(
             &self.config,
-            &self.trust,
+            &self.trust.load(),
             replica.address,
             &replica.server,
             upgraded,

@@ -10,15 +10,16 @@ use http::{HeaderMap, HeaderValue, Version};
 use super::edge_reply::EdgeReply;
 use super::exchange::{Applied, Exchange, RequestId, SiteRequest};
 use super::tiered::{self, LowerTier};
-use crate::cache::eligibility::{RequestDecision, eligibility, post_may_fill};
+use crate::cache::eligibility::{BypassReason, RequestDecision, eligibility, post_may_fill};
 use crate::cache::query::keyed_query;
 use crate::cache::settings::KeySettings;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Bucket, Config, Zone};
 use crate::geo::Place;
 use crate::origin::remove_cookies;
 use crate::request::Scheme;
 use crate::request::arrival::{self, Arrival, Refusal};
+use crate::request::object::{Fate, fate, strip_credentials};
 use crate::rules::{Circumstances, Plan, Planned, plan, plan_for_tier, target_text};
 use crate::server::Shared;
 use crate::tier::handover::Handover;
@@ -103,43 +104,38 @@ pub(super) fn receive(
         version: handover.as_ref().map_or(head.version, Handover::version),
         lower: handover.as_ref().map(LowerTier::of),
     };
+    let most_body = most.max_body_size;
     if head.method.as_str() == "PURGE" {
+        arrival::check_body(&head.headers, most_body)?;
         // It is about the URL, not for it.
         request.decision = eligibility(&request.view(head), &request.settings);
         exchange.request = Some(Arc::new(request));
         return Ok(());
     }
-    let circumstances = Circumstances {
-        // Nobody else asks for it.
-        chance: if site.zone.rules.splits.is_empty() {
-            0
-        } else {
-            clock::chance()
-        },
-        slashes,
-        development_mode: shared
-            .development
-            .is_on(&site.zone.name, request.unix_seconds),
-    };
     let zone = site.zone.clone();
+    let circumstances = Circumstances {
+        chance: chance(&zone),
+        slashes,
+        development_mode: shared.development.is_on(&zone.name, request.unix_seconds),
+    };
+    let developing = circumstances.development_mode;
     let planned = match handover {
-        Some(handover) => taken_over(
-            head,
-            &mut request,
-            handover,
-            exchange,
-            circumstances.development_mode,
-        ),
+        Some(handover) => taken_over(head, &mut request, handover, exchange, developing),
         None => plan(&zone.rules, &request.view(head), &circumstances, &mut ()),
     };
     match planned {
         Planned::Answer(answer) => {
+            arrival::check_body(&head.headers, most_body)?;
             let reply = EdgeReply::of(answer, &zone.rules, exchange.request_id.as_str());
             exchange.edge = Some(reply);
             exchange.request = Some(Arc::new(request));
             return Ok(());
         }
         Planned::Forward(plan) => follow(head, &mut request, *plan, exchange)?,
+    }
+    if let Err(refusal) = for_pool(head, &mut request, most_body) {
+        exchange.request = Some(Arc::new(request));
+        return Err(refusal);
     }
     if request.decision == RequestDecision::Lookup
         || post_may_fill(&request.view(head), &request.settings)
@@ -150,6 +146,15 @@ pub(super) fn receive(
     exchange.debug = may_see_keys(&head.headers, &exchange.runtime.config);
     exchange.request = Some(Arc::new(request));
     Ok(())
+}
+
+/// A random number for splits; nobody else asks for it.
+fn chance(zone: &Zone) -> u64 {
+    if zone.rules.splits.is_empty() {
+        0
+    } else {
+        clock::chance()
+    }
 }
 
 /// The plan for a request of a lower tier, which has gone by the rules up to those of the origin.
@@ -216,6 +221,36 @@ fn hide_sessions(fields: &mut HeaderMap, request: &SiteRequest, exchange: &Excha
         let is = |other: &str| name == other.as_bytes();
         names().any(is) && !own.is_some_and(is)
     });
+}
+
+/// Refuses what the pool does not take, and makes the request what it wants.
+fn for_pool(head: &mut Parts, request: &mut SiteRequest, most_body: u64) -> Arrival<()> {
+    let pool = request.site.pool.config.clone();
+    arrival::check_body(&head.headers, pool.max_body_size.unwrap_or(most_body))?;
+    match &pool.bucket {
+        Some(bucket) => for_bucket(bucket, head, request),
+        None => Ok(()),
+    }
+}
+
+/// Makes the request one for a bucket: an object is its path, and the same for everybody.
+fn for_bucket(bucket: &Bucket, head: &mut Parts, request: &mut SiteRequest) -> Arrival<()> {
+    match fate(bucket, &request.view(head), &request.settings) {
+        Fate::Refused(refusal) => return Err(refusal),
+        Fate::Presigned => {
+            request.decision = RequestDecision::Bypass(BypassReason::Presigned);
+        }
+        Fate::Object(decision) => {
+            request.decision = decision;
+            request.session_cookie = false;
+            strip_credentials(&mut head.headers);
+            if head.uri.query().is_some() {
+                let path = head.uri.path().to_owned();
+                set_target(head, &path)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What does not count in the key does not reach the origin either: it could change a response that

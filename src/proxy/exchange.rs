@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -165,6 +166,8 @@ pub(super) struct OriginExchange {
     pub(super) attempts: u32,
     pub(super) attempt_started: Option<Instant>,
     pub(super) connected_after: Option<Duration>,
+    /// The connection's descriptor.
+    pub(super) socket: Option<RawFd>,
     /// When the request was sent (RFC 9111 §4.2.3, `request_time`).
     pub(super) requested: Option<(SystemTime, Instant)>,
     /// The cookie by which the client's session stays at the replica.
@@ -235,6 +238,12 @@ impl Exchange {
         if let Some(key) = self.key.as_ref().filter(|_| self.debug) {
             let _ = write!(out, "; key=\"{:016x}\"", short_hash(&key.0));
         }
+    }
+
+    /// Largest body that its origin takes, in bytes.
+    pub(super) fn max_body_size(&self) -> u64 {
+        let by_pool = self.pool().and_then(|pool| pool.config.max_body_size);
+        by_pool.unwrap_or(self.runtime.config.client.max_body_size)
     }
 
     pub(super) fn pool(&self) -> Option<&Arc<OriginPool>> {

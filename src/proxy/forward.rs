@@ -1,7 +1,7 @@
 //! The request as the origin gets it: what clients may not say is removed, what Seawall knows is
 //! added.
 
-use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 use pingora_error::Result;
@@ -119,6 +119,16 @@ fn normalise_selecting(head: &mut RequestHeader, request: &SiteRequest) -> Resul
         head.insert_header(X_COUNTRY, &country[..])?;
     }
     Ok(())
+}
+
+/// Whether a request is one of gRPC, whose stream may stay open for as long as both sides like.
+pub(super) fn is_grpc(asked: &Parts) -> bool {
+    let kind = asked.headers.get(CONTENT_TYPE);
+    asked.version == Version::HTTP_2
+        && kind.is_some_and(|kind| {
+            let beginning = kind.as_bytes().get(..16);
+            beginning.is_some_and(|text| text.eq_ignore_ascii_case(b"application/grpc"))
+        })
 }
 
 /// Takes out what concerns the client's connection alone, for a request without body.

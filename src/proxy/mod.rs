@@ -31,6 +31,7 @@ mod requests;
 mod serve;
 mod source;
 mod tiered;
+mod upstream;
 mod zone_page;
 
 use std::sync::Arc;

@@ -257,9 +257,15 @@ async fn purge(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange
         .map_err(|error| Error::because(ErrorType::InternalError, "purging", error))?;
     let (status, retry_after, body) = match purged {
         Ok(outcome) => {
-            let body = serde_json::json!({
+            let mut body = serde_json::json!({
                 "success": true, "objects": outcome.objects, "bytes": outcome.bytes,
             });
+            if let (Some(told), Some(members)) = (outcome.told, body.as_object_mut()) {
+                members.insert("broadcast".to_owned(), told.is_some().into());
+                let position =
+                    told.map(|position| ("position".to_owned(), position.to_string().into()));
+                members.extend(position);
+            }
             (200, None, body)
         }
         Err(refusal) => {

@@ -39,13 +39,20 @@ impl Runtime {
     /// What of the configuration cannot be run.
     pub fn prepare(config: Config, previous: Option<&Self>) -> Result<Self, String> {
         let mut pools: Vec<Arc<OriginPool>> = Vec::new();
+        let mut renewed = Vec::new();
         for wanted in &config.pools {
             let before = previous.and_then(|previous| previous.pool(&wanted.name));
             let unchanged = before.filter(|pool| pool.config == *wanted).cloned();
+            let failed = |why| format!("pool \"{}\": {why}", wanted.name);
             pools.push(match unchanged {
-                Some(pool) => pool,
-                None => OriginPool::new(wanted.clone(), before.map(|pool| &**pool))
-                    .map_err(|why| format!("pool \"{}\": {why}", wanted.name))?,
+                Some(pool) => {
+                    let trust = pool.read_trust().map_err(failed)?;
+                    renewed.push((pool.clone(), trust));
+                    pool
+                }
+                None => {
+                    OriginPool::new(wanted.clone(), before.map(|pool| &**pool)).map_err(failed)?
+                }
             });
         }
         let tiers = match &config.tiers {
@@ -58,6 +65,11 @@ impl Runtime {
                 })
             }
         };
+        for pool in tiers.iter().flat_map(|tiers| tiers.pools()) {
+            let trust = pool.read_trust();
+            let failed = |why| format!("tier \"{}\": {why}", pool.config.name);
+            renewed.push((pool.clone(), trust.map_err(failed)?));
+        }
         let site_before = |name: &str| {
             let mut sites = previous.into_iter().flat_map(|previous| &previous.sites);
             sites.find(|site| site.zone.name == name)
@@ -79,10 +91,15 @@ impl Runtime {
                 })
             })
             .collect::<Result<_, String>>()?;
+        let geo = Geo::load(&config.geo)?;
+        // Now that nothing fails any more.
+        for (pool, trust) in renewed {
+            pool.trust(trust);
+        }
         Ok(Self {
-            geo: Geo::load(&config.geo)?,
             config,
             pools,
+            geo,
             tiers,
             sites,
         })

@@ -64,6 +64,11 @@ pub struct Fallback {
 }
 
 impl Tiers {
+    /// How the other nodes are reached.
+    pub(super) fn pools(&self) -> impl Iterator<Item = &Arc<OriginPool>> {
+        self.others.iter().map(|tier| &tier.pool)
+    }
+
     /// Prepares `config`. Tiers that did not change go on as they are.
     ///
     /// # Errors

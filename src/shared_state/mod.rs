@@ -110,7 +110,7 @@ impl SharedState {
             link,
             timeout: config.timeout,
             when_unreachable: config.when_unreachable,
-            node: format!("{:032x}", node_id()).into(),
+            node: node_id().into(),
             outbox: Mutex::default(),
             filled: Notify::new(),
             applied: watch::Sender::new(applied),
@@ -205,8 +205,8 @@ impl SharedState {
 }
 
 /// No other process has this one.
-fn node_id() -> u128 {
-    uuid::Uuid::new_v4().as_u128()
+fn node_id() -> String {
+    format!("{:016x}{:016x}", clock::chance(), clock::chance())
 }
 
 impl std::fmt::Debug for SharedState {

@@ -28,6 +28,7 @@ mod support;
 
 mod access_log;
 mod background;
+mod buckets;
 mod cache_rules;
 mod cache_status;
 mod client_limits;
@@ -84,6 +85,8 @@ mod streaming;
 mod tiers;
 mod tls;
 mod transforms;
+mod uploads;
+mod upstream_http2;
 mod validation;
 mod vary;
 mod warm_command;

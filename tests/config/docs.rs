@@ -7,10 +7,11 @@ use toml::{Table, Value};
 use super::read;
 use super::reference::tokens;
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "docs/explain.md",
     "docs/pools.md",
+    "docs/origins.md",
     "docs/rules.md",
     "docs/store.md",
     "docs/from-nginx.md",

@@ -22,7 +22,7 @@ pub use origin::{Gate, Origin, Received, Reply, echo_fields};
 pub use redis::Redis;
 pub use seawall::{Seawall, Setup, TOKEN};
 pub use storage::{Mood, Storage};
-pub use tls::Authority;
+pub use tls::{Authority, Identity};
 pub use traffic::Traffic;
 
 /// Longer than anything here takes: a test that gets here is stuck.
