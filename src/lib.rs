@@ -20,7 +20,9 @@
 //! | [`explain`] | core | what would become of a described request, and why; rule tests |
 //! | [`lint`] | core | what is odd about a configuration without fault |
 //! | [`store`] | shell | stored responses and fills in progress |
+//! | [`shared_state`] | core + shell | what nodes tell each other through Redis: purges |
 //! | [`origin`] | core + shell | pools, selection, health, discovery |
+//! | [`tier`] | core | tiers of caches: what they say to each other, which node is asked |
 //! | [`purge`] | core | what is purged, by whom, and what of the store it reaches |
 //! | [`observe`] | shell | metrics and logs |
 //! | [`admin`] | shell | the operators' listener |
@@ -42,5 +44,7 @@ pub mod purge;
 pub mod request;
 pub mod rules;
 pub mod server;
+pub mod shared_state;
 pub mod store;
+pub mod tier;
 pub mod zone;

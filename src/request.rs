@@ -4,6 +4,7 @@
 //! eligibility, key, storing) reads nothing else. It owns nothing and knows no Pingora type.
 
 pub mod arrival;
+pub mod object;
 
 use std::net::IpAddr;
 use std::sync::Arc;

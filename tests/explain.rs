@@ -107,6 +107,15 @@ fn requests_for_the_sample_shop_are_explained() {
 }
 
 #[test]
+fn a_bucket_gets_its_own_requests() {
+    let config = "tests/explain/bucket.toml";
+    let cookie = "Cookie: sessionid=x";
+    let asked = ["explain", "--config", config, "-H", cookie, "/docs/?v=1"];
+    expect_golden("bucket", 0, &asked);
+    expect_golden("bucket_tests", 0, &["test", config]);
+}
+
+#[test]
 fn a_question_that_cannot_be_understood_is_refused_with_the_way_out() {
     for (name, arguments) in [
         (

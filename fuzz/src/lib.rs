@@ -34,6 +34,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("dates", fields::dates),
     ("entity_tags", fields::entity_tags),
     ("expression", expressions::expression),
+    ("handover", requests::handover),
     ("head", requests::head),
     ("list", config::list),
     ("purge_json", requests::purge_json),

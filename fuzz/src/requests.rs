@@ -1,9 +1,13 @@
 //! Request heads and targets, cookies, purge requests.
 
-use http::HeaderMap;
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderValue, Method};
 use seawall::edge::head::{BodyFraming, HeadLimits, check};
 use seawall::purge::request::{PurgeTarget, parse_json};
 use seawall::request::Scheme;
+use seawall::tier::handover::{Handover, NotAuthentic, SignedHead, TierKey};
+use seawall::tier::verdict::Verdict;
 use seawall::zone::{Authority, HostPattern, SessionCookies, Slashes, canonical_path_with};
 
 use super::{lines_of, text};
@@ -54,6 +58,25 @@ pub(super) fn head(data: &[u8]) {
             assert!(one.value.trim_ascii().eq_ignore_ascii_case(b"chunked"));
         }
         _ => unreachable!("{framing:?} beside {:?}", head.body),
+    }
+}
+
+/// What nobody signed is nobody's handover, and what is read as a verdict is written and read as the same.
+pub(super) fn handover(data: &[u8]) {
+    let fields = HeaderMap::new();
+    let head = SignedHead {
+        method: &Method::GET,
+        host: b"shop.test",
+        target: "/",
+        fields: &fields,
+    };
+    let key = TierKey::new("0123456789abcdef");
+    let verified = Handover::verify(data, &head, &key, SystemTime::UNIX_EPOCH);
+    assert_eq!(verified, Err(NotAuthentic::Forged));
+    if let Some(verdict) = Verdict::parse(data)
+        && let Ok(value) = HeaderValue::try_from(verdict.to_string())
+    {
+        assert_eq!(Verdict::parse(value.as_bytes()), Some(verdict));
     }
 }
 

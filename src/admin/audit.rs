@@ -23,6 +23,7 @@ pub(crate) fn purged(
         objects = outcome.objects,
         bytes = outcome.bytes,
         refetched = outcome.refetched,
+        broadcast = outcome.told.map(|told| told.is_some()),
         "purged"
     );
 }
@@ -39,7 +40,21 @@ pub(crate) fn development_mode(client: IpAddr, zone: &str, seconds: u64) {
     );
 }
 
-/// A purge, or a change of development mode, was refused.
+/// A replica was drained, put back or weighed.
+pub(crate) fn replica(client: IpAddr, pool: &str, replica: &str, drain: Option<bool>, weight: u16) {
+    tracing::info!(
+        target: "audit",
+        action = "replica",
+        %client,
+        pool,
+        replica,
+        drain,
+        weight,
+        "changed"
+    );
+}
+
+/// A purge, or another change, was refused.
 pub(crate) fn refused(client: IpAddr, zone: Option<&str>, status: u16, why: &str) {
     tracing::warn!(
         target: "audit",

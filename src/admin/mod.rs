@@ -1,10 +1,12 @@
-//! The admin listener: liveness, readiness, metrics, purging, explaining. Never reachable through the public
+//! The admin listener: liveness, readiness, metrics, pools, purging, explaining. Never reachable through the public
 //! listeners.
 
 pub(crate) mod audit;
 mod development;
 mod explain;
+mod pools;
 mod purge;
+mod wait;
 
 use std::sync::Arc;
 
@@ -49,7 +51,10 @@ impl Admin {
         let store = &self.shared.store;
         let tiers = (store.disk_statistics(), store.reserve_statistics());
         let tiers = (tiers.0.as_ref(), tiers.1.as_ref());
-        match self.shared.metrics.render(store.statistics(), tiers, pools) {
+        let shared = self.shared.shared_state.as_ref();
+        let shared = shared.map(|shared| shared.statistics());
+        let metrics = &self.shared.metrics;
+        match metrics.render(store.statistics(), tiers, shared.as_ref(), pools) {
             Ok(text) => respond(
                 StatusCode::OK,
                 "text/plain; version=0.0.4; charset=utf-8",
@@ -91,6 +96,13 @@ impl ServeHttp for Admin {
                 wrong_method("GET, HEAD, POST")
             };
         }
+        if let Some(replica) = pools::route(&path) {
+            return if request.method == http::Method::POST {
+                pools::change(session, replica, &self.shared).await
+            } else {
+                wrong_method("POST")
+            };
+        }
         if path == "/explain" {
             return match request.method {
                 http::Method::POST => explain::answer(session, &self.shared).await,
@@ -105,6 +117,8 @@ impl ServeHttp for Admin {
             "/healthz" => plain(StatusCode::OK, "ok\n"),
             "/readyz" => readiness(&self.shared.runtime()),
             "/metrics" => self.metrics(),
+            "/purges/wait" => wait::answer(request.uri.query(), &self.shared).await,
+            "/pools" => pools::list(&self.shared.runtime()),
             "/" => plain(StatusCode::OK, &format!("Seawall admin: {PATHS}\n")),
             _ => plain(
                 StatusCode::NOT_FOUND,
@@ -114,7 +128,8 @@ impl ServeHttp for Admin {
     }
 }
 
-const PATHS: &str = "/healthz /readyz /metrics /purge /explain /zones/NAME/development_mode";
+const PATHS: &str =
+    "/healthz /readyz /metrics /pools /purge /purges/wait /explain /zones/NAME/development_mode";
 
 fn wrong_method(allowed: &'static str) -> Response<Vec<u8>> {
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed}\n"));

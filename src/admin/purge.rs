@@ -76,6 +76,12 @@ struct Outcome {
     bytes: u64,
     dry_run: bool,
     refetched: usize,
+    /// Whether the server through which nodes share has it, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broadcast: Option<bool>,
+    /// Its position there, for `/purges/wait`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<String>,
 }
 
 /// Why a request was not carried out.
@@ -221,6 +227,8 @@ fn done(request: &PurgeRequest, outcome: PurgeOutcome) -> Response<Vec<u8>> {
             bytes: outcome.bytes,
             dry_run: request.dry_run,
             refetched: outcome.refetched,
+            broadcast: outcome.told.map(|told| told.is_some()),
+            position: outcome.told.flatten().map(|told| told.to_string()),
         }),
     };
     render(StatusCode::OK, &envelope)
@@ -335,6 +343,7 @@ mod tests {
             objects: 2,
             bytes: 300,
             refetched: 0,
+            told: None,
         };
         assert_eq!(
             String::from_utf8(done(&request, outcome).into_body()).unwrap(),

@@ -39,6 +39,8 @@ pub enum BypassReason {
     Authorization(Option<RuleId>),
     /// It carries a session cookie, which bypasses.
     SessionCookie(Option<RuleId>),
+    /// It has a signature of its own for the bucket that it goes to.
+    Presigned,
 }
 
 /// Every token that [`BypassReason::as_str`] gives.
@@ -52,6 +54,7 @@ pub const BYPASS_REASONS: &[&str] = &[
     "ambiguous-path",
     "authorization",
     "session-cookie",
+    "presigned",
 ];
 
 impl BypassReason {
@@ -67,6 +70,7 @@ impl BypassReason {
             Self::AmbiguousPath => "ambiguous-path",
             Self::Authorization(_) => "authorization",
             Self::SessionCookie(_) => "session-cookie",
+            Self::Presigned => "presigned",
         }
     }
 
@@ -80,7 +84,8 @@ impl BypassReason {
             | Self::DevelopmentMode
             | Self::Upgrade
             | Self::Body
-            | Self::AmbiguousPath => None,
+            | Self::AmbiguousPath
+            | Self::Presigned => None,
         }
     }
 }
@@ -302,6 +307,7 @@ mod tests {
             BypassReason::AmbiguousPath,
             BypassReason::Authorization(None),
             BypassReason::SessionCookie(None),
+            BypassReason::Presigned,
         ];
         assert_eq!(all.map(BypassReason::as_str), *BYPASS_REASONS);
     }

@@ -186,7 +186,8 @@ impl CacheStatus {
                 | BypassReason::NotEligible
                 | BypassReason::DevelopmentMode
                 | BypassReason::Upgrade
-                | BypassReason::Body => XCache::Dynamic,
+                | BypassReason::Body
+                | BypassReason::Presigned => XCache::Dynamic,
             },
             Outcome::Forwarded(forwarded) => match (forwarded.storing, forwarded.reason) {
                 (Storing::NotStored(reason), _) if !reason.is_rarity() => XCache::Bypass,
@@ -226,7 +227,23 @@ impl CacheStatus {
 /// the reason it decided.
 impl fmt::Display for CacheStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(CACHE_NAME)?;
+        self.write_as(CACHE_NAME, f)
+    }
+}
+
+/// A status under the name of a node, which is a token.
+#[derive(Clone, Copy, Debug)]
+pub struct Named<'a>(pub &'a CacheStatus, pub &'a str);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write_as(self.1, f)
+    }
+}
+
+impl CacheStatus {
+    fn write_as(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name)?;
         match self.outcome {
             Outcome::Hit | Outcome::StaleHit(_) => f.write_str("; hit")?,
             // RFC 9211 §2.1, §2.2: neither from the store nor forwarded.

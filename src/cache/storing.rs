@@ -74,6 +74,11 @@ pub enum NoStoreReason {
     StoreBusy,
     /// It may be stored, but its key was not asked for often enough yet.
     MinUses(Option<RuleId>),
+    /// An upper tier did not store it; `lasting` where it will not store the next one either.
+    UpperTier {
+        /// Whether that is worth remembering.
+        lasting: bool,
+    },
     /// The settings refuse this status.
     RuleNoStore(Option<RuleId>),
     /// Neither the origin nor the settings give a lifetime.
@@ -104,6 +109,7 @@ pub const NO_STORE_REASONS: &[&str] = &[
     "unknown-length",
     "store-busy",
     "min-uses",
+    "upper-tier",
     "rule-no-store",
     "no-explicit-freshness",
     "no-cache-without-validator",
@@ -133,6 +139,7 @@ impl NoStoreReason {
             Self::UnknownLength => "unknown-length",
             Self::StoreBusy => "store-busy",
             Self::MinUses(_) => "min-uses",
+            Self::UpperTier { .. } => "upper-tier",
             Self::RuleNoStore(_) => "rule-no-store",
             Self::NoExplicitFreshness => "no-explicit-freshness",
             Self::NoCacheWithoutValidator => "no-cache-without-validator",

@@ -19,7 +19,9 @@ use super::reader::{Located, Reader, Section};
 use super::reserve::read_reserve;
 use super::rule::RuleFile;
 use super::secret::read_secret;
+use super::shared::{SharedState, read_shared};
 use super::test::read_tests;
+use super::tiers::{Tiers, read_tiers};
 use super::zone::{ZoneFile, read_zone};
 use super::{Cache, Client, Geo, Listener, Log, Pool, Server};
 use crate::explain::RuleTest;
@@ -38,8 +40,10 @@ pub(super) struct ConfigFile {
     pub(super) cache: Cache,
     pub(super) geo: Geo,
     pub(super) purge: Option<Purge>,
+    pub(super) shared: Option<SharedState>,
     pub(super) log: Log,
     pub(super) pools: Vec<Pool>,
+    pub(super) tiers: Option<Tiers>,
     /// Their names.
     pub(super) lists: Vec<String>,
     pub(super) zones: Vec<ZoneFile>,
@@ -73,12 +77,12 @@ fn syntax_fault(error: &toml::de::Error) -> Diagnostic {
 
 fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
     let lists = read_lists(&root);
-    let pools: Vec<Pool> = root
-        .named_sections("pools")
-        .into_iter()
-        .map(|(name, section)| read_pool(name.value, section))
+    let server = root.section("server").map(read_server).unwrap_or_default();
+    let sections = root.named_sections("pools");
+    let names: Vec<String> = sections
+        .iter()
+        .map(|(name, _)| name.value.clone())
         .collect();
-    let names: Vec<String> = pools.iter().map(|pool| pool.name.clone()).collect();
     let secret = root
         .string("secret")
         .and_then(|text| read_secret(&root, "secret", text));
@@ -89,10 +93,15 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
         pools: &names,
         secret: secret.as_ref(),
     };
+    let locality = server.locality.as_deref();
+    let pools: Vec<Pool> = sections
+        .into_iter()
+        .map(|(name, section)| read_pool(name.value, section, locality, from))
+        .collect();
     let file = ConfigFile {
         listeners: read_listeners(&root),
         admin: read_admin(&root),
-        server: root.section("server").map(read_server).unwrap_or_default(),
+        server,
         client: root.section("client").map(read_client).unwrap_or_default(),
         cache: root.section("cache").map(read_cache).unwrap_or_default(),
         geo: root.section("geo").map(read_geo).unwrap_or_default(),
@@ -102,8 +111,20 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
                 "write `[purge]` and below it `token = \"${SEAWALL_PURGE_TOKEN}\"`",
             )
             .and_then(read_purge),
+        shared: root
+            .section_or(
+                "shared",
+                "write `[shared]` and below it `redis = \"redis://redis.internal:6379\"`",
+            )
+            .and_then(read_shared),
         log: root.section("log").map(read_log).unwrap_or_default(),
         pools,
+        tiers: root
+            .section_or(
+                "tiers",
+                "write `[tiers]` and below it `name` and `secret = \"${SEAWALL_TIER_SECRET}\"`",
+            )
+            .and_then(read_tiers),
         lists: lists.names().map(str::to_owned).collect(),
         zones: root
             .named_sections("zones")
@@ -128,6 +149,7 @@ fn read_server(section: Section<'_>) -> Server {
         threads: threads.and_then(|threads| usize::try_from(threads.value).ok()),
         ..Server::default()
     };
+    server.locality = section.string("locality").map(|place| place.value);
     put(&mut server.drain_timeout, section.duration("drain_timeout"));
     if let Some(path) = section.string("upgrade_socket") {
         server.upgrade_socket = PathBuf::from(path.value);

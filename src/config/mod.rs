@@ -3,10 +3,13 @@
 //! Reading is pure: text and environment in, a [`Config`] or all its faults out. Files are read at
 //! the edges, so that a reload and a test take the same way.
 
+mod affinity;
+mod bucket;
 mod cache_rule;
 pub mod diagnostics;
 mod disk;
 mod file;
+mod health;
 mod interpolate;
 mod key;
 mod listen;
@@ -22,25 +25,34 @@ mod reserve;
 mod resolve;
 mod rule;
 mod secret;
+mod servers;
+mod shared;
 mod test;
+mod tiers;
 mod ttl;
 mod units;
 mod vary;
 mod zone;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use affinity::{Affinity, AffinityBy, Balance, Failover};
+pub use bucket::{Bucket, Credentials};
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use disk::Disk;
+pub use health::{CheckKind, Counted, HealthCheck, Outliers};
 pub use interpolate::Env;
 pub use outside::{Files, Outside};
 pub use presets::{PRESETS, Preset};
 pub use purge::Purge;
 pub use reserve::Reserve;
 pub use secret::Secret;
+pub use servers::parse_servers;
+pub use shared::{SharedState, WhenUnreachable};
+pub use tiers::{SIBLINGS, Tier, Tiers};
 
 pub use overload::{AdaptiveSettings, BreakerSettings, QueueOrder, QueueSettings};
 
@@ -83,10 +95,14 @@ pub struct Config {
     pub geo: Geo,
     /// Who may purge; `None` switches purging off.
     pub purge: Option<Purge>,
+    /// What nodes share, where there are several.
+    pub shared: Option<SharedState>,
     /// What is written where.
     pub log: Log,
     /// Origin pools by name.
     pub pools: Vec<Arc<Pool>>,
+    /// This node among others; `None` for one on its own.
+    pub tiers: Option<Tiers>,
     /// Names of the lists that expressions may refer to.
     pub lists: Vec<String>,
     /// Sites, by name.
@@ -118,6 +134,8 @@ pub struct TlsFiles {
 pub struct Server {
     /// Worker threads; by default one per core.
     pub threads: Option<usize>,
+    /// Where this node is; servers of the same place are preferred. This one takes effect at once.
+    pub locality: Option<String>,
     /// How long requests in flight may take to finish after SIGTERM.
     pub drain_timeout: Duration,
     /// Socket over which listening sockets are handed to a new binary.
@@ -131,6 +149,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             threads: None,
+            locality: None,
             drain_timeout: Duration::from_secs(30),
             // A directory of its own: who can put a socket there can take the listeners over.
             upgrade_socket: PathBuf::from("/run/seawall/upgrade.sock"),
@@ -243,12 +262,32 @@ pub struct Pool {
     pub name: String,
     /// The servers as configured; a name may resolve to several replicas.
     pub servers: Vec<OriginServer>,
+    /// A file of further servers, which is read again and again.
+    pub servers_file: Option<PathBuf>,
+    /// Who is asked for names; `None` asks whom the system asks.
+    pub resolver: Option<SocketAddr>,
+    /// How one of them is chosen.
+    pub balance: Balance,
+    /// Where this node is, if that matters.
+    pub locality: Option<String>,
+    /// Servers elsewhere are asked as well when less than this percentage of the local ones can be.
+    pub local_percent: u32,
+    /// Whether requests of a session stay at one replica.
+    pub affinity: Option<Affinity>,
+    /// Over which time a replica that comes into service gets its full weight.
+    pub slow_start: Option<Duration>,
+    /// All replicas are used when less than this percentage is healthy.
+    pub panic_threshold: u32,
+    /// When answers take a replica out; `None` never.
+    pub outliers: Option<Outliers>,
     /// Active health checks; `None` trusts every replica.
     pub health_check: Option<HealthCheck>,
     /// The Host sent to the origin; `None` passes the client's.
     pub host_header: Option<String>,
     /// Requests that may be outstanding at its servers at once; others wait their turn.
     pub max_requests: usize,
+    /// Those that may be outstanding at each replica of a server that does not say so itself.
+    pub max_requests_per_replica: Option<usize>,
     /// Those that wait.
     pub queue: QueueSettings,
     /// When the pool is left alone; `None` for never.
@@ -261,42 +300,49 @@ pub struct Pool {
     pub retries: Retries,
     /// Verification of `https` origins.
     pub tls: OriginTls,
-    /// How often names are resolved again.
+    /// For how long the answer to a name holds at most.
     pub resolve_interval: Duration,
+    /// Whether its servers are asked over HTTP/2.
+    pub http2: Http2,
+    /// Requests at a time on one connection of HTTP/2.
+    pub http2_max_streams: usize,
+    /// Largest request body for its servers in bytes, in place of what holds for all clients.
+    pub max_body_size: Option<u64>,
+    /// The bucket that its servers have.
+    pub bucket: Option<Bucket>,
+}
+
+/// When servers are asked over HTTP/2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Http2 {
+    /// Never.
+    #[default]
+    Off,
+    /// Where TLS comes to it (ALPN, RFC 9113 §3.2).
+    Negotiate,
+    /// Always, in cleartext as well (RFC 9113 §3.3).
+    PriorKnowledge,
 }
 
 /// One configured server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OriginServer {
     /// Whether to speak TLS to it.
     pub https: bool,
+    /// The name whose SRV records say where it is.
+    pub srv: Option<String>,
     /// Host name or address, without brackets.
     pub host: String,
     /// Port.
     pub port: u16,
     /// Share of the requests relative to the others.
     pub weight: u16,
-    /// Requests that may be outstanding at each of its replicas; `None` for as many as at the pool.
+    /// Requests that may be outstanding at each of its replicas; `None` for what the pool says.
     pub max_requests: Option<usize>,
-}
-
-/// Active health checks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// Path asked with GET.
-    pub path: String,
-    /// Host sent; by default the server's own name.
-    pub host: Option<String>,
-    /// Time between two checks of a replica.
-    pub interval: Duration,
-    /// Deadline of one check.
-    pub timeout: Duration,
-    /// Successes in a row that bring a replica back.
-    pub rise: u32,
-    /// Failures in a row that take a replica out.
-    pub fall: u32,
-    /// The status expected; `None` takes any 2xx.
-    pub status: Option<u16>,
+    /// Asked when no server with a lower number is available.
+    pub priority: u8,
+    /// Where it is.
+    pub locality: Option<String>,
 }
 
 /// Deadlines towards the origin.
@@ -359,6 +405,17 @@ pub struct OriginTls {
     pub server_name: Option<String>,
     /// PEM file of certificate authorities to trust instead of the system's.
     pub ca: Option<PathBuf>,
+    /// What Seawall proves its own name with.
+    pub client: Option<TlsFiles>,
+}
+
+impl OriginTls {
+    /// The files that it names.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let client = self.client.iter();
+        let client = client.flat_map(|files| [&files.certificate, &files.key]);
+        self.ca.iter().chain(client).map(PathBuf::as_path)
+    }
 }
 
 impl Default for OriginTls {
@@ -367,6 +424,7 @@ impl Default for OriginTls {
             verify: true,
             server_name: None,
             ca: None,
+            client: None,
         }
     }
 }
@@ -380,6 +438,10 @@ pub struct Zone {
     pub hosts: Vec<HostPattern>,
     /// Name of its pool.
     pub pool: String,
+    /// Names of the tiers that are asked before the origin, in this order.
+    pub upper_tiers: Vec<String>,
+    /// Requests that may be outstanding at the origin when no tier answers; `None` leaves it to the pool.
+    pub origin_fallback_max_requests: Option<usize>,
     /// Hosts that the origin may be asked with in place of the client's, as they are written: under
     /// these, rules that say so store what clients ask for under any host of the zone.
     pub origin_hosts: Vec<String>,

@@ -1,17 +1,77 @@
 //! `[pools.NAME]`: origin servers, health checks, deadlines, retries.
 
-use std::net::Ipv6Addr;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::affinity::{read_affinity, read_balance};
+use super::bucket::{needs, read_bucket};
 use super::file::{SHORTEST, put, put_number};
+use super::health::{read_health_check, read_outliers};
 use super::overload::{read_adaptive, read_breaker, read_queue};
-use super::reader::{Located, Section, StringOrSection};
-use super::{HealthCheck, OriginServer, OriginTimeouts, OriginTls, Pool, Retries};
+use super::reader::Section;
+use super::rule::RuleFile;
+use super::servers::read_servers;
+use super::{
+    Balance, Http2, OriginTimeouts, OriginTls, Outliers, Pool, QueueSettings, Retries, TlsFiles,
+};
 
-/// Reads one pool.
-pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
-    let mut servers = read_servers(&name, &section);
+/// Reads one pool of a node at `locality`.
+pub(super) fn read_pool(
+    name: String,
+    section: Section<'_>,
+    locality: Option<&str>,
+    from: RuleFile<'_>,
+) -> Pool {
+    let mut local_percent = 70;
+    put_number(
+        &mut local_percent,
+        section.integer("locality_min_healthy", 0..=100),
+    );
+    let mut panic_threshold = 25;
+    put_number(
+        &mut panic_threshold,
+        section.integer("panic_threshold", 0..=100),
+    );
+    let affinity = section.section("affinity");
+    let affinity = affinity.and_then(|affinity| read_affinity(&name, affinity, from));
+    let mut pool = Pool {
+        host_header: read_host_header(&section),
+        balance: read_balance(&section, from),
+        locality: locality.map(str::to_owned),
+        local_percent,
+        affinity,
+        slow_start: section.duration("slow_start").map(|over| over.value),
+        panic_threshold,
+        outliers: match section.section("outliers") {
+            Some(outliers) => read_outliers(outliers),
+            None => Some(Outliers::default()),
+        },
+        bucket: section.section("bucket").and_then(read_bucket),
+        max_body_size: section.size("max_body_size").map(|size| size.value),
+        ..read_peers(name, &section, OriginTimeouts::default(), true)
+    };
+    read_http2(&section, &mut pool);
+    read_limits(&section, &mut pool);
+    if let Some(bucket) = pool.bucket.as_ref().filter(|bucket| !bucket.path_style) {
+        for server in &mut pool.servers {
+            server.host = format!("{}.{}", bucket.name, server.host);
+        }
+    }
+    section.finish();
+    pool
+}
+
+/// Reads the keys that pools have in common with tiers, which get the client's host and are not chosen as
+/// replicas are. `timeouts` are those where nothing is written; `upgrades` tells whether there are
+/// connections that are upgraded.
+pub(super) fn read_peers(
+    name: String,
+    section: &Section<'_>,
+    timeouts: OriginTimeouts,
+    upgrades: bool,
+) -> Pool {
+    let servers = read_servers(section);
     let mut resolve_interval = Duration::from_secs(10);
     // More often, resolving would be a load of its own.
     put(
@@ -23,163 +83,83 @@ pub(super) fn read_pool(name: String, section: Section<'_>) -> Pool {
         &mut max_requests,
         section.integer("max_requests", 1..=100_000),
     );
-    let each = section
-        .integer("max_requests_per_replica", 1..=100_000)
-        .and_then(|most| usize::try_from(most.value).ok());
-    for server in &mut servers {
-        server.max_requests = server.max_requests.or(each);
-    }
-    let (queue, queue_timeout) = read_queue(&section);
-    let mut timeouts = section
-        .section("timeouts")
-        .map(read_timeouts)
-        .unwrap_or_default();
-    timeouts.queue = queue_timeout.unwrap_or(timeouts.queue);
-    let pool = Pool {
+    Pool {
         servers,
+        servers_file: section
+            .string("servers_file")
+            .map(|path| PathBuf::from(path.value)),
+        resolver: section
+            .parsed("resolver", "an address with its port", |text| {
+                let address = text.parse::<SocketAddr>();
+                address.map_err(|_| "is no address with its port, such as 127.0.0.1:53".to_owned())
+            })
+            .map(|address| address.value),
+        balance: Balance::RoundRobin,
+        locality: None,
+        local_percent: 0,
+        affinity: None,
+        slow_start: None,
+        panic_threshold: 0,
+        outliers: None,
         max_requests,
-        queue,
-        breaker: read_breaker(&section),
-        adaptive_concurrency: read_adaptive(&section, max_requests),
+        max_requests_per_replica: None,
+        queue: QueueSettings::default(),
+        breaker: None,
+        adaptive_concurrency: None,
         health_check: section.section("health_check").map(read_health_check),
-        host_header: read_host_header(&section),
-        timeouts,
+        host_header: None,
+        timeouts: match section.section("timeouts") {
+            Some(section) => read_timeouts(section, timeouts, upgrades),
+            None => timeouts,
+        },
         retries: section
             .section("retries")
             .map(read_retries)
             .unwrap_or_default(),
         tls: section.section("tls").map(read_tls).unwrap_or_default(),
         resolve_interval,
+        http2: Http2::Off,
+        http2_max_streams: 100,
+        max_body_size: None,
+        bucket: None,
         name,
-    };
-    section.finish();
-    pool
+    }
 }
 
-fn read_servers(name: &str, section: &Section<'_>) -> Vec<OriginServer> {
-    let items = section.strings_or_sections("servers").unwrap_or_default();
-    if items.is_empty() {
-        let message = format!("[pools.{name}] has no `servers`");
-        let help = "write `servers = [\"http://127.0.0.1:8000\"]`".to_owned();
+/// What the pool does when it has too much to do.
+fn read_limits(section: &Section<'_>, pool: &mut Pool) {
+    pool.max_requests_per_replica = section
+        .integer("max_requests_per_replica", 1..=100_000)
+        .and_then(|most| usize::try_from(most.value).ok());
+    let (queue, timeout) = read_queue(section);
+    pool.queue = queue;
+    pool.timeouts.queue = timeout.unwrap_or(pool.timeouts.queue);
+    pool.breaker = read_breaker(section);
+    pool.adaptive_concurrency = read_adaptive(section, pool.max_requests);
+}
+
+fn read_http2(section: &Section<'_>, pool: &mut Pool) {
+    let words = [
+        ("off", Http2::Off),
+        ("negotiate", Http2::Negotiate),
+        ("prior_knowledge", Http2::PriorKnowledge),
+    ];
+    let http2 = section.word("http2", &words);
+    if let Some(http2) = &http2
+        && http2.value == Http2::Negotiate
+        && !pool.servers.is_empty()
+        && !pool.servers.iter().any(|server| server.https)
+    {
+        let message = "`http2 = \"negotiate\"` needs a server with https";
+        let help = "without TLS nothing is negotiated; write \"prior_knowledge\" for servers that \
+                    speak nothing else";
         section
             .reader
-            .fault(section.span.clone(), message, Some(help));
+            .fault(http2.span.clone(), message, Some(help.to_owned()));
     }
-    items
-        .into_iter()
-        .filter_map(|item| match item {
-            StringOrSection::String(url) => read_url(section, url, 1),
-            StringOrSection::Section(server) => {
-                let url = server.required_string("url", "\"http://127.0.0.1:8000\"");
-                let mut weight = 1;
-                put_number(&mut weight, server.integer("weight", 1..=256));
-                let most = server.integer("max_requests", 1..=100_000);
-                let read = url.and_then(|url| read_url(&server, url, weight));
-                server.finish();
-                read.map(|read| OriginServer {
-                    max_requests: most.and_then(|most| usize::try_from(most.value).ok()),
-                    ..read
-                })
-            }
-        })
-        .collect()
-}
-
-fn read_url(section: &Section<'_>, url: Located<String>, weight: u16) -> Option<OriginServer> {
-    match parse_url(&url.value, weight) {
-        Ok(server) => Some(server),
-        Err(why) => {
-            // A password in the URL must not end up in a log.
-            let shown = url
-                .value
-                .rsplit_once('@')
-                .map_or(&*url.value, |(_, host)| host);
-            let message = format!("the server \"{shown}\" {why}");
-            let help = "write for example \"http://127.0.0.1:8000\" or \"https://app.internal\"";
-            section
-                .reader
-                .fault(url.span, message, Some(help.to_owned()));
-            None
-        }
-    }
-}
-
-fn parse_url(text: &str, weight: u16) -> Result<OriginServer, &'static str> {
-    let (https, rest) = match text.split_once("://") {
-        Some(("http", rest)) => (false, rest),
-        Some(("https", rest)) => (true, rest),
-        Some(_) => return Err("must begin with http:// or https://"),
-        None => return Err("needs its scheme, http:// or https://"),
-    };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    if rest.contains(['/', '?', '#', '@', ' ']) {
-        return Err("must be scheme, host and port alone");
-    }
-    let (host, port) = match rest.strip_prefix('[') {
-        Some(v6) => {
-            let (host, port) = v6.split_once(']').ok_or("has a `[` without its `]`")?;
-            host.parse::<Ipv6Addr>()
-                .map_err(|_| "has a malformed IPv6 address")?;
-            (host, port.strip_prefix(':'))
-        }
-        None if rest.matches(':').count() > 1 => {
-            return Err("has an IPv6 address without its brackets");
-        }
-        None => match rest.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (rest, None),
-        },
-    };
-    let port = match port {
-        Some(port) => port
-            .parse()
-            .ok()
-            .filter(|port| *port != 0)
-            .ok_or("has a bad port")?,
-        None if https => 443,
-        None => 80,
-    };
-    let legal = |c: char| c.is_ascii_alphanumeric() || ".-_:".contains(c);
-    if host.is_empty() || !host.chars().all(legal) {
-        return Err("has no valid host name");
-    }
-    Ok(OriginServer {
-        https,
-        host: host.to_ascii_lowercase(),
-        port,
-        weight,
-        max_requests: None,
-    })
-}
-
-fn read_health_check(section: Section<'_>) -> HealthCheck {
-    let path = section.parsed("path", "a path", |path| {
-        let legal = path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic());
-        legal
-            .then(|| path.to_owned())
-            .ok_or_else(|| "must be a path that begins with `/`".to_owned())
-    });
-    let mut check = HealthCheck {
-        path: path.map_or_else(|| "/".to_owned(), |path| path.value),
-        host: section.string("host").map(|host| host.value),
-        interval: Duration::from_secs(5),
-        timeout: Duration::from_secs(2),
-        rise: 2,
-        fall: 3,
-        status: None,
-    };
-    put(
-        &mut check.interval,
-        section.duration_of("interval", Duration::from_millis(100)),
-    );
-    put(&mut check.timeout, section.duration_of("timeout", SHORTEST));
-    put_number(&mut check.rise, section.integer("rise", 1..=100));
-    put_number(&mut check.fall, section.integer("fall", 1..=100));
-    check.status = section
-        .integer("status", 200..=599)
-        .and_then(|status| u16::try_from(status.value).ok());
-    section.finish();
-    check
+    put(&mut pool.http2, http2);
+    let streams = section.integer("http2_max_streams", 1..=1000);
+    put_number(&mut pool.http2_max_streams, streams);
 }
 
 pub(super) fn read_host_header(section: &Section<'_>) -> Option<String> {
@@ -197,8 +177,11 @@ pub(super) fn read_host_header(section: &Section<'_>) -> Option<String> {
     Some(written.value)
 }
 
-fn read_timeouts(section: Section<'_>) -> OriginTimeouts {
-    let mut timeouts = OriginTimeouts::default();
+fn read_timeouts(
+    section: Section<'_>,
+    mut timeouts: OriginTimeouts,
+    upgrades: bool,
+) -> OriginTimeouts {
     put(
         &mut timeouts.queue,
         section.duration_of("queue_timeout", SHORTEST),
@@ -225,10 +208,12 @@ fn read_timeouts(section: Section<'_>) -> OriginTimeouts {
         timeouts.between_bytes = pause.value;
     }
     put(&mut timeouts.total, section.duration_of("total", SHORTEST));
-    put(
-        &mut timeouts.upgraded_idle,
-        section.duration_of("upgraded_idle", SHORTEST),
-    );
+    if upgrades {
+        put(
+            &mut timeouts.upgraded_idle,
+            section.duration_of("upgraded_idle", SHORTEST),
+        );
+    }
     put(&mut timeouts.idle, section.duration("idle"));
     section.finish();
     timeouts
@@ -250,41 +235,21 @@ fn read_tls(section: Section<'_>) -> OriginTls {
     put(&mut tls.verify, section.boolean("verify"));
     tls.server_name = section.string("server_name").map(|name| name.value);
     tls.ca = section.string("ca").map(|path| PathBuf::from(path.value));
+    tls.client = read_client_certificate(&section);
     section.finish();
     tls
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn server_urls_are_scheme_host_and_port() {
-        let server = |text| parse_url(text, 1).map(|s| (s.https, s.host, s.port));
-        assert_eq!(
-            server("http://127.0.0.1:8001"),
-            Ok((false, "127.0.0.1".into(), 8001))
-        );
-        assert_eq!(
-            server("https://App.internal/"),
-            Ok((true, "app.internal".into(), 443))
-        );
-        assert_eq!(server("http://[::1]:81"), Ok((false, "::1".into(), 81)));
-        assert_eq!(server("http://[::1]"), Ok((false, "::1".into(), 80)));
-        for bad in [
-            "127.0.0.1:80",
-            "ftp://a",
-            "http://a/b",
-            "http://a:0",
-            "http://a:x",
-            "http://",
-            "http://u@a",
-            "http://::1",
-            "http://::1:8001",
-            "http://[::1",
-            "http://a b",
-        ] {
-            assert!(server(bad).is_err(), "{bad}");
-        }
+fn read_client_certificate(section: &Section<'_>) -> Option<TlsFiles> {
+    let certificate = section.string("client_certificate");
+    let key = section.string("client_key");
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles {
+            certificate: PathBuf::from(certificate.value),
+            key: PathBuf::from(key.value),
+        }),
+        (None, None) => None,
+        (Some(_), None) => needs(section, "client_certificate", "client_key"),
+        (None, Some(_)) => needs(section, "client_key", "client_certificate"),
     }
 }

@@ -466,6 +466,11 @@ impl<'a> Section<'a> {
         self.reader.fault(span, message, None);
     }
 
+    /// Its full dotted name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     fn place(&self) -> String {
         if self.name.is_empty() {
             String::new()

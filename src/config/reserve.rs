@@ -42,9 +42,9 @@ pub(super) fn read_reserve(section: Section<'_>) -> Option<Reserve> {
         .flatten();
     let bucket = section
         .required("bucket", "\"seawall\"")
-        .then(|| section.parsed("bucket", "a string", bucket))
+        .then(|| section.parsed("bucket", "a string", bucket_name))
         .flatten();
-    let region = section.parsed("region", "a string", word);
+    let region = section.parsed("region", "a string", region);
     let prefix = section.parsed("prefix", "a string", prefix);
     let access_key = section.required_string("access_key", "\"${SEAWALL_RESERVE_KEY}\"");
     let access_key = access_key.and_then(|key| read_key(&section, "access_key", key));
@@ -85,7 +85,8 @@ fn endpoint(text: &str) -> Result<String, String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-fn bucket(text: &str) -> Result<String, String> {
+/// A bucket's name.
+pub(super) fn bucket_name(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     if !(3..=63).contains(&text.len()) || !text.bytes().all(plain) {
         return Err("must be a bucket's name: 3 to 63 letters, digits, dots and dashes".to_owned());
@@ -93,7 +94,8 @@ fn bucket(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn word(text: &str) -> Result<String, String> {
+/// A region's name.
+pub(super) fn region(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if text.is_empty() || !text.bytes().all(plain) {
         return Err("must be letters, digits and dashes".to_owned());
@@ -103,7 +105,7 @@ fn word(text: &str) -> Result<String, String> {
 
 /// Names without a slash at either end, which makes one folder of it.
 fn prefix(text: &str) -> Result<String, String> {
-    if text.split('/').all(|part| word(part).is_ok()) {
+    if text.split('/').all(|part| region(part).is_ok()) {
         Ok(text.to_owned())
     } else {
         Err("must be names of letters, digits and dashes, with slashes between them".to_owned())
@@ -111,7 +113,7 @@ fn prefix(text: &str) -> Result<String, String> {
 }
 
 /// Faults do not repeat what may be a secret.
-fn read_key(section: &Section<'_>, key: &str, text: Located<String>) -> Option<String> {
+pub(super) fn read_key(section: &Section<'_>, key: &str, text: Located<String>) -> Option<String> {
     if !text.value.is_empty() && text.value.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Some(text.value);
     }

@@ -8,6 +8,7 @@ use super::diagnostics::{Diagnostic, Diagnostics, did_you_mean};
 use super::file::ConfigFile;
 use super::phase::PhasesFile;
 use super::presets::{Preset, unknown_preset};
+use super::tiers::{Tiers, check_upper_tiers};
 use super::zone::ZoneFile;
 use super::{Config, Pool, Zone};
 use crate::rules::phase::{BulkRedirects, Phases, believed};
@@ -24,10 +25,11 @@ pub(super) fn resolve(
     check_listeners(&file, &mut faults);
     check_hosts(&file, &mut faults);
     let (pools, largest) = (&file.pools, file.cache.max_object_size);
+    let tiers = file.tiers.as_ref();
     let zones = file
         .zones
         .iter_mut()
-        .map(|zone| resolve_zone(zone, pools, largest, &mut faults))
+        .map(|zone| resolve_zone(zone, (pools, tiers), largest, &mut faults))
         .collect();
     if !faults.is_empty() {
         return Err(Diagnostics::new(name, source, faults));
@@ -44,8 +46,10 @@ pub(super) fn resolve(
         cache: file.cache,
         geo: file.geo,
         purge: file.purge,
+        shared: file.shared,
         log: file.log,
         pools: file.pools.into_iter().map(Arc::new).collect(),
+        tiers: file.tiers,
         lists: file.lists,
         zones,
         tests: file.tests,
@@ -94,11 +98,12 @@ fn check_hosts(file: &ConfigFile, faults: &mut Vec<Diagnostic>) {
 
 fn resolve_zone(
     zone: &mut ZoneFile,
-    pools: &[Pool],
+    (pools, tiers): (&[Pool], Option<&Tiers>),
     largest: u64,
     faults: &mut Vec<Diagnostic>,
 ) -> Arc<Zone> {
     check_pool(zone, pools, faults);
+    check_upper_tiers(zone, tiers, faults);
     let mut phases = PhasesFile::default();
     let mut cookies: Vec<String> = Vec::new();
     for name in &zone.presets {
@@ -142,6 +147,12 @@ fn resolve_zone(
             .as_ref()
             .map(|pool| pool.value.clone())
             .unwrap_or_default(),
+        upper_tiers: zone
+            .upper_tiers
+            .iter()
+            .map(|tier| tier.value.clone())
+            .collect(),
+        origin_fallback_max_requests: zone.origin_fallback_max_requests,
         merge_slashes: zone.merge_slashes,
         session_cookies: SessionCookies::with_own(cookies.iter().map(String::as_str))
             .unwrap_or_else(|_| SessionCookies::frameworks()),

@@ -165,6 +165,20 @@ pub(super) fn read_computed(table: Section<'_>, context: &Context<'_>) -> Option
     value
 }
 
+/// The text of `key`, an expression for a value outside of rules.
+pub(super) fn read_value_expression(
+    section: &Section<'_>,
+    text: &Located<String>,
+    from: RuleFile<'_>,
+) -> Option<ValueExpression> {
+    let environment = Environment {
+        lists: Some(from.lists),
+        response: false,
+    };
+    let compiled = ValueExpression::compile(&text.value, &environment);
+    compiled_or_faults(section, text, from.source, compiled)
+}
+
 fn compiled_or_faults<T>(
     section: &Section<'_>,
     text: &Located<String>,

@@ -10,6 +10,8 @@ pub(super) struct ZoneFile {
     pub(super) name: Located<String>,
     pub(super) hosts: Vec<Located<HostPattern>>,
     pub(super) pool: Option<Located<String>>,
+    pub(super) upper_tiers: Vec<Located<String>>,
+    pub(super) origin_fallback_max_requests: Option<usize>,
     pub(super) presets: Vec<Located<String>>,
     pub(super) merge_slashes: bool,
     pub(super) session_cookies: Vec<Located<String>>,
@@ -36,6 +38,10 @@ pub(super) fn read_zone(
             .filter_map(|host| read_host(&section, host))
             .collect(),
         pool: section.required_string("pool", "\"app\""),
+        upper_tiers: section.strings("upper_tiers").unwrap_or_default(),
+        origin_fallback_max_requests: section
+            .integer("origin_fallback_max_requests", 1..=100_000)
+            .and_then(|most| usize::try_from(most.value).ok()),
         presets: section.strings("presets").unwrap_or_default(),
         merge_slashes: section
             .boolean("merge_slashes")

@@ -174,6 +174,9 @@ pub struct EdgeFacts {
 /// How the origin is asked.
 #[derive(Clone, Debug, Serialize)]
 pub struct OriginFacts {
+    /// The tiers that are asked before, where any are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub upper_tiers: Vec<String>,
     /// The pool.
     pub pool: String,
     /// The Host sent.

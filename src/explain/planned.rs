@@ -9,7 +9,7 @@ use super::explanation::{
     Told, Verdict,
 };
 use super::question::Url;
-use super::request::Arrived;
+use super::request::{Arrived, refuse};
 use super::trace::{self, Recorder};
 use super::{Inquiry, response, words};
 use crate::cache::eligibility::{BypassReason, RequestDecision, post_may_fill};
@@ -18,7 +18,9 @@ use crate::cache::key::{CacheKey, keyed_host, short_hash};
 use crate::cache::query::keyed_query;
 use crate::cache::settings::RuleId;
 use crate::cache::status::{CacheStatus, EdgeReason};
-use crate::config::{Config, Zone};
+use crate::config::{Config, Pool, Zone};
+use crate::request::arrival::{Refusal, check_body};
+use crate::request::object::{Fate, fate, object_path, strip_credentials};
 use crate::request::{Facts, RequestView};
 use crate::rules::phase::{HeaderEdit, Phase, Phases, RedirectTarget};
 use crate::rules::{Circumstances, EdgeAnswer, Plan, Planned, plan, rewritten, target_text};
@@ -41,6 +43,10 @@ pub(super) fn explain(
     let mut recorder = Recorder::default();
     match plan(phases, &request, &circumstances, &mut recorder) {
         Planned::Answer(answer) => {
+            let most = config.client.max_body_size;
+            if let Err(refusal) = check_body(&arrived.headers, most) {
+                return refuse(&refusal, explanation);
+            }
             answer_facts(phases, &answer, explanation);
             let reached = match answer {
                 EdgeAnswer::Maintenance(..) => Phase::Maintenance,
@@ -53,7 +59,7 @@ pub(super) fn explain(
             }
             explanation.rules = rules;
         }
-        Planned::Forward(plan) => {
+        Planned::Forward(mut plan) => {
             let raw = target_text(request.path, request.query);
             let raw = plan.target.as_ref().map(|_| raw.as_str());
             let view = RequestView {
@@ -63,21 +69,38 @@ pub(super) fn explain(
                 },
                 ..rewritten(&request, plan.target.as_deref(), raw)
             };
+            let mut headers = arrived.headers.clone();
+            let object = match for_pool(config, arrived, &plan, &view) {
+                Ok(None) => false,
+                Ok(Some((decision, object))) => {
+                    plan.decision = decision;
+                    object
+                }
+                Err(refusal) => {
+                    refuse(&refusal, explanation);
+                    explanation.rules = recorder.steps(phases, inquiry.all, Phase::CacheRules);
+                    return;
+                }
+            };
+            if object {
+                strip_credentials(&mut headers);
+            }
+            let query = view.query.filter(|_| !object);
             let shared =
                 plan.decision == RequestDecision::Lookup || post_may_fill(&view, &plan.settings);
             // What does not count in the key does not reach the origin either.
-            let keyed = shared.then(|| keyed_query(view.query, &plan.settings.key.value));
+            let keyed = shared.then(|| keyed_query(query, &plan.settings.key.value));
             let query = match &keyed {
                 Some(query) => query.as_deref(),
-                None => view.query,
+                None => query,
             };
-            let mut headers = arrived.headers.clone();
             if shared {
                 reduce(&mut headers, &plan.settings.key.value);
             }
             let view = RequestView {
                 query,
                 headers: &headers,
+                session_cookie: view.session_cookie && !object,
                 ..view
             };
             plan_facts(config, arrived, &plan, &view, explanation);
@@ -97,6 +120,39 @@ pub(super) fn explain(
             }
             explanation.rules = recorder.steps(phases, inquiry.all, reached);
         }
+    }
+}
+
+fn pool_of<'c>(config: &'c Config, arrived: &'c Arrived<'_>, plan: &'c Plan) -> Option<&'c Pool> {
+    let name = plan.origin.pool.as_deref().unwrap_or(&arrived.zone.pool);
+    let pool = config.pools.iter().find(|pool| pool.name == name);
+    pool.map(AsRef::as_ref)
+}
+
+/// What the pool makes of the request: whether it is for the cache where that is a bucket's matter, and
+/// whether it is for an object.
+fn for_pool(
+    config: &Config,
+    arrived: &Arrived<'_>,
+    plan: &Plan,
+    view: &RequestView<'_>,
+) -> Result<Option<(RequestDecision, bool)>, Refusal> {
+    let pool = pool_of(config, arrived, plan);
+    let most = pool.and_then(|pool| pool.max_body_size);
+    check_body(
+        &arrived.headers,
+        most.unwrap_or(config.client.max_body_size),
+    )?;
+    let Some(bucket) = pool.and_then(|pool| pool.bucket.as_ref()) else {
+        return Ok(None);
+    };
+    match fate(bucket, view, &plan.settings) {
+        Fate::Refused(refusal) => Err(refusal),
+        Fate::Object(decision) => Ok(Some((decision, true))),
+        Fate::Presigned => Ok(Some((
+            RequestDecision::Bypass(BypassReason::Presigned),
+            false,
+        ))),
     }
 }
 
@@ -256,15 +312,29 @@ fn origin_facts(
 ) -> OriginFacts {
     let rules = &plan.origin;
     let name = rules.pool.as_deref().unwrap_or(&arrived.zone.pool);
-    let pool = config.pools.iter().find(|pool| pool.name == name);
+    let pool = pool_of(config, arrived, plan);
+    let bucket = pool.and_then(|pool| pool.bucket.as_ref());
+    let by_bucket = pool
+        .filter(|_| bucket.is_some())
+        .and_then(|pool| Some(pool.bucket_host(pool.servers.first()?)));
     let by_pool = pool.and_then(|pool| pool.host_header.as_deref());
-    let host = rules.host_header.as_deref().or(by_pool);
+    let by_rule = rules.host_header.as_deref();
+    let host = by_bucket.as_deref().or(by_rule).or(by_pool);
+    let presigned = plan.decision == RequestDecision::Bypass(BypassReason::Presigned);
+    let bucket = bucket.filter(|_| !presigned);
+    let tiers = Some(&arrived.zone.upper_tiers);
+    // What goes past the cache goes past the tiers.
+    let tiers = tiers.filter(|_| plan.decision == RequestDecision::Lookup);
     OriginFacts {
+        upper_tiers: tiers.cloned().unwrap_or_default(),
         pool: name.to_owned(),
         host: host.unwrap_or(arrived.authority.as_str()).to_owned(),
         sni: rules.sni.as_deref().map(str::to_owned),
         port: rules.port,
-        path: view.path.to_owned(),
+        path: bucket.map_or_else(
+            || view.path.to_owned(),
+            |bucket| object_path(bucket, view.path),
+        ),
         query: view.query.map(str::to_owned),
         headers: plan.headers.iter().map(field_change).collect(),
     }

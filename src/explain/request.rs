@@ -38,18 +38,22 @@ pub(super) fn explain(
     let mut explanation = unexplained(question, &url);
     match arrive(config, inquiry, &url, &mut explanation) {
         Ok(arrived) => planned::explain(config, inquiry, &url, &arrived, &mut explanation),
-        Err(refusal) => {
-            explanation.reason = Some(refusal.status.to_string());
-            explanation.because = format!("answered with {}: {}", refusal.status, refusal.why);
-            explanation.answer = Some(EdgeFacts {
-                status: refusal.status,
-                location: None,
-                retry_after: None,
-                told: None,
-            });
-        }
+        Err(refusal) => refuse(&refusal, &mut explanation),
     }
     Ok(explanation)
+}
+
+/// Says that the request is refused.
+pub(super) fn refuse(refusal: &Refusal, explanation: &mut Explanation) {
+    explanation.verdict = Verdict::Refused;
+    explanation.reason = Some(refusal.status.to_string());
+    explanation.because = format!("answered with {}: {}", refusal.status, refusal.why);
+    explanation.answer = Some(EdgeFacts {
+        status: refusal.status,
+        location: None,
+        retry_after: None,
+        told: None,
+    });
 }
 
 fn unexplained(question: &Question, url: &Url<'_>) -> Explanation {

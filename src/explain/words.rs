@@ -16,6 +16,7 @@ pub(super) const fn bypass(reason: BypassReason) -> &'static str {
         BypassReason::AmbiguousPath => "origins read its path differently (`;`, %2F or %5C)",
         BypassReason::Authorization(_) => "it has Authorization",
         BypassReason::SessionCookie(_) => "it has a session cookie",
+        BypassReason::Presigned => "it has a signature of its own for the bucket",
     }
 }
 
@@ -42,6 +43,7 @@ pub(super) const fn not_stored(reason: NoStoreReason) -> &'static str {
         NoStoreReason::VaryAny => "it varies by everything, `Vary: *` (RFC 9111 §4.1)",
         NoStoreReason::VaryBypass(_) => "it varies by a field for which `vary` says bypass",
         NoStoreReason::MinUses(_) => "its key was not asked for `min_uses` times yet",
+        NoStoreReason::UpperTier { .. } => "the upper tier that it comes from did not store it",
         NoStoreReason::Authorization => {
             "the request has Authorization, and the origin does not let it be shared (RFC 9111 §3.5)"
         }

@@ -13,7 +13,7 @@ use http::{
     },
 };
 
-use super::{cache_control, syntax};
+use super::{cache_control, cdn_loop::CDN_LOOP, syntax};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -96,6 +96,8 @@ pub(super) fn is_essential(name: &HeaderName) -> bool {
         AGE,
         AUTHORIZATION,
         CACHE_CONTROL,
+        // RFC 8586 §2: nobody may have it taken out.
+        CDN_LOOP,
         CONTENT_ENCODING,
         CONTENT_LENGTH,
         CONTENT_RANGE,

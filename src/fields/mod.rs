@@ -9,6 +9,7 @@ pub mod accept_encoding;
 pub mod accept_language;
 pub mod age;
 pub mod cache_control;
+pub mod cdn_loop;
 pub mod content_coding;
 pub mod content_range;
 pub mod cookies;

@@ -21,6 +21,7 @@ const CLIENTS_MAY_NOT_SEND: &[&str] = &[
     "x-device-class",
     "x-country",
     "seawall-debug",
+    "seawall-tier",
     // CGI makes it HTTP_PROXY (httpoxy, CVE-2016-5385).
     "proxy",
 ];

@@ -124,10 +124,20 @@ codes! {
     DUPLICATE_RULE_NAME: Note, "duplicate-rule-name",
         "logs, Cache-Status and `seawall explain` name rules: two of one name cannot be told apart",
         "give each rule a name of its own";
+    LOCALITY_OF_NOTHING: Warning, "locality-of-nothing",
+        "servers are preferred when they are where the node is, and nothing says where that is: all are alike",
+        "write `locality` under [server], or take it from the servers";
     UNUSED_POOL: Note, "unused-pool",
         "no zone and no origin rule refers to the pool, so its servers get health checks and nothing else",
         "remove it, or refer to it";
     UNUSED_LIST: Note, "unused-list",
         "no expression refers to the list, so what it is meant to keep in or out is not",
         "remove it, or write `in $name` where it is meant";
+    TIER_IS_THIS_NODE: Warning, "tier-is-this-node",
+        "a node that asks itself refuses the request (CDN-Loop), and then asks the next tier or the origin: \
+         each miss costs a round for nothing",
+        "name the address of another node, or leave `upper_tiers` out on the node that asks the origin";
+    UNUSED_TIER: Note, "unused-tier",
+        "no zone names the tier among its `upper_tiers`, so its nodes are never asked",
+        "remove it, or name it in the zones that it is meant for";
 }

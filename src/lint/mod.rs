@@ -8,8 +8,10 @@ mod expressions;
 mod finding;
 mod order;
 mod origin;
+mod pools;
 mod redirects;
 mod sharing;
+mod tiers;
 mod unused;
 mod written;
 
@@ -30,7 +32,9 @@ pub fn lint(name: &str, source: &str, config: &Config, now: i64) -> Findings {
         origin::check(&zone.rules, &mut found);
         redirects::check(zone, &mut found);
     }
+    pools::check(config, &mut found);
     unused::check(config, &mut found);
+    tiers::check(config, &mut found);
     found.in_order()
 }
 

@@ -65,6 +65,12 @@ pub struct AccessRecord<'a> {
     pub rule_at: Option<Shown<&'a dyn Display>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyHash>,
+    /// The node of a lower tier that the request is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lower_tier: Option<&'a str>,
+    /// The upper tier that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upper_tier: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<SocketAddr>,
     pub attempts: u32,
@@ -274,6 +280,8 @@ mod tests {
             rule: None,
             rule_at: None,
             key: None,
+            lower_tier: None,
+            upper_tier: None,
             upstream: None,
             attempts: 0,
             duration_ms: 0.0,

@@ -10,10 +10,13 @@ use prometheus::{
 
 use super::compression::CompressionMetrics;
 use super::disk_metrics::DiskMetrics;
-use super::origin_metrics::Origin;
+use super::origin::Origin;
 use super::reserve_metrics::ReserveMetrics;
 use super::series::RecentSeries;
+use super::shared_metrics::SharedMetrics;
+use super::tier_metrics::TierMetrics;
 use crate::origin::OriginPool;
+use crate::shared_state::SharedStatistics;
 use crate::store::{DiskStatistics, ReserveStatistics, StoreStatistics};
 
 /// From a memory hit to a slow report.
@@ -31,8 +34,11 @@ pub struct Metrics {
     process: Process,
     /// Compressions of stored responses.
     pub compression: CompressionMetrics,
+    /// What tiers ask of each other.
+    pub tiers: TierMetrics,
     disk: DiskMetrics,
     reserve: ReserveMetrics,
+    shared: SharedMetrics,
 }
 
 /// Requests as clients see them.
@@ -202,8 +208,10 @@ impl Metrics {
             origin: Origin::new(&registry)?,
             process: Process::new(&registry)?,
             compression: CompressionMetrics::new(&registry)?,
+            tiers: TierMetrics::new(&registry)?,
             disk: DiskMetrics::new()?,
             reserve: ReserveMetrics::new()?,
+            shared: SharedMetrics::new()?,
             registry,
         })
     }
@@ -326,26 +334,16 @@ impl Metrics {
         &self,
         store: StoreStatistics,
         (disk, reserve): (Option<&DiskStatistics>, Option<&ReserveStatistics>),
+        shared: Option<&SharedStatistics>,
         pools: impl Iterator<Item = &'p OriginPool>,
     ) -> Result<Vec<u8>, prometheus::Error> {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.process.store_objects.set(signed(store.objects));
         self.process.store_bytes.set(signed(store.bytes));
         self.process.store_capacity.set(signed(store.capacity));
-        self.origin.replicas.reset();
+        self.origin.forget();
         for pool in pools {
-            self.origin.show_load(pool);
-            for replica in pool.replicas().iter() {
-                let state = if replica.healthy() {
-                    "healthy"
-                } else {
-                    "unhealthy"
-                };
-                self.origin
-                    .replicas
-                    .with_label_values(&[pool.config.name.as_str(), state])
-                    .inc();
-            }
+            self.origin.measure(pool);
         }
         set_ratios(&self.traffic.requests, &self.traffic.hit_ratio);
         set_ratios(&self.traffic.bytes, &self.traffic.hit_ratio_bytes);
@@ -354,6 +352,11 @@ impl Metrics {
         families.extend(disk.into_iter().flat_map(|disk| self.disk.gather(disk)));
         let reserve = reserve.into_iter();
         families.extend(reserve.flat_map(|reserve| self.reserve.gather(reserve)));
+        families.extend(
+            shared
+                .into_iter()
+                .flat_map(|shared| self.shared.gather(shared)),
+        );
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
     }
@@ -478,7 +481,7 @@ mod tests {
         };
         let text = String::from_utf8(
             metrics
-                .render(store, (None, None), std::iter::empty())
+                .render(store, (None, None), None, std::iter::empty())
                 .unwrap(),
         )
         .unwrap();

@@ -5,11 +5,14 @@ mod compression;
 mod disk_metrics;
 mod logging;
 mod metrics;
-mod origin_metrics;
+mod origin;
 mod reserve_metrics;
 mod series;
+mod shared_metrics;
+mod tier_metrics;
 
 pub use access_log::{AccessLog, AccessRecord, KeyHash, OrEmpty, Shown, Time};
 pub use compression::CompressionMetrics;
 pub use logging::init as init_logging;
 pub use metrics::{Connection, Metrics, RequestFigures};
+pub use tier_metrics::TierMetrics;

@@ -1,15 +1,23 @@
-//! Active health checks: a GET to every replica of a pool, each at its own pace.
+//! Active health checks: a GET to every replica of a pool, or a connection, again and again.
 
 use std::sync::{Arc, Weak};
 
 use pingora_core::connectors::http::Connector;
-use pingora_error::{Error, ErrorType, Result};
-use pingora_http::RequestHeader;
+use pingora_core::protocols::http::client::HttpSession;
+use pingora_error::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::pool::{OriginPool, Replica};
-use crate::config::HealthCheck;
+use super::pool::OriginPool;
+use super::replica::Replica;
+use super::wire;
+use crate::clock;
+use crate::config::{CheckKind, HealthCheck};
 use crate::rules::phase::OriginPatch;
+
+/// As much of a body is looked at.
+const MOST_BODY: usize = 64 << 10;
 
 /// Checks until the pool is gone.
 pub(super) async fn run(pool: Weak<OriginPool>) {
@@ -32,7 +40,9 @@ pub(super) async fn run(pool: Weak<OriginPool>) {
         }
         drop(current);
         while round.join_next().await.is_some() {}
-        tokio::time::sleep(check.interval).await;
+        // A tenth more or less, so that many nodes do not check at the same time for ever.
+        let tenths = u32::try_from(clock::chance() % 21).unwrap_or(10) + 90;
+        tokio::time::sleep(check.interval * tenths / 100).await;
     }
 }
 
@@ -42,24 +52,25 @@ async fn check_one(
     replica: Arc<Replica>,
     check: HealthCheck,
 ) {
-    let outcome =
-        tokio::time::timeout(check.timeout, ask(&connector, &pool, &replica, &check)).await;
-    let success = match outcome {
-        Ok(Ok(status)) => match check.status {
-            Some(expected) => status == expected,
-            None => (200..300).contains(&status),
-        },
-        Ok(Err(_)) | Err(_) => false,
+    let asking = async {
+        match check.kind {
+            CheckKind::Http => ask(&connector, &pool, &replica, &check)
+                .await
+                .unwrap_or(false),
+            CheckKind::Tcp => TcpStream::connect(replica.address).await.is_ok(),
+        }
     };
-    pool.record_health(&replica, success);
+    let success = tokio::time::timeout(check.timeout, asking).await;
+    pool.record_health(&replica, success.unwrap_or(false));
 }
 
+/// Whether the answer is as it should be.
 async fn ask(
     connector: &Connector,
     pool: &OriginPool,
     replica: &Replica,
     check: &HealthCheck,
-) -> Result<u16> {
+) -> Result<bool> {
     let peer = pool.peer(replica, false, &OriginPatch::default());
     let (mut session, _) = connector.get_http_session(&peer).await?;
     let mut request = RequestHeader::build("GET", check.path.as_bytes(), Some(3))?;
@@ -76,12 +87,40 @@ async fn ask(
         concat!("seawall/", env!("CARGO_PKG_VERSION"), " (health check)"),
     )?;
     request.insert_header("Connection", "close")?;
-    session.write_request_header(Box::new(request)).await?;
-    session.finish_request_body().await?;
+    wire::send(&mut session, request, peer.is_tls()).await?;
     session.read_response_header().await?;
-    let status = session
-        .response_header()
-        .map(|header| header.status.as_u16());
+    let head = session.response_header().cloned();
+    let fits = match (head, &check.expected_body) {
+        (None, _) => false,
+        (Some(head), _) if !head_fits(&head, check) => false,
+        (Some(_), None) => true,
+        (Some(_), Some(text)) => body_has(&mut session, text.as_bytes()).await?,
+    };
     session.shutdown().await;
-    status.ok_or_else(|| Error::explain(ErrorType::InvalidHTTPHeader, "no response head"))
+    Ok(fits)
+}
+
+fn head_fits(head: &ResponseHeader, check: &HealthCheck) -> bool {
+    let status = head.status.as_u16();
+    let status_fits = check
+        .expected_codes
+        .iter()
+        .any(|range| range.contains(&status));
+    status_fits
+        && check.expected_headers.iter().all(|(name, text)| {
+            let mut values = head.headers.get_all(name).iter();
+            values.any(|value| value.as_bytes() == text.as_bytes())
+        })
+}
+
+/// Whether the beginning of the body contains `text`.
+async fn body_has(session: &mut HttpSession, text: &[u8]) -> Result<bool> {
+    let mut body = Vec::new();
+    while body.len() < MOST_BODY {
+        match session.read_response_body().await? {
+            Some(part) => body.extend_from_slice(&part),
+            None => break,
+        }
+    }
+    Ok(memchr::memmem::find(&body, text).is_some())
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::protocols::http::client::HttpSession;
@@ -14,9 +15,16 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant as Deadline, timeout_at};
 
-use super::pool::{OriginPool, Permit, Replica, Shed, Turn};
+use super::bucket::Replacement;
+use super::outlier::Outcome;
+use super::overload::{Permit, Shed};
+use super::pool::OriginPool;
+use super::replica::Replica;
+use super::turn::{Ask, Client, Turn};
+use super::wire;
 use crate::clock;
 use crate::rules::phase::{OriginPatch, Priority};
 
@@ -40,6 +48,10 @@ pub struct Terms<'a> {
     pub origin: &'a OriginPatch,
     /// How much it matters when the pool is busy.
     pub priority: Priority,
+    /// The hash of the value by which requests are kept together: [`OriginPool::hash`].
+    pub hash: Option<u64>,
+    /// Who asks, for a request past the cache.
+    pub client: Option<Client<'a>>,
 }
 
 /// How the attempts went, for the log.
@@ -47,12 +59,16 @@ pub struct Terms<'a> {
 pub struct FetchReport {
     /// The replica asked last.
     pub replica: Option<SocketAddr>,
+    /// The cookie by which the client's session stays at the replica.
+    pub cookie: Option<HeaderValue>,
     /// Attempts made.
     pub attempts: u32,
     /// Time to connect, in the last attempt.
     pub connected_after: Option<Duration>,
     /// From the request sent to the answer's head.
     pub first_byte_after: Option<Duration>,
+    /// The upper tier that answered.
+    pub tier: Option<String>,
 }
 
 /// Why there is no answer.
@@ -108,6 +124,38 @@ impl FetchFailure {
         matches!(self, Self::Busy | Self::Shed(_))
     }
 
+    /// The failure of this kind.
+    pub fn named(kind: &str) -> Option<Self> {
+        let all = [
+            Self::NoReplica,
+            Self::Busy,
+            Self::Shed(Shed::QueueFull),
+            Self::Shed(Shed::QueueTimeout),
+            Self::Shed(Shed::BreakerOpen),
+            Self::Connect,
+            Self::ConnectTimeout,
+            Self::Tls,
+            Self::Closed,
+            Self::Timeout,
+            Self::Protocol,
+        ];
+        all.into_iter().find(|failure| failure.kind() == kind)
+    }
+
+    /// What it says of the replica.
+    pub const fn outcome(self) -> Outcome {
+        match self {
+            Self::NoReplica
+            | Self::Busy
+            | Self::Shed(_)
+            | Self::Connect
+            | Self::ConnectTimeout
+            | Self::Tls => Outcome::NotConnected,
+            Self::Timeout => Outcome::TimedOut,
+            Self::Closed | Self::Protocol => Outcome::Broken,
+        }
+    }
+
     fn of(error: &Error) -> Self {
         match error.etype() {
             ErrorType::ConnectTimedout => Self::ConnectTimeout,
@@ -154,11 +202,63 @@ pub struct Answer {
 /// The body of an [`Answer`]. Dropped before its end, the connection is closed.
 pub struct AnswerBody {
     session: Option<HttpSession>,
+    content: Content,
     peer: HttpPeer,
     deadline: Instant,
     // In this order: who gets the place finds one at a replica.
-    _turn: Turn,
+    _turn: Option<Turn>,
     _permit: Permit,
+    /// What else is held as long as the body is read.
+    held: Option<OwnedSemaphorePermit>,
+}
+
+/// A head that came, and the connection that its body comes on.
+struct Got {
+    head: ResponseHeader,
+    requested: SystemTime,
+    /// `None` when nothing is left to be read of it.
+    session: Option<HttpSession>,
+    content: Content,
+    peer: HttpPeer,
+}
+
+/// An attempt without an answer.
+struct Failed {
+    failure: FetchFailure,
+    /// Whether the connection had been used before.
+    reused: bool,
+}
+
+impl Got {
+    fn into_answer(
+        self,
+        pool: &OriginPool,
+        terms: Terms<'_>,
+        permit: Permit,
+        turn: Option<Turn>,
+    ) -> Answer {
+        Answer {
+            head: self.head,
+            requested: self.requested,
+            body: AnswerBody {
+                session: self.session,
+                content: self.content,
+                peer: self.peer,
+                deadline: terms.started + pool.config.timeouts.total,
+                _permit: permit,
+                _turn: turn,
+                held: None,
+            },
+        }
+    }
+}
+
+/// Where a body's bytes come from.
+enum Content {
+    /// The connection.
+    Origin,
+    /// This is in place of what the origin sent, until it is read.
+    Instead(Option<Bytes>),
 }
 
 impl Fetcher {
@@ -191,31 +291,27 @@ impl Fetcher {
         let mut tried = Vec::new();
         pool.retries.earn();
         loop {
-            let Some(replica) = pool.turn(&tried) else {
-                return Err(no_turn(pool));
+            let ask = Ask {
+                tried: &tried,
+                hash: terms.hash,
+                client: terms.client,
+                stays_open: false,
             };
+            let turn = pool.turn(&ask).ok_or_else(|| pool.no_turn())?;
+            let replica = turn.replica();
             tried.push(replica.address);
             report.replica = Some(replica.address);
             report.attempts += 1;
+            report.cookie = turn.cookie().cloned();
             let attempt = self
-                .attempt(pool, &replica, request, terms, report, observer)
+                .attempt(pool, replica, request, terms, report, observer)
                 .await;
             match attempt {
-                Ok((head, requested, session, peer)) => {
-                    permit.tell(!is_outage(head.status));
-                    return Ok(Answer {
-                        head,
-                        requested,
-                        body: AnswerBody {
-                            session: Some(session),
-                            peer,
-                            deadline: terms.started + pool.config.timeouts.total,
-                            _turn: replica,
-                            _permit: permit,
-                        },
-                    });
+                Ok(got) => {
+                    permit.tell(!is_outage(got.head.status));
+                    return Ok(got.into_answer(pool, terms, permit, Some(turn)));
                 }
-                Err(failure) => {
+                Err(Failed { failure, .. }) => {
                     observer.failed(failure);
                     // A slow origin is not asked again.
                     let repeatable = !matches!(failure, FetchFailure::Timeout);
@@ -232,6 +328,41 @@ impl Fetcher {
         }
     }
 
+    /// Sends `request` to this replica and to no other.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn fetch_from(
+        &self,
+        pool: &Arc<OriginPool>,
+        replica: &Replica,
+        request: &RequestHeader,
+        terms: Terms<'_>,
+        report: &mut FetchReport,
+        observer: &mut impl Observer,
+    ) -> Result<Answer, FetchFailure> {
+        let permit = pool.permit(terms.priority).await;
+        let permit = permit.map_err(FetchFailure::Shed)?;
+        report.replica = Some(replica.address);
+        loop {
+            report.attempts += 1;
+            let attempt = self.attempt(pool, replica, request, terms, report, observer);
+            match attempt.await {
+                Ok(got) => return Ok(got.into_answer(pool, terms, permit, None)),
+                // It may have been closed for its idleness at the moment in which it was used. Each such
+                // connection is used up by this, so that it comes to an end.
+                Err(Failed {
+                    failure: FetchFailure::Closed,
+                    reused: true,
+                }) => observer.retried(),
+                Err(Failed { failure, .. }) => {
+                    observer.failed(failure);
+                    return Err(failure);
+                }
+            }
+        }
+    }
+
     async fn attempt(
         &self,
         pool: &OriginPool,
@@ -240,15 +371,29 @@ impl Fetcher {
         terms: Terms<'_>,
         report: &mut FetchReport,
         observer: &mut impl Observer,
-    ) -> Result<(ResponseHeader, SystemTime, HttpSession, HttpPeer), FetchFailure> {
+    ) -> Result<Got, Failed> {
         let peer = pool.peer(replica, false, terms.origin);
+        let made_out = pool.made_out(request, replica);
+        let Ok(made_out) = made_out else {
+            return Err(Failed {
+                failure: FetchFailure::Protocol,
+                reused: false,
+            });
+        };
         let began = clock::instant();
-        let (mut session, _reused) = match self.connector.get_http_session(&peer).await {
+        let (mut session, reused) = match self.connector.get_http_session(&peer).await {
             Ok(connected) => connected,
             Err(error) => {
-                pool.record_connect_failure(replica);
-                return Err(FetchFailure::of(&error));
+                pool.record(replica, Outcome::NotConnected);
+                return Err(Failed {
+                    failure: FetchFailure::of(&error),
+                    reused: false,
+                });
             }
+        };
+        let failed = |failure: FetchFailure| {
+            pool.record(replica, failure.outcome());
+            Failed { failure, reused }
         };
         let connected = clock::instant();
         report.connected_after = Some(connected.saturating_duration_since(began));
@@ -263,25 +408,29 @@ impl Fetcher {
         let deadline = (connected + first_byte).min(terms.started + timeouts.total);
         let exchange = timeout_at(
             Deadline::from_std(deadline),
-            ask(&mut session, request, observer),
+            ask(&mut session, &made_out, peer.is_tls(), observer),
         );
         let exchanged = exchange.await;
         let answered = matches!(&exchanged, Ok(Ok(head)) if !is_outage(head.status));
         pool.record_latency(connected, answered);
         let head = match exchanged {
             Ok(Ok(head)) => head,
-            Ok(Err(error)) => {
-                replica.count_failure();
-                return Err(FetchFailure::of(&error));
-            }
-            Err(_) => {
-                replica.count_failure();
-                return Err(FetchFailure::Timeout);
-            }
+            Ok(Err(error)) => return Err(failed(FetchFailure::of(&error))),
+            Err(_) => return Err(failed(FetchFailure::Timeout)),
         };
         session.set_read_timeout(Some(timeouts.between_bytes));
-        report.first_byte_after = Some(clock::instant().saturating_duration_since(connected));
-        Ok((head, requested, session, peer))
+        let after = clock::instant().saturating_duration_since(connected);
+        pool.record(replica, Outcome::Answered(head.status.as_u16(), after));
+        report.first_byte_after = Some(after);
+        let received = received(pool, request, session, head, terms).await;
+        let (session, head, content) = received.map_err(failed)?;
+        Ok(Got {
+            head,
+            requested,
+            session,
+            content,
+            peer,
+        })
     }
 
     /// Gives back the connection of a body that was read to its end.
@@ -299,15 +448,6 @@ impl Fetcher {
     }
 }
 
-/// Why no replica may be asked.
-pub(super) fn no_turn(pool: &OriginPool) -> FetchFailure {
-    if pool.replicas().is_empty() {
-        FetchFailure::NoReplica
-    } else {
-        FetchFailure::Busy
-    }
-}
-
 /// Whether an answer says that the application is not there, or has too much to do. A 500 says that it failed
 /// at this request.
 pub fn is_outage(status: http::StatusCode) -> bool {
@@ -318,12 +458,10 @@ pub fn is_outage(status: http::StatusCode) -> bool {
 async fn ask(
     session: &mut HttpSession,
     request: &RequestHeader,
+    tls: bool,
     observer: &mut impl Observer,
 ) -> pingora_error::Result<ResponseHeader> {
-    session
-        .write_request_header(Box::new(request.clone()))
-        .await?;
-    session.finish_request_body().await?;
+    wire::send(session, request.clone(), tls).await?;
     for _ in 0..=MOST_INTERIM {
         session.read_response_header().await?;
         let head = session
@@ -342,7 +480,38 @@ async fn ask(
     Error::e_explain(ErrorType::InvalidHTTPHeader, "too many interim responses")
 }
 
+/// The answer as clients get it: some pools' errors have a body of ours.
+async fn received(
+    pool: &OriginPool,
+    asked: &RequestHeader,
+    mut session: HttpSession,
+    mut head: ResponseHeader,
+    terms: Terms<'_>,
+) -> Result<(Option<HttpSession>, ResponseHeader, Content), FetchFailure> {
+    let Some(status) = pool.receive(asked, &mut head) else {
+        return Ok((Some(session), head, Content::Origin));
+    };
+    let replacement = Replacement::of(status, &head, &asked.method);
+    let replacement = replacement.map_err(|_| FetchFailure::Protocol)?;
+    // So that the connection can be used again.
+    let read = tokio::time::timeout(terms.first_byte, wire::drain(&mut session)).await;
+    let session = match read {
+        Ok((said, whole)) => {
+            pool.complain(&said);
+            whole.then_some(session)
+        }
+        Err(_) => None,
+    };
+    let body = Some(replacement.body).filter(|body| !body.is_empty());
+    Ok((session, replacement.head, Content::Instead(body)))
+}
+
 impl AnswerBody {
+    /// Keeps `permit` until the body is read or dropped.
+    pub fn hold(&mut self, permit: Option<OwnedSemaphorePermit>) {
+        self.held = permit;
+    }
+
     /// When the whole must be over.
     pub fn deadline(&self) -> Instant {
         self.deadline
@@ -353,6 +522,9 @@ impl AnswerBody {
     /// # Errors
     /// When the body is cut short or does not come in time.
     pub async fn read(&mut self) -> Result<Option<Bytes>, FetchFailure> {
+        if let Content::Instead(body) = &mut self.content {
+            return Ok(body.take());
+        }
         let Some(session) = &mut self.session else {
             return Err(FetchFailure::Closed);
         };

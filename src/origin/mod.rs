@@ -1,24 +1,39 @@
 //! Origin servers: which replica gets a request, which are healthy, when to try another.
 //!
-//! [`select`], [`health`], [`retry`], [`queue`], [`breaker`] and [`adaptive`] decide; [`pool`] holds the state; [`fetch`] asks; [`discovery`] and
+//! [`select`], [`affinity`], [`health`], [`outlier`], [`retry`], [`queue`], [`breaker`] and [`adaptive`] decide;
+//! [`pool`] holds the state; [`fetch`] asks; [`discovery`] and
 //! [`checks`] feed it from tasks of their own.
 
 mod adaptive;
 mod admission;
+mod affinity;
 mod breaker;
+mod bucket;
 mod checks;
 mod discovery;
 mod fetch;
 mod health;
+mod outlier;
+mod overload;
 mod peer;
 mod pool;
 mod queue;
+mod replica;
 mod retry;
 mod select;
+mod turn;
 mod upgrade;
+mod wire;
 
+pub use affinity::remove_cookies;
 pub use fetch::{
     Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Terms, is_outage,
 };
 pub use health::Transition;
-pub use pool::{Load, OriginPool, Permit, Replica, ReplicaReport, Shed, Turn};
+pub use outlier::{Outcome, Reason};
+pub use overload::{Load, Permit, Shed};
+pub use peer::Trust;
+pub use pool::OriginPool;
+pub use replica::{ByHand, Replica, ReplicaReport, STATES};
+pub use retry::RetryBudget;
+pub use turn::{Ask, Client, Turn};

@@ -1,26 +1,28 @@
 //! A pool at run time: its replicas as resolved, their health, whose turn it is.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora_core::upstreams::peer::HttpPeer;
-use serde::Serialize;
 use tokio::task::JoinHandle;
 
 use super::adaptive::Adaptive;
-use super::admission::{self, Admission, Refusal};
-use super::breaker::{Breaker, Change, Leave};
-use super::health::{Health, Transition};
+use super::admission::Admission;
+use super::breaker::Breaker;
+use super::health::Transition;
+use super::outlier::{Outcome, Reason, may_eject};
 use super::peer::{Trust, http_peer};
+use super::replica::{ByHand, Replica, ReplicaReport, millis};
 use super::retry::RetryBudget;
-use super::select::{Avoid, Candidate, RoundRobin};
+use super::select::RoundRobin;
 use super::{checks, discovery};
 use crate::clock;
-use crate::config::{OriginServer, Pool};
-use crate::rules::phase::{OriginPatch, Priority};
+use crate::config::{OriginServer, Outliers, Pool, parse_servers};
+use crate::rules::phase::OriginPatch;
 
 /// How long a replica that refused a connection is passed over.
 const CONNECT_BACKOFF: Duration = Duration::from_secs(1);
@@ -31,135 +33,148 @@ pub struct OriginPool {
     pub config: Arc<Pool>,
     /// Retries left.
     pub retries: RetryBudget,
-    trust: Trust,
-    replicas: ArcSwap<Vec<Arc<Replica>>>,
-    turns: Mutex<RoundRobin>,
-    admission: Arc<Admission>,
-    breaker: Mutex<Breaker>,
-    adaptive: Option<Mutex<Adaptive>>,
+    trust: ArcSwap<Trust>,
+    pub(super) replicas: ArcSwap<Vec<Arc<Replica>>>,
+    /// The servers of the pool's file, as they were last good.
+    from_file: ArcSwap<Vec<OriginServer>>,
+    file_fault: Mutex<Option<String>>,
+    pub(super) turns: Mutex<RoundRobin>,
+    panicking: AtomicBool,
+    ejecting: Mutex<()>,
+    ejections: AtomicU64,
+    pub(super) admission: Arc<Admission>,
+    pub(super) breaker: Mutex<Breaker>,
+    pub(super) adaptive: Option<Mutex<Adaptive>>,
+    /// [`clock::uptime`] in seconds before which no further refusal of a bucket is told.
+    pub(super) complaints: AtomicU64,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// Leave to have one request outstanding; given back when dropped.
-pub struct Permit {
-    pool: Arc<OriginPool>,
-    /// Whether it is one of those that find out how the pool is.
-    probe: bool,
-    told: bool,
-    _place: admission::Permit,
-}
-
-/// A request is not sent to the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Shed {
-    /// Too many wait for their turn.
-    QueueFull,
-    /// It waited for its turn for too long.
-    QueueTimeout,
-    /// The pool is left alone after failures.
-    BreakerOpen,
-}
-
-impl Shed {
-    /// The reason as a metric label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue-full",
-            Self::QueueTimeout => "queue-timeout",
-            Self::BreakerOpen => "breaker-open",
-        }
+/// The servers of the pool's file; of one that cannot be read, those from before the reload.
+fn read_servers(config: &Pool, previous: Option<&OriginPool>) -> Result<Vec<OriginServer>, String> {
+    let Some(path) = &config.servers_file else {
+        return Ok(Vec::new());
+    };
+    let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
+    let read = read.and_then(|text| parse_servers(&text));
+    let kept = previous.map(|previous| previous.from_file.load().as_ref().clone());
+    match (read, kept) {
+        (Ok(servers), _) => Ok(servers),
+        (Err(_), Some(kept)) if !kept.is_empty() => Ok(kept),
+        (Err(why), _) => Err(format!("{}: {why}", path.display())),
     }
-}
-
-/// What a pool has to do, for metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Load {
-    /// Requests that may be outstanding.
-    pub limit: usize,
-    /// Those that are.
-    pub outstanding: usize,
-    /// Those that wait for their turn.
-    pub waiting: usize,
-    /// Whether the pool is left alone.
-    pub breaker_open: bool,
-}
-
-/// A request's place at a replica; given up when dropped.
-pub struct Turn {
-    replica: Arc<Replica>,
-}
-
-impl std::ops::Deref for Turn {
-    type Target = Arc<Replica>;
-
-    fn deref(&self) -> &Arc<Replica> {
-        &self.replica
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.replica.outstanding.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// One address of a configured server.
-#[derive(Debug)]
-pub struct Replica {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// The server it was resolved from.
-    pub server: OriginServer,
-    health: Mutex<Health>,
-    /// [`clock::uptime`] in milliseconds until which it is passed over.
-    refused_until: AtomicU64,
-    requests: AtomicU64,
-    failures: AtomicU64,
-    /// Requests that are at it. Grows only under the lock of the pool's turns.
-    outstanding: AtomicUsize,
-}
-
-/// A replica as `/readyz` shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ReplicaReport {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// In service.
-    pub healthy: bool,
-    /// Share of the requests.
-    pub weight: u16,
-    /// Requests sent to it.
-    pub requests: u64,
-    /// Of those, without an answer.
-    pub failures: u64,
 }
 
 impl OriginPool {
-    /// A pool whose literal addresses are ready; names follow once [`Self::start`] resolved them.
+    /// A pool whose literal addresses are ready; names follow once [`Self::start`] resolved them. What
+    /// `previous`, the pool of this name before a reload, knows of an address is kept.
     ///
     /// # Errors
-    /// When the file of certificate authorities cannot be read.
-    pub fn new(config: Arc<Pool>) -> Result<Arc<Self>, String> {
-        let trust = Trust::load(&config.tls)?;
+    /// When a file of certificates cannot be read.
+    pub fn new(config: Arc<Pool>, previous: Option<&Self>) -> Result<Arc<Self>, String> {
+        let trust = ArcSwap::from_pointee(Trust::load(&config.tls)?);
+        let known = previous.map(Self::replicas).unwrap_or_default();
+        let from_file = read_servers(&config, previous)?;
         let pool = Self {
             retries: RetryBudget::new(config.retries.budget_percent),
             trust,
-            replicas: ArcSwap::default(),
+            replicas: ArcSwap::new(known.clone()),
+            from_file: ArcSwap::from_pointee(from_file),
+            file_fault: Mutex::default(),
             turns: Mutex::default(),
+            panicking: AtomicBool::new(false),
+            ejecting: Mutex::default(),
+            ejections: AtomicU64::new(previous.map_or(0, Self::ejections)),
             admission: Admission::new(config.queue, config.timeouts.queue, config.max_requests),
             breaker: Mutex::default(),
             adaptive: config
                 .adaptive_concurrency
                 .map(|settings| Mutex::new(Adaptive::new(&settings, clock::uptime()))),
+            complaints: AtomicU64::new(0),
             tasks: Mutex::default(),
             config,
         };
-        let literal = pool.config.servers.iter().filter_map(|server| {
-            let address = server.host.parse().ok()?;
-            Some((SocketAddr::new(address, server.port), server.clone()))
+        let servers = pool.servers();
+        let found = servers.iter().flat_map(|server| {
+            let literal = server.host.parse().ok();
+            match literal.map(|address| SocketAddr::new(address, server.port)) {
+                Some(address) => vec![(address, server.clone())],
+                // Until a name is resolved anew, it is where it was.
+                None => pool.known_of(server),
+            }
         });
-        pool.set_replicas(literal.collect());
+        let found: Vec<_> = found.collect();
+        pool.set_replicas(found);
         Ok(Arc::new(pool))
+    }
+
+    /// The servers of the configuration and of the file.
+    pub(super) fn servers(&self) -> Vec<OriginServer> {
+        let from_file = self.from_file.load();
+        let own = self.config.servers.iter();
+        let each = self.config.max_requests_per_replica;
+        let with_cap = |server: &OriginServer| OriginServer {
+            max_requests: server.max_requests.or(each),
+            ..server.clone()
+        };
+        own.chain(from_file.iter()).map(with_cap).collect()
+    }
+
+    /// Takes over what came of reading the pool's file again; a fault is told once.
+    pub(super) fn take_file(&self, servers: Result<Vec<OriginServer>, String>, path: &str) {
+        let mut fault = lock(&self.file_fault);
+        match servers {
+            Ok(servers) => {
+                *fault = None;
+                self.from_file.store(Arc::new(servers));
+            }
+            Err(why) if fault.as_ref() != Some(&why) => {
+                let pool = &self.config.name;
+                tracing::warn!(
+                    pool,
+                    path,
+                    why,
+                    "servers_file is not usable: the servers stay as they are"
+                );
+                *fault = Some(why);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// The replicas there are of a server that goes by a name.
+    pub(super) fn known_of(&self, server: &OriginServer) -> Vec<(SocketAddr, OriginServer)> {
+        let replicas = self.replicas.load();
+        let of = replicas.iter().filter(|replica| {
+            let of = &replica.server;
+            match &server.srv {
+                Some(_) => of.srv == server.srv,
+                None => {
+                    of.srv.is_none()
+                        && (of.https, &of.host, of.port)
+                            == (server.https, &server.host, server.port)
+                }
+            }
+        });
+        // What the records of a service said of a target is not in the configuration.
+        of.map(|replica| match &server.srv {
+            Some(_) => (replica.address, replica.server.clone()),
+            None => (replica.address, server.clone()),
+        })
+        .collect()
+    }
+
+    /// Reads the files of TLS again, for [`Self::trust`].
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub fn read_trust(&self) -> Result<Trust, String> {
+        Trust::load(&self.config.tls)
+    }
+
+    /// New connections rest on this from now on.
+    pub fn trust(&self, trust: Trust) {
+        self.trust.store(Arc::new(trust));
     }
 
     /// Starts resolving and checking, once; both end with the pool.
@@ -173,19 +188,36 @@ impl OriginPool {
         }
     }
 
-    /// Takes over what discovery found. Replicas that stay keep their health and counts.
+    /// Takes over what discovery found. Of addresses that stay, what is known is kept.
     pub(super) fn set_replicas(&self, found: Vec<(SocketAddr, OriginServer)>) {
         let known = self.replicas.load();
-        let replicas = found
+        let name = &self.config.name;
+        let now = clock::uptime();
+        let mut seen = HashSet::new();
+        let replicas: Vec<Arc<Replica>> = found
             .into_iter()
+            .filter(|(address, _)| seen.insert(*address))
             .map(|(address, server)| {
-                let same = known
-                    .iter()
-                    .find(|replica| replica.address == address && replica.server == server);
-                same.cloned()
-                    .unwrap_or_else(|| Arc::new(Replica::new(address, server)))
+                let same = known.iter().find(|replica| replica.address == address);
+                match same {
+                    Some(same) if same.server == server => same.clone(),
+                    Some(same) => Arc::new(Replica::new(address, server, same.state.clone())),
+                    None => {
+                        let replica = Replica::new(address, server, Arc::default());
+                        if !known.is_empty() {
+                            tracing::info!(pool = name, replica = %address, "replica discovered");
+                            replica.enters_service(now);
+                        }
+                        Arc::new(replica)
+                    }
+                }
             })
             .collect();
+        for gone in known.iter() {
+            if replicas.iter().all(|one| one.address != gone.address) {
+                tracing::info!(pool = name, replica = %gone.address, "replica gone");
+            }
+        }
         self.replicas.store(Arc::new(replicas));
         self.update_limit();
     }
@@ -195,144 +227,33 @@ impl OriginPool {
         self.replicas.load_full()
     }
 
-    /// Leave to have a request outstanding at the pool, when it is its turn.
-    ///
-    /// # Errors
-    /// Why it is not to be sent.
-    pub async fn permit(self: &Arc<Self>, priority: Priority) -> Result<Permit, Shed> {
-        let now = clock::uptime();
-        if self.config.breaker.is_some() && lock(&self.breaker).refuses(now).is_some() {
-            return Err(Shed::BreakerOpen);
-        }
-        let place = self.admission.permit(priority).await;
-        let place = place.map_err(|refusal| match refusal {
-            Refusal::QueueFull => Shed::QueueFull,
-            Refusal::QueueTimeout => Shed::QueueTimeout,
-        })?;
-        let leave = self.config.breaker.map_or(Leave::Granted, |settings| {
-            lock(&self.breaker).leave(&settings, clock::uptime())
-        });
-        let probe = match leave {
-            Leave::Granted => false,
-            Leave::Probe => true,
-            Leave::Refused(_) => return Err(Shed::BreakerOpen),
-        };
-        Ok(Permit {
-            pool: Arc::clone(self),
-            probe,
-            told: false,
-            _place: place,
-        })
+    /// Whether so few replicas are healthy that all are used.
+    pub fn is_panicking(&self) -> bool {
+        self.panicking.load(Ordering::Relaxed)
     }
 
-    /// Whether one more request would have to wait, or would be refused.
-    pub fn is_limited(&self) -> bool {
-        let open =
-            self.config.breaker.is_some() && lock(&self.breaker).refuses(clock::uptime()).is_some();
-        open || self.admission.is_overloaded()
-    }
-
-    /// After which time a request is likely to get its turn; `None` when nothing stands in its way.
-    pub fn retry_after(&self) -> Option<Duration> {
-        let left_alone = lock(&self.breaker).refuses(clock::uptime());
-        left_alone.max(self.admission.drained_after())
-    }
-
-    /// What it has to do.
-    pub fn load(&self) -> Load {
-        let (limit, outstanding, waiting) = self.admission.load();
-        Load {
-            limit,
-            outstanding,
-            waiting,
-            breaker_open: lock(&self.breaker).is_open(),
-        }
-    }
-
-    /// Takes into account how long a request took to be answered, or that it was not.
-    pub fn record_latency(&self, sent: std::time::Instant, success: bool) {
-        let (Some(adaptive), Some(settings)) = (&self.adaptive, &self.config.adaptive_concurrency)
-        else {
+    pub(super) fn panics(&self, panicking: bool) {
+        if self.is_panicking() == panicking
+            || self.panicking.swap(panicking, Ordering::Relaxed) == panicking
+        {
             return;
-        };
-        let now = clock::uptime();
-        let took = clock::instant().saturating_duration_since(sent);
-        let (_, outstanding, _) = self.admission.load();
-        let times = (now.saturating_sub(took), now);
-        lock(adaptive).record(settings, times, success, outstanding);
-        self.update_limit();
-    }
-
-    /// As many places as the pool has, the replicas in service have together, and were learnt.
-    fn update_limit(&self) {
-        let replicas = self.replicas.load();
-        let places = |healthy: bool| -> usize {
-            let counted = replicas
-                .iter()
-                .filter(|replica| !healthy || replica.healthy());
-            let caps = counted.map(|replica| replica.cap());
-            caps.fold(0, usize::saturating_add)
-        };
-        let together = match (places(true), places(false)) {
-            (0, 0) => usize::MAX,
-            (0, all) => all,
-            (healthy, _) => healthy,
-        };
-        let learnt = match (&self.adaptive, &self.config.adaptive_concurrency) {
-            (Some(adaptive), Some(settings)) => lock(adaptive).limit(settings),
-            _ => usize::MAX,
-        };
-        self.admission
-            .set_limit(self.config.max_requests.min(together).min(learnt).max(1));
-    }
-
-    /// Whose turn it is, among those not in `tried` if possible. `None` without any replica that may have
-    /// one more request. It counts as one of its requests until the turn is dropped.
-    pub fn turn(&self, tried: &[SocketAddr]) -> Option<Turn> {
-        let mut turns = lock(&self.turns);
-        let replica = self.choose(&mut turns, tried, |replica| {
-            replica.outstanding.load(Ordering::Acquire) < replica.cap()
-        })?;
-        replica.outstanding.fetch_add(1, Ordering::AcqRel);
-        Some(Turn { replica })
-    }
-
-    /// Whose turn it is for a connection that stays open, which does not count.
-    pub fn pick(&self, tried: &[SocketAddr]) -> Option<Arc<Replica>> {
-        self.choose(&mut lock(&self.turns), tried, |_| true)
-    }
-
-    fn choose(
-        &self,
-        turns: &mut RoundRobin,
-        tried: &[SocketAddr],
-        may: impl Fn(&Replica) -> bool,
-    ) -> Option<Arc<Replica>> {
-        let replicas = self.replicas.load();
-        let now = clock::uptime();
-        let candidates: Vec<Candidate> = replicas
-            .iter()
-            .map(|replica| {
-                let candidate = replica.candidate(tried, now);
-                let full = !may(replica);
-                Candidate {
-                    avoid: if full { Avoid::Full } else { candidate.avoid },
-                    ..candidate
-                }
-            })
-            .collect();
-        let index = turns.pick(&candidates)?;
-        let full = candidates
-            .get(index)
-            .is_some_and(|chosen| chosen.avoid == Avoid::Full);
-        replicas.get(index).filter(|_| !full).cloned()
+        }
+        let pool = &self.config.name;
+        if panicking {
+            tracing::warn!(
+                pool,
+                "panic begins: too few replicas are healthy, all are used"
+            );
+        } else {
+            tracing::info!(pool, "panic ends");
+        }
     }
 
     /// How to reach `replica`, as rules want it; `upgraded` for a connection that stays open after its response head.
     pub fn peer(&self, replica: &Replica, upgraded: bool, patch: &OriginPatch) -> HttpPeer {
         http_peer(
             &self.config,
-            &self.trust,
+            &self.trust.load(),
             replica.address,
             &replica.server,
             upgraded,
@@ -346,7 +267,7 @@ impl OriginPool {
             return;
         };
         let transition = {
-            let mut health = lock(&replica.health);
+            let mut health = lock(&replica.state.health);
             let (next, transition) = health.record(success, check.rise, check.fall);
             *health = next;
             transition
@@ -360,62 +281,100 @@ impl OriginPool {
             }
             Some(Transition::Recovered) => {
                 tracing::info!(pool = self.config.name, replica = %replica.address, "replica back in service");
+                replica.enters_service(clock::uptime());
             }
             None => {}
         }
     }
 
-    /// Remembers that `replica` refused a connection.
-    pub fn record_connect_failure(&self, replica: &Replica) {
-        let until = clock::uptime() + CONNECT_BACKOFF;
-        replica
-            .refused_until
-            .store(millis(until), Ordering::Relaxed);
-        replica.failures.fetch_add(1, Ordering::Relaxed);
-        self.record_health(replica, false);
+    /// Takes into account how a request at `replica` went.
+    pub fn record(&self, replica: &Replica, outcome: Outcome) {
+        let now = clock::uptime();
+        if !matches!(outcome, Outcome::Answered(..)) {
+            replica.state.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        if outcome == Outcome::NotConnected {
+            let until = millis(now + CONNECT_BACKOFF);
+            replica.state.refused_until.store(until, Ordering::Relaxed);
+            self.record_health(replica, false);
+        }
+        let Some(limits) = &self.config.outliers else {
+            return;
+        };
+        if replica.is_ejected(now) {
+            return;
+        }
+        let replicas = self.replicas.load();
+        // Before this replica's record is locked: two that look at each other must not wait for ever.
+        let means: Vec<Duration> = match limits.latency_factor {
+            None => Vec::new(),
+            Some(_) => replicas
+                .iter()
+                .filter(|other| other.address != replica.address)
+                .filter_map(|other| lock(&other.state.record).mean())
+                .collect(),
+        };
+        let reason = lock(&replica.state.record).record(outcome, limits, now, || means);
+        if let Some(reason) = reason {
+            self.eject(replica, reason, limits, now);
+        }
+    }
+
+    fn eject(&self, replica: &Replica, reason: Reason, limits: &Outliers, now: Duration) {
+        let _one_at_a_time = lock(&self.ejecting);
+        let replicas = self.replicas.load();
+        let ejected = replicas.iter().filter(|one| one.is_ejected(now)).count();
+        if replica.is_ejected(now) || !may_eject(ejected, replicas.len(), limits.max_ejected) {
+            return;
+        }
+        let length = lock(&replica.state.record).eject(limits, now);
+        let until = millis(now + length).max(1);
+        replica.state.ejected_until.store(until, Ordering::Relaxed);
+        self.ejections.fetch_add(1, Ordering::Relaxed);
+        self.update_limit();
+        tracing::warn!(
+            pool = self.config.name,
+            replica = %replica.address,
+            reason = reason.as_str(),
+            seconds = length.as_secs_f64(),
+            "replica ejected"
+        );
+    }
+
+    /// Ejections since the pool began.
+    pub fn ejections(&self) -> u64 {
+        self.ejections.load(Ordering::Relaxed)
+    }
+
+    /// Sets what operators want of the replica at `address`; `None` when there is none.
+    pub fn set_by_hand(
+        &self,
+        address: SocketAddr,
+        change: impl FnOnce(&mut ByHand),
+    ) -> Option<ReplicaReport> {
+        let now = clock::uptime();
+        let replicas = self.replicas.load();
+        let replica = replicas.iter().find(|one| one.address == address)?;
+        let (before, after) = {
+            let mut by_hand = lock(&replica.state.by_hand);
+            let before = *by_hand;
+            change(&mut by_hand);
+            (before, *by_hand)
+        };
+        if before.drain && !after.drain {
+            replica.enters_service(now);
+        }
+        if before.drain != after.drain {
+            self.update_limit();
+        }
+        Some(replica.report(now))
     }
 
     /// The replicas, for people.
     pub fn report(&self) -> Vec<ReplicaReport> {
-        self.replicas
-            .load()
-            .iter()
-            .map(|replica| replica.report())
-            .collect()
-    }
-}
-
-impl Permit {
-    /// Takes the outcome of the request into account: whether the pool answered, in its last attempt.
-    pub fn tell(&mut self, success: bool) {
-        let Some(settings) = &self.pool.config.breaker else {
-            return;
-        };
-        if std::mem::replace(&mut self.told, true) {
-            return;
-        }
-        let change = lock(&self.pool.breaker).record(settings, success, clock::uptime());
-        let pool = self.pool.config.name.as_str();
-        match change {
-            Some(Change::Opened(pause)) => {
-                let pause = pause.as_secs_f64();
-                tracing::warn!(
-                    pool,
-                    pause,
-                    "circuit breaker opened: too many requests failed"
-                );
-            }
-            Some(Change::Closed) => tracing::info!(pool, "circuit breaker closed"),
-            None => {}
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if self.probe && !self.told {
-            lock(&self.pool.breaker).withdraw();
-        }
+        let now = clock::uptime();
+        let replicas = self.replicas.load();
+        replicas.iter().map(|replica| replica.report(now)).collect()
     }
 }
 
@@ -427,70 +386,6 @@ impl Drop for OriginPool {
     }
 }
 
-impl Replica {
-    fn new(address: SocketAddr, server: OriginServer) -> Self {
-        Self {
-            address,
-            server,
-            health: Mutex::default(),
-            refused_until: AtomicU64::new(0),
-            requests: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            outstanding: AtomicUsize::new(0),
-        }
-    }
-
-    /// Counts a request sent to it.
-    pub fn count_request(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a request that got no answer.
-    pub fn count_failure(&self) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Requests that may be at it at once.
-    fn cap(&self) -> usize {
-        self.server.max_requests.unwrap_or(usize::MAX)
-    }
-
-    /// Whether the checks have it in service.
-    pub fn healthy(&self) -> bool {
-        lock(&self.health).healthy
-    }
-
-    fn candidate(&self, tried: &[SocketAddr], now: Duration) -> Candidate {
-        let avoid = if tried.contains(&self.address) {
-            Avoid::Tried
-        } else if !self.healthy() {
-            Avoid::Unhealthy
-        } else if self.refused_until.load(Ordering::Relaxed) > millis(now) {
-            Avoid::ConnectFailed
-        } else {
-            Avoid::No
-        };
-        Candidate {
-            weight: self.server.weight,
-            avoid,
-        }
-    }
-
-    fn report(&self) -> ReplicaReport {
-        ReplicaReport {
-            address: self.address,
-            healthy: self.healthy(),
-            weight: self.server.weight,
-            requests: self.requests.load(Ordering::Relaxed),
-            failures: self.failures.load(Ordering::Relaxed),
-        }
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,8 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use http::header::{
-    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE,
-    SET_COOKIE, TRANSFER_ENCODING, UPGRADE, VARY, VIA,
+    AGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    DATE, SET_COOKIE, TRANSFER_ENCODING, UPGRADE, VARY, VIA,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -15,6 +15,7 @@ use pingora_http::ResponseHeader;
 use super::exchange::{Exchange, SiteRequest};
 use super::forward::via;
 use super::lookup::Lookup;
+use super::tiered;
 use crate::cache::browser::{ClientAge, apply_browser_ttl};
 use crate::cache::eligibility::RequestDecision;
 use crate::cache::freshness::initial_age;
@@ -27,6 +28,7 @@ use crate::fields::stored::{X_CACHE, X_REQUEST_ID, titled};
 use crate::fields::tags::{CACHE_TAG, SURROGATE_KEY};
 use crate::fields::targeted::SEAWALL_CDN_CACHE_CONTROL;
 use crate::rules::phase::{HeaderEdit, ResponseEdits, apply};
+use crate::tier::SEAWALL_TIER;
 
 const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 /// RFC 9211.
@@ -34,6 +36,8 @@ pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-statu
 
 /// Cleans what Pingora received from the origin and passes on.
 pub(super) fn receive(head: &mut ResponseHeader) {
+    // Only an upper tier says that.
+    head.remove_header(&SEAWALL_TIER);
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         // The length or chunked framing stays: Pingora reads it off the head.
         let framing = head.headers.get(TRANSFER_ENCODING).cloned();
@@ -50,16 +54,34 @@ pub(super) fn receive(head: &mut ResponseHeader) {
     }
 }
 
-/// Cleans what was fetched for the cache, before anything is decided about it.
-pub(super) fn receive_for_store(head: &mut ResponseHeader, lookup: &Lookup, received: SystemTime) {
+/// Takes out of an upper tier's answer what is about this one answer, and not stored; what the caches above
+/// have told of it.
+pub(super) fn receive_from_tier(head: &mut ResponseHeader) -> Vec<HeaderValue> {
+    let hops = head.headers.get_all(CACHE_STATUS).iter().cloned().collect();
+    for name in [&SEAWALL_TIER, &CACHE_STATUS, &X_CACHE, &X_REQUEST_ID] {
+        head.remove_header(name);
+    }
+    hops
+}
+
+/// Cleans what was fetched for the cache, before anything is decided about it; `edited` when an upper tier
+/// has gone by the cache response rules already.
+pub(super) fn receive_for_store(
+    head: &mut ResponseHeader,
+    lookup: &Lookup,
+    received: SystemTime,
+    edited: bool,
+) {
     let request = &lookup.site;
     edit(head, strip_for_forwarding);
+    head.remove_header(&SEAWALL_TIER);
     if head.status == StatusCode::NO_CONTENT {
         head.remove_header(&CONTENT_LENGTH);
     }
     let status = head.status;
     // A 304 speaks of what is stored, and the rules are asked about that.
     if status != StatusCode::NOT_MODIFIED
+        && !edited
         && let Some(edits) = response_edits(request, &lookup.head, status, &head.headers)
     {
         edit(head, |fields| edits.apply(fields));
@@ -185,6 +207,8 @@ pub(super) fn pass_on(
     let (status, version) = (head.status, head.version);
     edit(head, |fields| {
         strip_for_forwarding(fields);
+        // Only an upper tier says that.
+        fields.remove(&SEAWALL_TIER);
         if status == StatusCode::NO_CONTENT {
             // RFC 9110 §8.6: it has neither body nor length.
             fields.remove(CONTENT_LENGTH);
@@ -205,6 +229,7 @@ pub(super) fn dress(
 ) {
     let request = exchange.request.as_deref();
     let lookup = request.is_some_and(|request| request.decision == RequestDecision::Lookup);
+    let for_tier = request.is_some_and(|request| request.lower.is_some());
     if exchange.varies_by_encoding {
         // On the response without coding as well: caches behind this one must not take it for everybody's.
         vary_by_encoding(fields);
@@ -233,20 +258,36 @@ pub(super) fn dress(
             }
         }
     }
-    if !request.is_some_and(|request| request.settings.pass_cache_tags.value) {
+    // A lower tier stores what is stored here.
+    if !for_tier && !request.is_some_and(|request| request.settings.pass_cache_tags.value) {
         fields.remove(&CACHE_TAG);
         fields.remove(&SURROGATE_KEY);
     }
-    // RFC 9213 §2.1: meant for this cache alone.
-    fields.remove(&SEAWALL_CDN_CACHE_CONTROL);
+    if !for_tier {
+        // RFC 9213 §2.1: meant for this cache alone.
+        fields.remove(&SEAWALL_CDN_CACHE_CONTROL);
+    }
     fields.append(VIA, HeaderValue::from_static(via(version)));
+    // RFC 9211 §2: the cache next to the origin comes first.
+    for hop in &exchange.hops {
+        fields.append(CACHE_STATUS, hop.clone());
+    }
     fields.append(CACHE_STATUS, exchange.cache_status(told));
     fields.insert(X_CACHE, HeaderValue::from_static(told.x_cache().as_str()));
     if let Ok(id) = HeaderValue::from_str(exchange.request_id.as_str()) {
         fields.insert(X_REQUEST_ID, id);
     }
-    if let Some(request) = request {
-        apply_rules(fields, status, asked, request);
+    match request {
+        Some(request) if !for_tier => {
+            keep_session(fields, asked, exchange, request);
+            apply_rules(fields, status, asked, request);
+        }
+        Some(_) => {
+            if let Some(verdict) = tiered::verdict(exchange, told, status) {
+                fields.insert(SEAWALL_TIER, verdict.to_value());
+            }
+        }
+        None => {}
     }
 }
 
@@ -255,7 +296,29 @@ pub(super) fn browser_ttl(request: &SiteRequest, exchange: &Exchange) -> Option<
     let ttl = request.settings.browser_ttl.value;
     // What may not be kept here for everybody is not for a rule to keep in browsers either.
     let lookup = request.decision == RequestDecision::Lookup && !exchange.storing_refused;
+    // A lower tier tells browsers itself.
+    let lookup = lookup && request.lower.is_none();
     (lookup && ttl != BrowserTtl::RespectOrigin).then_some(ttl)
+}
+
+/// The cookie by which the client's session stays at its replica, on what is for this client alone.
+fn keep_session(fields: &mut HeaderMap, asked: &Parts, exchange: &Exchange, request: &SiteRequest) {
+    let Some(cookie) = &exchange.origin.cookie else {
+        return;
+    };
+    // Caches behind this one may be told to share the answer, cookie and all.
+    let shared = fields.get_all(CACHE_CONTROL).iter().any(|line| {
+        let line = line.as_bytes().to_ascii_lowercase();
+        let directives = line.split(|byte| *byte == b',');
+        let mut names = directives.map(|one| one.split(|byte| *byte == b'=').next());
+        names.any(|name| {
+            name.map(<[u8]>::trim_ascii)
+                .is_some_and(|name| name == b"public" || name == b"s-maxage")
+        })
+    });
+    if !shared && !request.is_shared(asked) {
+        fields.append(SET_COOKIE, cookie.clone());
+    }
 }
 
 /// What rules add to the answer for this client: the cookies of splits, and changes of fields.

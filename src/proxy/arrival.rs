@@ -8,16 +8,21 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Version};
 
 use super::edge_reply::EdgeReply;
-use super::exchange::{Applied, Exchange, SiteRequest};
-use crate::cache::eligibility::{RequestDecision, eligibility, post_may_fill};
+use super::exchange::{Applied, Exchange, RequestId, SiteRequest};
+use super::tiered::{self, LowerTier};
+use crate::cache::eligibility::{BypassReason, RequestDecision, eligibility, post_may_fill};
 use crate::cache::query::keyed_query;
 use crate::cache::settings::KeySettings;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Bucket, Config, Zone};
+use crate::geo::Place;
+use crate::origin::remove_cookies;
 use crate::request::Scheme;
 use crate::request::arrival::{self, Arrival, Refusal};
-use crate::rules::{Circumstances, Plan, Planned, plan, target_text};
+use crate::request::object::{Fate, fate, strip_credentials};
+use crate::rules::{Circumstances, Plan, Planned, plan, plan_for_tier, target_text};
 use crate::server::Shared;
+use crate::tier::handover::Handover;
 use crate::zone::{Authority, Slashes};
 
 /// Holds the token that lets a client see keys in Cache-Status.
@@ -42,9 +47,16 @@ pub(super) fn receive(
     downstream: Downstream,
     exchange: &mut Exchange,
 ) -> Arrival<()> {
-    let Downstream { client, scheme, .. } = downstream;
     arrival::check_form(&head.method, &head.headers)?;
-    tidy(&mut head.headers);
+    let node = exchange.runtime.tiers.as_ref().map(|tiers| &*tiers.node);
+    let handover = tiered::receive(&shared.metrics, node, head, downstream.client)?;
+    let (client, scheme) = match &handover {
+        Some(handover) => (handover.client, handover.scheme()),
+        None => (downstream.client, downstream.scheme),
+    };
+    if handover.is_none() {
+        tidy(&mut head.headers);
+    }
     let in_target = head.uri.authority().map(http::uri::Authority::as_str);
     let authority = arrival::authority(&head.headers, in_target, scheme)?;
     let site = exchange.runtime.site(authority.host());
@@ -60,7 +72,10 @@ pub(super) fn receive(
         .path_and_query()
         .map_or("", |target| target.as_str());
     let most = &exchange.runtime.config.client;
-    arrival::check_size(target, &head.headers, most)?;
+    if handover.is_none() {
+        // A lower tier has done so, and added fields since.
+        arrival::check_size(target, &head.headers, most)?;
+    }
     let Some(site) = site else {
         // RFC 9110 §15.5.20.
         return refuse(421, "no zone answers for this host");
@@ -75,34 +90,42 @@ pub(super) fn receive(
         decision: RequestDecision::Lookup,
         applied: Applied::default(),
         unix_seconds: clock::unix_seconds_of(exchange.arrived),
-        place: exchange.runtime.geo.place(client),
+        place: match &handover {
+            Some(handover) => Place {
+                country: handover.country(),
+                asn: handover.asn,
+            },
+            None => exchange.runtime.geo.place(client),
+        },
         site: site.clone(),
         client,
         scheme,
         authority,
-        version: head.version,
+        version: handover.as_ref().map_or(head.version, Handover::version),
+        lower: handover.as_ref().map(LowerTier::of),
     };
+    let most_body = most.max_body_size;
     if head.method.as_str() == "PURGE" {
+        arrival::check_body(&head.headers, most_body)?;
         // It is about the URL, not for it.
         request.decision = eligibility(&request.view(head), &request.settings);
         exchange.request = Some(Arc::new(request));
         return Ok(());
     }
-    let circumstances = Circumstances {
-        // Nobody else asks for it.
-        chance: if site.zone.rules.splits.is_empty() {
-            0
-        } else {
-            clock::chance()
-        },
-        slashes,
-        development_mode: shared
-            .development
-            .is_on(&site.zone.name, request.unix_seconds),
-    };
     let zone = site.zone.clone();
-    match plan(&zone.rules, &request.view(head), &circumstances, &mut ()) {
+    let circumstances = Circumstances {
+        chance: chance(&zone),
+        slashes,
+        development_mode: shared.development.is_on(&zone.name, request.unix_seconds),
+    };
+    let developing = circumstances.development_mode;
+    let planned = match handover {
+        Some(handover) => taken_over(head, &mut request, handover, exchange, developing),
+        None => plan(&zone.rules, &request.view(head), &circumstances, &mut ()),
+    };
+    match planned {
         Planned::Answer(answer) => {
+            arrival::check_body(&head.headers, most_body)?;
             let reply = EdgeReply::of(answer, &zone.rules, exchange.request_id.as_str());
             exchange.edge = Some(reply);
             exchange.request = Some(Arc::new(request));
@@ -110,14 +133,48 @@ pub(super) fn receive(
         }
         Planned::Forward(plan) => follow(head, &mut request, *plan, exchange)?,
     }
+    if let Err(refusal) = for_pool(head, &mut request, most_body) {
+        exchange.request = Some(Arc::new(request));
+        return Err(refusal);
+    }
     if request.decision == RequestDecision::Lookup
         || post_may_fill(&request.view(head), &request.settings)
     {
         key_query(head, &request.settings.key.value)?;
     }
+    hide_sessions(&mut head.headers, &request, exchange);
     exchange.debug = may_see_keys(&head.headers, &exchange.runtime.config);
     exchange.request = Some(Arc::new(request));
     Ok(())
+}
+
+/// A random number for splits; nobody else asks for it.
+fn chance(zone: &Zone) -> u64 {
+    if zone.rules.splits.is_empty() {
+        0
+    } else {
+        clock::chance()
+    }
+}
+
+/// The plan for a request of a lower tier, which has gone by the rules up to those of the origin.
+fn taken_over<'z>(
+    head: &Parts,
+    request: &mut SiteRequest,
+    handover: Handover,
+    exchange: &mut Exchange,
+    development_mode: bool,
+) -> Planned<'z> {
+    if let Some(id) = RequestId::parse(&handover.request_id) {
+        exchange.request_id = id;
+    }
+    let key = handover.key();
+    request.applied.splits = handover.splits();
+    request.applied.raw_target = handover.raw_target;
+    let rules = &request.site.zone.rules;
+    let view = request.view(head);
+    let plan = plan_for_tier(rules, &view, key, development_mode, &mut ());
+    Planned::Forward(Box::new(plan))
 }
 
 /// Makes the request what the plan says.
@@ -147,6 +204,52 @@ fn follow(
     request.applied.headers = plan.headers;
     request.applied.origin = plan.origin;
     request.applied.key = plan.key;
+    Ok(())
+}
+
+/// Takes out the cookies that keep sessions at replicas: they are for no origin, and no part of a key. The
+/// one of the request's own pool stays until a replica is chosen.
+fn hide_sessions(fields: &mut HeaderMap, request: &SiteRequest, exchange: &Exchange) {
+    let pools = &exchange.runtime.pools;
+    let names = || pools.iter().filter_map(|pool| pool.affinity_cookie());
+    if names().next().is_none() || !fields.contains_key(COOKIE) {
+        return;
+    }
+    let lookup = request.decision == RequestDecision::Lookup;
+    let own = request.site.pool.affinity_cookie().filter(|_| !lookup);
+    remove_cookies(fields, |name| {
+        let is = |other: &str| name == other.as_bytes();
+        names().any(is) && !own.is_some_and(is)
+    });
+}
+
+/// Refuses what the pool does not take, and makes the request what it wants.
+fn for_pool(head: &mut Parts, request: &mut SiteRequest, most_body: u64) -> Arrival<()> {
+    let pool = request.site.pool.config.clone();
+    arrival::check_body(&head.headers, pool.max_body_size.unwrap_or(most_body))?;
+    match &pool.bucket {
+        Some(bucket) => for_bucket(bucket, head, request),
+        None => Ok(()),
+    }
+}
+
+/// Makes the request one for a bucket: an object is its path, and the same for everybody.
+fn for_bucket(bucket: &Bucket, head: &mut Parts, request: &mut SiteRequest) -> Arrival<()> {
+    match fate(bucket, &request.view(head), &request.settings) {
+        Fate::Refused(refusal) => return Err(refusal),
+        Fate::Presigned => {
+            request.decision = RequestDecision::Bypass(BypassReason::Presigned);
+        }
+        Fate::Object(decision) => {
+            request.decision = decision;
+            request.session_cookie = false;
+            strip_credentials(&mut head.headers);
+            if head.uri.query().is_some() {
+                let path = head.uri.path().to_owned();
+                set_target(head, &path)?;
+            }
+        }
+    }
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Pingora times single reads. When a deadline passes, the socket to the origin is shut down:
 //! Pingora's read then fails in the ordinary way, and its error handling takes over. The timer and
-//! the request are one task, so the socket cannot have become another request's in between.
+//! the request are one task, so the socket cannot have become another request's in between. On a
+//! connection that other requests share, the request is given up instead.
 
 use std::future::Future;
 use std::os::fd::RawFd;
@@ -30,18 +31,19 @@ struct State {
 
 #[derive(Clone, Copy, Debug)]
 struct Armed {
-    socket: RawFd,
+    /// `None` on a connection that is shared.
+    socket: Option<RawFd>,
     at: Instant,
 }
 
-/// Runs `request` under the deadlines it arms.
-pub(super) async fn watch<T>(request: impl Future<Output = T>) -> T {
+/// Runs `request` under the deadlines it arms. `None` when it was given up.
+pub(super) async fn watch<T>(request: impl Future<Output = T>) -> Option<T> {
     let deadline = Arc::new(Deadline::default());
     CURRENT.scope(deadline.clone(), deadline.run(request)).await
 }
 
-/// From now on the request has until `at`; then `socket` is shut down.
-pub(super) fn arm(socket: RawFd, at: Instant) {
+/// From now on the request has until `at`; then `socket` is shut down, or without one the request ends.
+pub(super) fn arm(socket: Option<RawFd>, at: Instant) {
     change(|state| state.armed = Some(Armed { socket, at }));
 }
 
@@ -49,6 +51,17 @@ pub(super) fn arm(socket: RawFd, at: Instant) {
 pub(super) fn extend(at: Instant) {
     change(|state| {
         if let Some(armed) = &mut state.armed {
+            armed.at = at;
+        }
+    });
+}
+
+/// The same, for a deadline that comes before what a pause on a shared connection is watched by.
+pub(super) fn hasten(at: Instant) {
+    change(|state| {
+        if let Some(armed) = &mut state.armed
+            && armed.socket.is_some()
+        {
             armed.at = at;
         }
     });
@@ -75,29 +88,35 @@ fn change(change: impl FnOnce(&mut State)) {
 }
 
 impl Deadline {
-    async fn run<T>(&self, request: impl Future<Output = T>) -> T {
+    async fn run<T>(&self, request: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(request);
         loop {
             let armed = self.lock().armed;
             tokio::select! {
                 biased;
-                done = &mut request => return done,
+                done = &mut request => return Some(done),
                 () = self.changed.notified() => {}
-                () = sleep_until(armed) => self.pass(),
+                () = sleep_until(armed) => {
+                    if self.pass().is_none() {
+                        tracing::warn!("a request over HTTP/2 took longer than its pool's `total`");
+                        return None;
+                    }
+                }
             }
         }
     }
 
-    fn pass(&self) {
+    /// The socket that was shut down.
+    fn pass(&self) -> Option<RawFd> {
         let armed = {
             let mut state = self.lock();
             state.passed = true;
             state.armed.take()
         };
-        if let Some(armed) = armed {
-            // A socket that is closed already needs no shutting down.
-            let _ = shutdown(armed.socket, Shutdown::Both);
-        }
+        let socket = armed?.socket?;
+        // A socket that is closed already needs no shutting down.
+        let _ = shutdown(socket, Shutdown::Both);
+        Some(socket)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

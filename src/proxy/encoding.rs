@@ -42,5 +42,7 @@ pub(super) fn note(
 /// The codings that rules allow.
 fn allowed(exchange: &Exchange) -> Codings {
     let request = exchange.request.as_ref();
+    // A lower tier makes its own of what is stored.
+    let request = request.filter(|request| request.lower.is_none());
     request.map_or(Codings::NONE, |request| request.settings.compression.value)
 }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,13 +16,14 @@ use uuid::fmt::Simple;
 use super::edge_reply::EdgeReply;
 use super::lookup::Lookup;
 use super::passing::Posted;
+use super::tiered::LowerTier;
 use crate::cache::eligibility::{RequestDecision, post_may_fill};
 use crate::cache::key::{keyed_host, short_hash};
 use crate::cache::reuse::{ForwardReason, StoredTimes};
 use crate::cache::settings::{CacheSettings, RuleId};
-use crate::cache::status::{CACHE_NAME, CacheStatus};
+use crate::cache::status::{CACHE_NAME, CacheStatus, Named};
 use crate::geo::Place;
-use crate::origin::{FetchFailure, FetchReport, OriginPool, Permit, Replica, Turn};
+use crate::origin::{Client, FetchFailure, FetchReport, OriginPool, Permit, Replica, Turn};
 use crate::request::arrival::Refusal;
 use crate::request::{Facts, RequestView, Scheme, SplitChoice};
 use crate::rules::phase::{HeaderEdit, OriginPatch, Priority};
@@ -72,6 +74,10 @@ pub(super) struct Exchange {
     pub(super) storing_refused: bool,
     /// Whether another client may get the same answer compressed.
     pub(super) varies_by_encoding: bool,
+    /// What the caches that the answer came by have told of it, the one next to the origin first.
+    pub(super) hops: Vec<HeaderValue>,
+    /// Whether this node would not answer, for a reason of its own.
+    pub(super) refused_here: bool,
     /// Why there is no answer.
     pub(super) failure: Option<FetchFailure>,
     /// Since when purges concern the answer to a POST.
@@ -102,6 +108,12 @@ impl RequestId {
         Self(text)
     }
 
+    /// The name that another node has given.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let name: [u8; Simple::LENGTH] = text.as_bytes().try_into().ok()?;
+        name.iter().all(u8::is_ascii_hexdigit).then_some(Self(name))
+    }
+
     pub(super) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -120,6 +132,8 @@ pub(super) struct SiteRequest {
     pub(super) settings: CacheSettings,
     pub(super) decision: RequestDecision,
     pub(super) applied: Applied,
+    /// The lower tier that it is from; `None` for a client's own.
+    pub(super) lower: Option<LowerTier>,
     /// When it arrived, in seconds since 1970.
     pub(super) unix_seconds: i64,
     pub(super) body_size: Option<u64>,
@@ -147,17 +161,22 @@ pub(super) struct Applied {
 /// The attempts to get an answer from the origin.
 #[derive(Default)]
 pub(super) struct OriginExchange {
-    pub(super) replica: Option<Arc<Replica>>,
+    /// Whose turn it is, or was. Before the permit: who gets that finds a place at a replica.
+    pub(super) turn: Option<Turn>,
     pub(super) tried: Vec<SocketAddr>,
     pub(super) attempts: u32,
     pub(super) attempt_started: Option<Instant>,
     pub(super) connected_after: Option<Duration>,
+    /// The connection's descriptor.
+    pub(super) socket: Option<RawFd>,
     /// When the request was sent (RFC 9111 §4.2.3, `request_time`).
     pub(super) requested: Option<(SystemTime, Instant)>,
+    /// The cookie by which the client's session stays at the replica.
+    pub(super) cookie: Option<HeaderValue>,
     /// The replica that a fetch asked last.
     pub(super) asked: Option<SocketAddr>,
-    /// Its place at that replica; given up before the one at the pool.
-    pub(super) turn: Option<Turn>,
+    /// The upper tier that answered.
+    pub(super) tier: Option<String>,
     /// Leave to have this request outstanding at the pool.
     pub(super) permit: Option<Permit>,
     pub(super) first_byte_after: Option<Duration>,
@@ -187,6 +206,8 @@ impl Exchange {
             requested: None,
             storing_refused: false,
             varies_by_encoding: false,
+            hops: Vec::new(),
+            refused_here: false,
             failure: None,
             posting: None,
             posted: None,
@@ -210,7 +231,11 @@ impl Exchange {
     /// Appends the value of [`Self::cache_status`].
     pub(super) fn write_cache_status(&self, status: &CacheStatus, out: &mut Vec<u8>) {
         // Writing into memory does not fail.
-        let _ = write!(out, "{status}");
+        let tiers = self.runtime.config.tiers.as_ref();
+        let _ = match tiers {
+            Some(tiers) => write!(out, "{}", Named(status, &tiers.name)),
+            None => write!(out, "{status}"),
+        };
         if let Some(key) = self.key.as_ref().filter(|_| self.debug) {
             let _ = write!(out, "; key=\"{:016x}\"", short_hash(&key.0));
         }
@@ -224,6 +249,12 @@ impl Exchange {
         if let Some(permit) = &mut self.origin.permit {
             permit.tell(success);
         }
+    }
+
+    /// Largest body that its origin takes, in bytes.
+    pub(super) fn max_body_size(&self) -> u64 {
+        let by_pool = self.pool().and_then(|pool| pool.config.max_body_size);
+        by_pool.unwrap_or(self.runtime.config.client.max_body_size)
     }
 
     pub(super) fn pool(&self) -> Option<&Arc<OriginPool>> {
@@ -285,6 +316,14 @@ impl SiteRequest {
         self.applied.origin.priority.unwrap_or(by_default)
     }
 
+    /// The client, for a replica that its session may be at home at. `head` has its fields.
+    pub(super) fn client_of<'a>(&self, head: &'a Parts) -> Client<'a> {
+        Client {
+            headers: &head.headers,
+            secure: self.scheme == Scheme::Https,
+        }
+    }
+
     /// How long the origin has from the request sent to the response's head.
     pub(super) fn first_byte(&self) -> Duration {
         let timeouts = &self.site.pool.config.timeouts;
@@ -306,16 +345,28 @@ impl SiteRequest {
 }
 
 impl OriginExchange {
-    pub(super) fn begin_attempt(&mut self, replica: Arc<Replica>, now: Instant) {
-        self.tried.push(replica.address);
-        self.replica = Some(replica);
+    pub(super) fn begin_attempt(&mut self, turn: Turn, now: Instant) {
+        self.tried.push(turn.replica().address);
+        self.cookie = turn.cookie().cloned();
+        self.turn = Some(turn);
         self.attempts += 1;
         self.attempt_started = Some(now);
     }
 
+    /// Gives up the place at a replica that failed.
+    pub(super) fn end_attempt(&mut self) {
+        self.asked = self.address();
+        self.turn = None;
+    }
+
+    /// The replica whose turn it is.
+    pub(super) fn replica(&self) -> Option<&Arc<Replica>> {
+        self.turn.as_ref().map(Turn::replica)
+    }
+
     /// The replica asked last.
     pub(super) fn address(&self) -> Option<SocketAddr> {
-        let passed = self.replica.as_ref().map(|replica| replica.address);
+        let passed = self.replica().map(|replica| replica.address);
         passed.or(self.asked)
     }
 
@@ -328,6 +379,8 @@ impl OriginExchange {
     /// Takes over how a fetch went.
     pub(super) fn fetched(&mut self, report: &FetchReport, status: Option<StatusCode>) {
         self.asked = report.replica;
+        self.tier.clone_from(&report.tier);
+        self.cookie.clone_from(&report.cookie);
         self.attempts = report.attempts;
         self.connected_after = report.connected_after;
         self.first_byte_after = report.first_byte_after;

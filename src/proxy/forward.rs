@@ -1,7 +1,7 @@
 //! The request as the origin gets it: what clients may not say is removed, what Seawall knows is
 //! added.
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 use pingora_error::Result;
@@ -10,9 +10,11 @@ use pingora_http::RequestHeader;
 use super::exchange::SiteRequest;
 use crate::cache::device::device;
 use crate::cache::extras::reductions;
+use crate::fields::cdn_loop::CDN_LOOP;
 use crate::fields::hop_by_hop::strip_for_forwarding;
 use crate::fields::untrusted::is_untrusted;
 use crate::fields::vary::forwarded_fields;
+use crate::origin::remove_cookies;
 use crate::rules::phase::HeaderEdit;
 
 /// Tells the app which device class the response is for, where the key tells them apart.
@@ -36,15 +38,14 @@ pub(super) fn prepare(
     request: &SiteRequest,
     request_id: &str,
 ) -> Result<()> {
-    let names = head.headers.keys();
-    let forbidden: Vec<_> = names.filter(|name| is_untrusted(name)).cloned().collect();
-    for name in forbidden {
-        head.remove_header(&name);
+    let own = request.site.pool.affinity_cookie();
+    if let Some(own) = own.filter(|_| head.headers.contains_key(COOKIE)) {
+        let mut fields = head.headers.clone();
+        remove_cookies(&mut fields, |name| name == own.as_bytes());
+        replace_fields(head, &fields)?;
     }
-    if matches!(head.method, Method::GET | Method::HEAD) {
-        for name in METHOD_OVERRIDES {
-            head.remove_header(*name);
-        }
+    if request.lower.is_none() {
+        remove_forbidden(head);
     }
     let host = if request.is_shared(head) {
         reduce(head, request)?;
@@ -53,8 +54,14 @@ pub(super) fn prepare(
     } else {
         request.authority.as_str()
     };
-    describe_client(head, request, host)?;
+    if request.lower.is_none() {
+        describe_client(head, request, host)?;
+    }
     append_via(head, request)?;
+    if let Some(node) = &request.site.tiers.node {
+        // RFC 8586 §2: towards origins as well, which may lead back here.
+        head.append_header(CDN_LOOP, &node.name)?;
+    }
     head.insert_header("X-Request-Id", request_id)?;
     head.insert_header(HOST, request.resolved_host())?;
     for edit in &request.applied.headers {
@@ -67,6 +74,20 @@ pub(super) fn prepare(
         }
     }
     Ok(())
+}
+
+/// Takes out what no client is believed. Of a lower tier, which has done so, everything is.
+fn remove_forbidden(head: &mut RequestHeader) {
+    let names = head.headers.keys();
+    let forbidden: Vec<_> = names.filter(|name| is_untrusted(name)).cloned().collect();
+    for name in forbidden {
+        head.remove_header(&name);
+    }
+    if matches!(head.method, Method::GET | Method::HEAD) {
+        for name in METHOD_OVERRIDES {
+            head.remove_header(*name);
+        }
+    }
 }
 
 /// Of a field that counts by what it contains, leaves the texts that were found. What is reduced stays
@@ -98,6 +119,16 @@ fn normalise_selecting(head: &mut RequestHeader, request: &SiteRequest) -> Resul
         head.insert_header(X_COUNTRY, &country[..])?;
     }
     Ok(())
+}
+
+/// Whether a request is one of gRPC, whose stream may stay open for as long as both sides like.
+pub(super) fn is_grpc(asked: &Parts) -> bool {
+    let kind = asked.headers.get(CONTENT_TYPE);
+    asked.version == Version::HTTP_2
+        && kind.is_some_and(|kind| {
+            let beginning = kind.as_bytes().get(..16);
+            beginning.is_some_and(|text| text.eq_ignore_ascii_case(b"application/grpc"))
+        })
 }
 
 /// Takes out what concerns the client's connection alone, for a request without body.
@@ -161,7 +192,12 @@ fn describe_client(head: &mut RequestHeader, request: &SiteRequest, host: &str) 
 
 /// RFC 9110 §7.6.3.
 fn append_via(head: &mut RequestHeader, request: &SiteRequest) -> Result<()> {
-    head.append_header("Via", via(request.version)).map(drop)
+    let version = if request.lower.is_some() {
+        Version::HTTP_11
+    } else {
+        request.version
+    };
+    head.append_header("Via", via(version)).map(drop)
 }
 
 /// This hop in a Via field.

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::DATE;
+use http::header::{ALLOW, DATE};
 use http::request::Parts;
-use http::{StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use pingora_core::protocols::Digest;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -24,12 +24,12 @@ use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
     answer, arrival, cached, deadline, edge_reply, error_page, forward, hit, passing, record,
-    serve, zone_page,
+    serve, tiered, upstream, zone_page,
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
 use crate::edge;
-use crate::origin::{Fetcher, is_outage};
+use crate::origin::{Ask, Fetcher, OriginPool, Outcome, is_outage};
 use crate::request::Scheme;
 use crate::rules::phase::OriginPatch;
 use crate::server::Shared;
@@ -159,7 +159,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         exchange: &mut Box<Exchange>,
     ) -> Result<Box<HttpPeer>> {
         let upgrade = exchange
@@ -170,16 +170,19 @@ impl ProxyHttp for Gateway {
             return Error::e_explain(ErrorType::HTTPStatus(421), "no zone");
         };
         // The place at a replica that failed is given up first.
-        exchange.origin.turn = None;
-        let tried = &exchange.origin.tried;
-        // A connection that stays open would keep its place for hours.
-        let replica = if exchange.origin.permit.is_none() {
-            pool.pick(tried)
-        } else {
-            exchange.origin.turn = pool.turn(tried);
-            exchange.origin.turn.as_deref().cloned()
+        exchange.origin.end_attempt();
+        let head = session.req_header();
+        let request = exchange.request.as_ref();
+        let ask = Ask {
+            tried: &exchange.origin.tried,
+            hash: request.and_then(|request| pool.hash(&request.view(head))),
+            client: request.map(|request| request.client_of(head)),
+            stays_open: upgrade,
         };
-        let Some(replica) = replica else {
+        let Some(turn) = pool.turn(&ask) else {
+            if !upgrade {
+                exchange.failure = Some(pool.no_turn());
+            }
             return Error::e_explain(ErrorType::HTTPStatus(503), "the pool has no replica");
         };
         if exchange.origin.attempts == 0 {
@@ -189,13 +192,16 @@ impl ProxyHttp for Gateway {
             .request
             .as_ref()
             .map(|request| &request.applied.origin);
-        let mut peer = pool.peer(&replica, upgrade, patch.unwrap_or(&OriginPatch::default()));
+        let mut peer = pool.peer(
+            turn.replica(),
+            upgrade,
+            patch.unwrap_or(&OriginPatch::default()),
+        );
         if let Some(request) = &exchange.request {
-            // Pingora has one timer for the head and for pauses within the body.
-            let read = &mut peer.options.read_timeout;
-            *read = read.map(|pause| pause.max(request.first_byte()));
+            let pause = upstream::longest_pause(session.req_header(), request, &peer);
+            peer.options.read_timeout = pause;
         }
-        exchange.origin.begin_attempt(replica, clock::instant());
+        exchange.origin.begin_attempt(turn, clock::instant());
         Ok(Box::new(peer))
     }
 
@@ -206,8 +212,8 @@ impl ProxyHttp for Gateway {
         exchange: &mut Box<Exchange>,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let (Some(pool), Some(replica)) = (exchange.pool(), &exchange.origin.replica) {
-            pool.record_connect_failure(replica);
+        if let (Some(pool), Some(replica)) = (exchange.pool(), exchange.origin.replica()) {
+            pool.record(replica, Outcome::NotConnected);
         }
         self.count_failure(exchange, &error);
         // Nothing was sent, so every method may be tried elsewhere.
@@ -228,42 +234,40 @@ impl ProxyHttp for Gateway {
         _: Option<&Digest>,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
-        let now = clock::instant();
-        exchange.origin.connected(now);
-        if let Some(request) = &exchange.request {
-            let total = request.site.pool.config.timeouts.total;
-            deadline::arm(
-                socket,
-                (now + request.first_byte()).min(exchange.started + total),
-            );
-        }
+        exchange.origin.connected(clock::instant());
+        exchange.origin.socket = Some(socket);
         Ok(())
     }
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         head: &mut RequestHeader,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         exchange.origin.requested = Some((clock::now(), clock::instant()));
-        if let Some(replica) = &exchange.origin.replica {
+        if let Some(replica) = exchange.origin.replica() {
             replica.count_request();
         }
         let Some(request) = &exchange.request else {
             return Ok(());
         };
+        upstream::arm(session.req_header(), head.version, exchange, request);
         self.shared
             .metrics
             .origin_request(&request.site.pool.config.name);
-        forward::prepare(head, request, exchange.request_id.as_str())
+        forward::prepare(head, request, exchange.request_id.as_str())?;
+        match exchange.origin.replica() {
+            Some(replica) => request.site.pool.make_out(head, replica),
+            None => Ok(()),
+        }
     }
 
     async fn request_body_filter(
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        _: bool,
+        end: bool,
         exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         let arrived = body.as_ref().map_or(0, Bytes::len);
@@ -271,12 +275,15 @@ impl ProxyHttp for Gateway {
             .body_received
             .saturating_add(u64::try_from(arrived).unwrap_or(u64::MAX));
         let upgraded = session.as_downstream().was_upgraded();
-        if !upgraded && exchange.body_received > exchange.runtime.config.client.max_body_size {
+        if !upgraded && exchange.body_received > exchange.max_body_size() {
             return Error::e_explain(
                 ErrorType::HTTPStatus(413),
                 "the body is larger than allowed",
             )
             .map_err(|error: Box<Error>| error.into_down());
+        }
+        if end {
+            upstream::sent(exchange);
         }
         Ok(())
     }
@@ -305,13 +312,21 @@ impl ProxyHttp for Gateway {
             self.shared
                 .metrics
                 .origin_first_byte(&pool.config.name, after);
+            if let Some(replica) = exchange.origin.replica() {
+                pool.record(replica, Outcome::Answered(head.status.as_u16(), after));
+            }
         }
-        let total = exchange.pool().map(|pool| pool.config.timeouts.total);
-        match total.filter(|_| head.status != StatusCode::SWITCHING_PROTOCOLS) {
-            Some(total) => deadline::extend(exchange.started + total),
-            None => deadline::disarm(),
-        }
+        upstream::answered(session.req_header(), head, exchange);
         passing::answered(self, session, exchange, head);
+        let error = exchange.pool().and_then(|pool| {
+            let asked = session.req_header();
+            pool.receive(asked, head)
+        });
+        if let Some(status) = error {
+            // There is a page of ours for it, or one of the zone's.
+            exchange.replaced = Some(HeaderMap::new());
+            return zone_page::replace(status);
+        }
         if zone_page::takes_over(session.req_header(), exchange, head) {
             return zone_page::replace(head.status);
         }
@@ -366,8 +381,13 @@ impl ProxyHttp for Gateway {
             error.set_retry(false);
             return error;
         }
-        if let Some(replica) = &exchange.origin.replica {
-            replica.count_failure();
+        if let (Some(pool), Some(replica)) = (exchange.pool(), exchange.origin.replica()) {
+            let outcome = if timed_out {
+                Outcome::TimedOut
+            } else {
+                Outcome::Broken
+            };
+            pool.record(replica, outcome);
         }
         self.count_failure(exchange, &error);
         if exchange.origin.status.is_none() {
@@ -375,7 +395,8 @@ impl ProxyHttp for Gateway {
         }
         // RFC 9110 §9.2.2: only what is idempotent may be sent twice. A slow origin is not asked
         // again, and an answer that has begun cannot be taken back.
-        let repeatable = session.req_header().method.is_idempotent()
+        let method = &session.req_header().method;
+        let repeatable = (method.is_idempotent() || upstream::was_refused(&error))
             && !session.as_downstream().retry_buffer_truncated()
             && nothing_final_written(session)
             && exchange.origin.status.is_none()
@@ -476,11 +497,23 @@ impl Gateway {
         exchange: &mut Exchange,
         status: StatusCode,
     ) -> Result<()> {
+        if exchange.failure.is_none() {
+            let from_tier = exchange.request.as_ref().map(|request| &request.lower);
+            if let Some(Some(_)) = from_tier {
+                exchange.failure = tiered::failure(status);
+                exchange.refused_here = exchange.failure.is_none();
+            }
+        }
         let (mut head, body) = zone_page::page(session.req_header(), exchange, status)?;
         let now = clock::now();
         let told = exchange.status.unwrap_or_else(|| passing::status(exchange));
         exchange.status = exchange.request.is_some().then_some(told);
         head.insert_header(DATE, httpdate::fmt_http_date(now))?;
+        let to_bucket = |pool: &Arc<OriginPool>| pool.config.bucket.is_some();
+        if status == StatusCode::METHOD_NOT_ALLOWED && exchange.pool().is_some_and(to_bucket) {
+            // RFC 9110 §15.5.6.
+            head.insert_header(ALLOW, "GET, HEAD")?;
+        }
         answer::send(&mut head, session.req_header(), exchange, &told, now);
         let no_body = session.req_header().method == http::Method::HEAD;
         session.set_keepalive(None);

@@ -200,6 +200,7 @@ fn is_plain(exchange: &Exchange) -> bool {
             && !request.applied.by_cookie
             && request.site.zone.rules.response_header_rules.is_empty()
             && !request.settings.pass_cache_tags.value
+            && request.lower.is_none()
     })
 }
 

@@ -18,7 +18,9 @@ use crate::fields::accept_language;
 use crate::fields::request_control::RequestControl;
 use crate::fields::tags::cache_tags_with;
 use crate::fields::vary::{Vary, content_language};
-use crate::store::{FlightKey, MemoryStore, Selection, StoreKey, StoredId, StoredResponse, shared};
+use crate::store::{
+    FlightKey, MemoryStore, Resource, Selection, StoreKey, StoredId, StoredResponse, shared,
+};
 
 /// A request as the store sees it.
 pub(super) struct Lookup {
@@ -156,9 +158,14 @@ impl Lookup {
 
     /// What the store holds for this request.
     pub(super) fn find(&self, store: &MemoryStore) -> Stock {
-        let Some(resource) = store.find(&self.key) else {
-            return Stock::Nothing;
-        };
+        match store.find(&self.key) {
+            Some(resource) => self.find_in(&resource, store),
+            None => Stock::Nothing,
+        }
+    }
+
+    /// The same among `resource`.
+    pub(super) fn find_in(&self, resource: &Resource, store: &MemoryStore) -> Stock {
         let mut others = Vec::new();
         for stored in resource.variants() {
             let Some(times) = store.purges.times(&self.key, stored) else {

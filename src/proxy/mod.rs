@@ -6,6 +6,7 @@
 //! ([`fetching`]) and serves it ([`serve`], [`encoding`]); what goes past the cache is [`passage`] or, on
 //! Pingora's way, [`passing`]. [`forward`]
 //! prepares requests for the origin, [`answer`] and [`error_page`] responses for the client,
+//! [`tiered`] knows the requests of lower tiers,
 //! [`record`] writes it all down. [`gateway`] is the list of hooks.
 
 mod answer;
@@ -29,6 +30,8 @@ mod reply;
 mod requests;
 mod serve;
 mod source;
+mod tiered;
+mod upstream;
 mod zone_page;
 
 use std::sync::Arc;

@@ -85,6 +85,8 @@ impl Passage {
             first_byte: request.first_byte(),
             origin: &request.applied.origin,
             priority: request.priority(&self.asked),
+            hash: pool.hash(&request.view(&self.asked)),
+            client: Some(request.client_of(&self.asked)),
         };
         let mut watcher = Watcher {
             shared: &self.shared,
@@ -114,7 +116,7 @@ impl Passage {
             let asked = |address| Some(address) == self.report.replica;
             let replica = replicas.iter().find(|replica| asked(replica.address));
             if let Some(replica) = replica {
-                replica.count_failure();
+                pool.record(replica, failure.outcome());
             }
             let metrics = &self.shared.metrics;
             metrics.origin_failure(&pool.config.name, failure.kind());

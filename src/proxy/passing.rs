@@ -159,11 +159,11 @@ pub(super) fn answered(
         })
         .collect();
     if !scopes.is_empty() {
-        store.invalidate(&scopes, now);
+        gateway.shared.invalidate(&scopes, now);
     }
     if let Some(lookup) = fill {
         let mut head = head.clone();
-        answer::receive_for_store(&mut head, &lookup, now);
+        answer::receive_for_store(&mut head, &lookup, now, false);
         let requested = exchange.origin.requested.map_or(now, |(wall, _)| wall);
         let times = ExchangeTimes {
             requested,
@@ -267,9 +267,15 @@ async fn purge(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange
         .map_err(|error| Error::because(ErrorType::InternalError, "purging", error))?;
     let (status, retry_after, body) = match purged {
         Ok(outcome) => {
-            let body = serde_json::json!({
+            let mut body = serde_json::json!({
                 "success": true, "objects": outcome.objects, "bytes": outcome.bytes,
             });
+            if let (Some(told), Some(members)) = (outcome.told, body.as_object_mut()) {
+                members.insert("broadcast".to_owned(), told.is_some().into());
+                let position =
+                    told.map(|position| ("position".to_owned(), position.to_string().into()));
+                members.extend(position);
+            }
             (200, None, body)
         }
         Err(refusal) => {

@@ -115,6 +115,10 @@ pub(super) fn write(shared: &Shared, exchange: &Exchange, finished: &Finished<'_
         rule: rule.as_ref().map(|(name, _)| *name),
         rule_at: rule.as_ref().map(|(_, place)| Shown(*place)),
         key: exchange.key.as_ref().map(|key| KeyHash(short_hash(&key.0))),
+        lower_tier: request
+            .and_then(|request| request.lower.as_ref())
+            .map(|lower| &*lower.node),
+        upper_tier: exchange.origin.tier.as_deref(),
         upstream: exchange.origin.address(),
         attempts: exchange.origin.attempts,
         duration_ms: millis(finished.duration),

@@ -54,7 +54,8 @@ impl HttpServerApp for Requests {
             session.set_write_timeout(Some(client.write_timeout));
             session.set_total_drain_timeout(Some(client.body_timeout));
         }
-        deadline::watch(self.proxy.process_new_http(session, shutdown)).await
+        let request = self.proxy.process_new_http(session, shutdown);
+        deadline::watch(request).await.flatten()
     }
 
     fn h2_options(&self) -> Option<H2Options> {

@@ -36,6 +36,8 @@ pub(super) fn may_replace(exchange: &Exchange, status: StatusCode) -> bool {
         status.as_u16() >= 400
             && !request.site.zone.rules.error_rules.is_empty()
             && !request.settings.origin_error_page_pass_through.value
+            // A lower tier has the page as well, and wants to know of the error.
+            && request.lower.is_none()
     })
 }
 
@@ -94,6 +96,7 @@ pub(super) fn page(
         .take()
         .unwrap_or_else(|| own.headers.clone());
     let rule = exchange.request.as_deref();
+    let rule = rule.filter(|request| request.lower.is_none());
     let Some(rule) = rule.and_then(|request| find(request, asked, status, &fields)) else {
         return Ok((own, text));
     };

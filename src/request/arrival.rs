@@ -54,7 +54,12 @@ pub fn check_size(target: &str, fields: &HeaderMap, most: &Client) -> Arrival<()
     if fields.len() > most.max_headers.saturating_add(1) {
         return refuse(431, "too many fields");
     }
-    if announced_length(fields).is_some_and(|length| length > most.max_body_size) {
+    Ok(())
+}
+
+/// Refuses an announced body of more than `most` bytes.
+pub fn check_body(fields: &HeaderMap, most: u64) -> Arrival<()> {
+    if announced_length(fields).is_some_and(|length| length > most) {
         return refuse(413, "the body is larger than allowed");
     }
     Ok(())
@@ -221,14 +226,14 @@ mod tests {
     fn what_is_too_large_or_not_for_us_is_refused() {
         let client = Client {
             max_uri_length: 300,
-            max_body_size: 10,
             ..Client::default()
         };
         let none = map(&[]);
         let size = |target: &str, fields| refused(check_size(target, fields, &client));
         assert_eq!(size(&"/".repeat(300), &none), None);
         assert_eq!(size(&"/".repeat(301), &none), Some(414));
-        assert_eq!(size("/", &map(&[("content-length", "11")])), Some(413));
+        let body = |length| refused(check_body(&map(&[("content-length", length)]), 10));
+        assert_eq!((body("10"), body("11")), (None, Some(413)));
         assert_eq!(refused(check_form(&Method::TRACE, &none)), Some(405));
         let expecting = map(&[("expect", "magic")]);
         assert_eq!(refused(check_form(&Method::GET, &expecting)), Some(417));

@@ -12,8 +12,8 @@ mod value;
 pub use cache::{CachePatch, CacheRule, CacheRuleset};
 pub use list::{List, ListFault, ListKind, Lists};
 pub use plan::{
-    Circumstances, EdgeAnswer, Plan, Planned, plan, rewritten, rewritten_target, split_target,
-    target_text,
+    Circumstances, EdgeAnswer, Plan, Planned, plan, plan_for_tier, rewritten, rewritten_target,
+    split_target, target_text,
 };
 pub use rule::{Rule, RuleSource, Ruleset};
 pub use value::Value;

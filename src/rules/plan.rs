@@ -150,6 +150,43 @@ pub fn plan<'z>(
     }))
 }
 
+/// The same for a request of a lower tier, which has evaluated all phases up to the origin's: `request` is
+/// as it came from there, and `lower_key` what the rules there added to the key.
+pub fn plan_for_tier(
+    phases: &Phases,
+    request: &RequestView<'_>,
+    lower_key: Vec<u8>,
+    development_mode: bool,
+    trace: &mut impl Trace,
+) -> Plan {
+    let mut origin = OriginPatch::default();
+    for (id, rule) in phases.origin_rules.matching(request) {
+        trace.matched(Phase::OriginRules, id);
+        origin.merge(&rule.action);
+    }
+    let mut key = lower_key;
+    let mut of_origin = Vec::new();
+    write_origin(&origin, &mut of_origin);
+    // With the same rules, it is there already.
+    if !key.ends_with(&of_origin) {
+        key.append(&mut of_origin);
+    }
+    let settings = settings(phases, request, development_mode, trace);
+    let decision = eligibility(request, &settings);
+    Plan {
+        target: None,
+        splits: request.facts.splits.to_vec(),
+        cookies: Vec::new(),
+        by_cookie: false,
+        headers: Vec::new(),
+        sent: Vec::new(),
+        origin,
+        settings,
+        decision,
+        key,
+    }
+}
+
 /// The request as it is after rewriting to `target`; `raw` is what it was before.
 pub fn rewritten<'a>(
     request: &RequestView<'a>,

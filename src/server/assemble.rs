@@ -20,6 +20,7 @@ use super::connections::{Connections, raise_open_files};
 use super::drain::{Drain, InFlight, LAST_LINES};
 use super::encoder::Encoder;
 use super::reload::{Contents, Loaded, Reload, contents, load, tls_paths};
+use super::sharing::Sharing;
 use super::signals::Signals;
 use super::{DevelopmentMode, Renewals, Runtime, Shared};
 use crate::admin::Admin;
@@ -28,6 +29,7 @@ use crate::config::{Config, Diagnostics, TlsFiles};
 use crate::edge::{Certificates, Front};
 use crate::observe::{AccessLog, Metrics};
 use crate::proxy;
+use crate::shared_state::SharedState;
 use crate::store::MemoryStore;
 
 /// Bytes that Pingora reads ahead for each connection: none. It would keep 64 KiB for every one, most of
@@ -108,6 +110,15 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
     if let Some(disk) = &config.cache.disk {
         store.use_disk(disk)?;
     }
+    let shared_state = match &config.shared {
+        Some(shared) => {
+            let disk = config.cache.disk.as_ref().map(|disk| &*disk.directory);
+            // What earlier processes stored may have been purged elsewhere since.
+            store.wait_for_purges();
+            Some(Arc::new(SharedState::new(shared, disk)?))
+        }
+        None => None,
+    };
     let access_log =
         AccessLog::to_stdout().map_err(|error| format!("no thread for the access log: {error}"))?;
     let encoder = Encoder::start(store.clone(), metrics.compression.clone())
@@ -132,6 +143,7 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
         store,
         encoder,
         purge_limiter: Mutex::default(),
+        shared_state,
         renewals: Renewals::default(),
         access_log,
         development: DevelopmentMode::default(),
@@ -174,6 +186,12 @@ fn assemble(upgrade: bool, shared: &Arc<Shared>, reload: Reload) -> Result<Serve
         server.add_service(admin);
     }
     server.add_service(background_service("origins and reload", reload));
+    if shared.shared_state.is_some() {
+        let sharing = Sharing {
+            shared: shared.clone(),
+        };
+        server.add_service(background_service("shared state", sharing));
+    }
     server.add_service(background_service("refetches", renewer));
     server.add_service(background_service(
         "drain",

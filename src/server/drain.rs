@@ -72,6 +72,9 @@ impl BackgroundService for Drain {
             after_ms = started.elapsed().as_millis(),
             "drained, ending"
         );
+        if let Some(state) = &self.shared.shared_state {
+            state.close().await;
+        }
         self.shared.store.close_reserve().await;
         self.shared.store.close_disk();
         self.shared.access_log.flush(LAST_LINES);

@@ -9,7 +9,9 @@ mod purging;
 mod reload;
 mod renewals;
 mod runtime;
+mod sharing;
 mod signals;
+mod tiers;
 
 use std::sync::{Arc, Mutex};
 
@@ -21,9 +23,11 @@ pub use development::DevelopmentMode;
 pub use reload::load_config;
 pub use renewals::{Renewal, Renewals};
 pub use runtime::{Runtime, Site};
+pub use tiers::{Fallback, Node, SiteTiers, Tiers, UpperTier};
 
 use crate::observe::{AccessLog, Metrics};
 use crate::purge::Limiter;
+use crate::shared_state::SharedState;
 use crate::store::MemoryStore;
 use drain::InFlight;
 use encoder::Encoder;
@@ -39,6 +43,8 @@ pub struct Shared {
     pub encoder: Encoder,
     /// How often purges may come.
     pub purge_limiter: Mutex<Limiter>,
+    /// What is shared with other nodes, where anything is.
+    pub shared_state: Option<Arc<SharedState>>,
     /// What was purged and is to be fetched again.
     pub renewals: Renewals,
     /// Zones whose cache is switched off for a while.

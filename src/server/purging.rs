@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::PoisonError;
+use std::time::SystemTime;
 
 use super::Shared;
 use super::renewals::Renewal;
@@ -9,8 +10,10 @@ use crate::admin::audit;
 use crate::clock;
 use crate::config::Zone;
 use crate::purge::{
-    Mode, PurgeOutcome, PurgeRequest, PurgeTarget, Purger, Refusal, UrlTarget, admit, scopes,
+    Announcement, Mode, PurgeOutcome, PurgeRequest, PurgeTarget, Purger, Refusal, Scope, UrlTarget,
+    admit, scopes,
 };
+use crate::shared_state::Told;
 
 impl Shared {
     /// Purges one URL with all its variants, for the PURGE method. It may wait for a disk.
@@ -60,6 +63,16 @@ fn tell_refused(client: IpAddr, zone: &Zone, refusal: Refusal) {
     audit::refused(client, Some(&zone.name), refusal.status(), &why);
 }
 
+impl Shared {
+    /// Removes what single keys name, here and, a moment later, on other nodes.
+    pub fn invalidate(&self, scopes: &[Scope], now: SystemTime) {
+        self.store.invalidate(scopes, now);
+        if let Some(state) = &self.shared_state {
+            state.tell_invalidation(scopes, now);
+        }
+    }
+}
+
 impl Purger for Shared {
     fn purge(&self, zone: Option<&str>, request: &PurgeRequest) -> Result<PurgeOutcome, Refusal> {
         // What names nothing here was refused before.
@@ -71,12 +84,22 @@ impl Purger for Shared {
             0 => Vec::new(),
             most => self.store.hottest(&scopes, most),
         };
-        let purged = self.store.purge(&scopes, mode(request.soft), clock::now());
+        let (mode, at) = (mode(request.soft), clock::now());
+        let purged = self.store.purge(&scopes, mode, at);
+        // What is in force here is told to others, whether it can be written down here or not.
+        let told = self.shared_state.as_ref().map(|state| {
+            let announced = state.tell(Announcement { at, mode, scopes });
+            match announced {
+                Told::Others(position) => Some(position),
+                Told::Nobody => None,
+            }
+        });
         let renewals = hottest.into_iter();
         let renewals = renewals.map(|(key, selection)| Renewal { key, selection });
         let refetched = self.renewals.add(renewals.collect());
         let outcome = PurgeOutcome {
             refetched,
+            told,
             ..purged.map_err(|_| Refusal::Unwritten)?
         };
         self.metrics.purged(outcome.objects);

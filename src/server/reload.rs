@@ -56,7 +56,14 @@ pub(super) fn load(path: &Path) -> (Result<Config, config::Diagnostics>, Named) 
             Err(config::Diagnostics::new(&name, "", vec![fault]))
         }
     };
-    (config, named.into_inner())
+    let mut named = named.into_inner();
+    if let Ok(config) = &config {
+        let tiers = config.tiers.iter().flat_map(|tiers| &tiers.tiers);
+        let pools = config.pools.iter().chain(tiers.map(|tier| &tier.pool));
+        let files = pools.flat_map(|pool| pool.tls.files());
+        named.extend(files.map(|file| (file.to_owned(), std::fs::read(file).ok())));
+    }
+    (config, named)
 }
 
 /// Watches the configuration file, the files that it names, and the certificates.
@@ -186,6 +193,7 @@ fn warn_of_restart(old: &Config, new: &Config) {
         ("server", old.server != server),
         ("cache.disk", disk(old) != disk(new)),
         ("cache.reserve", old.cache.reserve != new.cache.reserve),
+        ("shared", old.shared != new.shared),
         (
             "client.http2_max_streams",
             old.client.http2_max_streams != new.client.http2_max_streams,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::tiers::{SiteTiers, Tiers};
 use crate::config::{Config, Zone};
 use crate::geo::Geo;
 use crate::origin::OriginPool;
@@ -15,6 +16,8 @@ pub struct Runtime {
     pub pools: Vec<Arc<OriginPool>>,
     /// Where clients are.
     pub geo: Geo,
+    /// This node among others; `None` for one on its own.
+    pub tiers: Option<Arc<Tiers>>,
     sites: Vec<Site>,
 }
 
@@ -25,6 +28,8 @@ pub struct Site {
     pub zone: Arc<Zone>,
     /// Its pool.
     pub pool: Arc<OriginPool>,
+    /// What is asked before the pool.
+    pub tiers: SiteTiers,
 }
 
 impl Runtime {
@@ -34,18 +39,41 @@ impl Runtime {
     /// What of the configuration cannot be run.
     pub fn prepare(config: Config, previous: Option<&Self>) -> Result<Self, String> {
         let mut pools: Vec<Arc<OriginPool>> = Vec::new();
+        let mut renewed = Vec::new();
         for wanted in &config.pools {
-            let unchanged = previous
-                .into_iter()
-                .flat_map(|previous| &previous.pools)
-                .find(|pool| pool.config == *wanted)
-                .cloned();
+            let before = previous.and_then(|previous| previous.pool(&wanted.name));
+            let unchanged = before.filter(|pool| pool.config == *wanted).cloned();
+            let failed = |why| format!("pool \"{}\": {why}", wanted.name);
             pools.push(match unchanged {
-                Some(pool) => pool,
-                None => OriginPool::new(wanted.clone())
-                    .map_err(|why| format!("pool \"{}\": {why}", wanted.name))?,
+                Some(pool) => {
+                    let trust = pool.read_trust().map_err(failed)?;
+                    renewed.push((pool.clone(), trust));
+                    pool
+                }
+                None => {
+                    OriginPool::new(wanted.clone(), before.map(|pool| &**pool)).map_err(failed)?
+                }
             });
         }
+        let tiers = match &config.tiers {
+            None => None,
+            Some(wanted) => {
+                let known = previous.and_then(|previous| previous.tiers.clone());
+                Some(match known {
+                    Some(known) if known.is_of(wanted) => known,
+                    known => Arc::new(Tiers::prepare(wanted, known.as_deref())?),
+                })
+            }
+        };
+        for pool in tiers.iter().flat_map(|tiers| tiers.pools()) {
+            let trust = pool.read_trust();
+            let failed = |why| format!("tier \"{}\": {why}", pool.config.name);
+            renewed.push((pool.clone(), trust.map_err(failed)?));
+        }
+        let site_before = |name: &str| {
+            let mut sites = previous.into_iter().flat_map(|previous| &previous.sites);
+            sites.find(|site| site.zone.name == name)
+        };
         let sites = config
             .zones
             .iter()
@@ -55,16 +83,24 @@ impl Runtime {
                     .find(|pool| pool.config.name == zone.pool)
                     .cloned();
                 let pool = pool.ok_or_else(|| format!("zone \"{}\" has no pool", zone.name))?;
+                let before = site_before(&zone.name).map(|site| &site.tiers);
                 Ok(Site {
+                    tiers: SiteTiers::of(zone, tiers.as_deref(), before),
                     zone: zone.clone(),
                     pool,
                 })
             })
             .collect::<Result<_, String>>()?;
+        let geo = Geo::load(&config.geo)?;
+        // Now that nothing fails any more.
+        for (pool, trust) in renewed {
+            pool.trust(trust);
+        }
         Ok(Self {
-            geo: Geo::load(&config.geo)?,
             config,
             pools,
+            geo,
+            tiers,
             sites,
         })
     }
@@ -73,6 +109,9 @@ impl Runtime {
     pub fn start(&self) {
         for pool in &self.pools {
             pool.start();
+        }
+        if let Some(tiers) = &self.tiers {
+            tiers.start();
         }
     }
 

@@ -15,41 +15,39 @@ use super::stored::{Content, StoreKey, StoredId, StoredResponse};
 use crate::purge::Generation;
 
 impl MemoryStore {
-    /// Brings what the disk has under `key`, and memory has not, into memory; whether there may be
-    /// something that was not there before. Costs a look into an index when the disk has nothing.
-    pub async fn load(self: &Arc<Self>, key: &StoreKey) -> bool {
-        let Some(disk) = self.disk() else {
-            return false;
-        };
+    /// Brings what the disk has under `key`, and memory has not, into memory, and gives all that is there
+    /// then: memory may let go of it at once. `None` when there is nothing that was not there before, which
+    /// costs a look into an index when the disk has nothing.
+    pub async fn load(self: &Arc<Self>, key: &StoreKey) -> Option<Resource> {
+        let disk = self.disk()?;
         if self.missing(disk, key).is_empty() {
-            return false;
+            return None;
         }
         let _turn = disk.turn(key).await;
         let entries = self.missing(disk, key);
         if entries.is_empty() {
             // Somebody else brought it.
-            return true;
+            return self.find(key);
         }
         let (store, key) = (self.clone(), key.clone());
         let loading = tokio::task::spawn_blocking(move || {
-            if let Some(disk) = store.disk() {
-                store.load_now(disk, &key, &entries);
-            }
+            let disk = store.disk()?;
+            store.load_now(disk, &key, &entries)
         });
-        loading.await.is_ok()
+        loading.await.ok().flatten()
     }
 
     /// The same where waiting for the disk is nobody's trouble.
     pub fn load_blocking(&self, key: &StoreKey) {
         if let Some(disk) = self.disk() {
-            self.load_now(disk, key, &self.missing(disk, key));
+            let _ = self.load_now(disk, key, &self.missing(disk, key));
         }
     }
 
     /// What is on disk under `key` and could be in memory, newest first. What would not fit beside
     /// what is there is left where it is.
     fn missing(&self, disk: &Disk, key: &StoreKey) -> Vec<Entry> {
-        if !disk.is_ready() {
+        if !disk.is_ready() || self.purges.is_behind() {
             return Vec::new();
         }
         let mut entries = disk.log.find(&key.0);
@@ -74,8 +72,9 @@ impl MemoryStore {
         entries
     }
 
-    /// Blocks on the disk.
-    fn load_now(&self, disk: &Disk, key: &StoreKey, entries: &[Entry]) {
+    /// Blocks on the disk. Gives what is in memory after the last that came there.
+    fn load_now(&self, disk: &Disk, key: &StoreKey, entries: &[Entry]) -> Option<Resource> {
+        let mut loaded = None;
         for entry in entries {
             let generation = Generation(entry.generation);
             // Purges that come while it is read are kept in mind.
@@ -84,9 +83,10 @@ impl MemoryStore {
                 disk.log.retract(&key.0, entry.slot);
             } else if let Some(stored) = self.read(disk, key, entry) {
                 disk.loaded.fetch_add(1, Ordering::Relaxed);
-                self.admit(disk, key, entry, stored);
+                loaded = self.admit(disk, key, entry, stored).or(loaded);
             }
         }
+        loaded
     }
 
     fn read(&self, disk: &Disk, key: &StoreKey, entry: &Entry) -> Option<StoredResponse> {
@@ -106,27 +106,34 @@ impl MemoryStore {
         (body.len() == head.length).then(|| head.with(Content::Complete(Arc::new(body))))
     }
 
-    /// Puts a response that was read into memory, if it is still what the disk has.
-    fn admit(&self, disk: &Disk, key: &StoreKey, entry: &Entry, stored: StoredResponse) {
-        let stored = {
+    /// Puts a response that was read into memory, if it is still what the disk has; what is there then.
+    fn admit(
+        &self,
+        disk: &Disk,
+        key: &StoreKey,
+        entry: &Entry,
+        stored: StoredResponse,
+    ) -> Option<Resource> {
+        let (stored, resource) = {
             let _writing = self.writer(key);
             // Whoever changes the key takes it from disk first.
             if disk.log.get(&key.0, entry.slot).as_ref() != Some(entry) {
-                return;
+                return None;
             }
             let Some(stored) = self.purges.apply(key, &Arc::new(stored)) else {
                 disk.log.retract(&key.0, entry.slot);
-                return;
+                return None;
             };
             let known = self.peek(key);
             let mut resource = known.unwrap_or_default();
             if !resource.add(stored.clone(), self.largest()) {
-                return;
+                return None;
             }
-            self.show(key, resource);
-            stored
+            self.show(key, resource.clone());
+            (stored, resource)
         };
         self.meet_purges(key, &stored);
+        Some(resource)
     }
 }
 

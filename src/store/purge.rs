@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use super::purge_log::{Earlier, Known, PurgeLog};
 use super::stored::{StoreKey, StoredId, StoredResponse};
 use crate::cache::reuse::StoredTimes;
-use crate::purge::{Generation, Journal, Mode, Record, Scope, Verdict};
+use crate::purge::{Announcement, Generation, Journal, Mode, Record, Scope, Verdict};
 
 /// With more purges in force than this, the older half of what is on disk is given up for the older
 /// half of the purges: every purge costs time in proportion to those in force.
@@ -32,6 +32,8 @@ pub struct Purges {
     /// The last purge recorded.
     current: AtomicU64,
     progress: Mutex<Progress>,
+    /// Whether purges of other nodes are still to come that may concern what is on disk.
+    behind: AtomicBool,
     /// Where purges are written down, when there is a disk.
     log: OnceLock<PurgeLog>,
 }
@@ -63,6 +65,13 @@ struct OnDisk {
     /// The last purge before this process had the disk, and from where on sweeps reach it; `None`
     /// before that.
     taken: Option<Generation>,
+}
+
+/// The generations of purges that were put in force together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) first: Generation,
+    pub(super) last: Generation,
 }
 
 /// A fetch under way, or a response being read from disk: purges that come after it began are kept in
@@ -333,28 +342,58 @@ impl Purges {
         mode: Mode,
         now: SystemTime,
     ) -> (Generation, Vec<Record>) {
+        let made = Announcement {
+            at: now,
+            mode,
+            scopes: scopes.to_vec(),
+        };
+        let (Span { first, .. }, records) = self.record_all(&[made], now);
+        (first, records)
+    }
+
+    /// Puts purges in force in their order, each with a generation of its own. Until the first of them
+    /// is [`Self::swept`], none is.
+    pub(super) fn record_all(&self, made: &[Announcement], now: SystemTime) -> (Span, Vec<Record>) {
         let mut progress = self.progress();
-        let generation = after(self.current(), now);
-        let records: Vec<Record> = scopes
-            .iter()
-            .map(|scope| Record {
-                generation,
-                at: now,
-                mode,
+        let first = after(self.current(), now);
+        let mut last = first;
+        let mut records = Vec::new();
+        for (number, purge) in (first.0..).zip(made) {
+            last = Generation(number);
+            records.extend(purge.scopes.iter().map(|scope| Record {
+                generation: last,
+                at: purge.at,
+                mode: purge.mode,
                 scope: scope.clone(),
-            })
-            .collect();
+            }));
+        }
         self.journal.rcu(|journal| {
             let mut journal = Journal::clone(journal);
             for record in &records {
-                record_in(&mut journal, record, generation);
+                record_in(&mut journal, record, record.generation);
             }
             journal
         });
-        self.current.store(generation.0, Ordering::Release);
-        progress.sweeps.insert(generation);
+        self.current.store(last.0, Ordering::Release);
+        progress.sweeps.insert(first);
         progress.records += records.len();
-        (generation, records)
+        (Span { first, last }, records)
+    }
+
+    /// What is on disk from earlier processes may have been purged by other nodes: it is not served
+    /// until [`Self::catch_up`].
+    pub(super) fn fall_behind(&self) {
+        self.behind.store(true, Ordering::Release);
+    }
+
+    /// All purges of other nodes are in force.
+    pub(super) fn catch_up(&self) {
+        self.behind.store(false, Ordering::Release);
+    }
+
+    /// Whether other nodes may have made purges that are not known here.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Acquire)
     }
 
     /// Everything stored has met the purge.

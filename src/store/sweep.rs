@@ -7,8 +7,9 @@ use std::time::SystemTime;
 
 use super::disk::Follow;
 use super::memory::MemoryStore;
+use super::purge::Span;
 use super::stored::{Selection, StoreKey, StoredId, StoredResponse};
-use crate::purge::{Generation, Mode, PurgeOutcome, Scope, Target};
+use crate::purge::{Announcement, Generation, Mode, PurgeOutcome, Scope, Target};
 
 impl MemoryStore {
     /// Puts purges in force; when it returns, no older response can be served any more, now or after a
@@ -31,6 +32,44 @@ impl MemoryStore {
         let (generation, records) = self.purges.record(scopes, Mode::Hard, now);
         self.sweep(scopes, Mode::Hard, generation);
         self.purge_reserve(scopes, Mode::Hard, generation, &records);
+    }
+
+    /// Puts purges in force that other nodes have made, in their order. When it returns, no older response
+    /// can be served any more, now or after a restart. It waits for the disk, if there is one.
+    ///
+    /// # Errors
+    /// When the purges are in force but may not outlive this process.
+    pub fn purge_as_told(&self, told: &[Announcement], now: SystemTime) -> io::Result<()> {
+        if told.is_empty() {
+            return Ok(());
+        }
+        let (Span { first, last }, records) = self.purges.record_all(told, now);
+        let written = self.purges.write_down(&records);
+        let of = |mode| {
+            let purges = told.iter().filter(move |purge| purge.mode == mode);
+            let scopes = purges.flat_map(|purge| &purge.scopes);
+            scopes.cloned().collect::<Vec<Scope>>()
+        };
+        let (hard, soft) = (of(Mode::Hard), of(Mode::Soft));
+        if !hard.is_empty() {
+            self.sweep(&hard, Mode::Hard, last);
+        }
+        if !soft.is_empty() {
+            self.sweep(&soft, Mode::Soft, last);
+        }
+        self.purge_reserve(&hard, Mode::Hard, first, &[]);
+        written
+    }
+
+    /// Serves nothing from disk or the reserve that earlier processes have stored, until
+    /// [`Self::caught_up`]: other nodes may have purged it meanwhile.
+    pub fn wait_for_purges(&self) {
+        self.purges.fall_behind();
+    }
+
+    /// The purges that other nodes have made are in force.
+    pub fn caught_up(&self) {
+        self.purges.catch_up();
     }
 
     /// Counts what purges would reach.

@@ -403,3 +403,25 @@ async fn a_full_disk_is_served_over_told_of_once_and_heals() {
     let seawall = seawall.ended_and_restarted().await;
     assert_eq!(seawall.get("/new", &[]).await.cache(), "HIT");
 }
+
+#[tokio::test]
+async fn what_memory_lets_go_of_at_once_is_served_from_disk_all_the_same() {
+    let origin = Origin::start(|_| Reply::fresh(vec![b'x'; 64 << 10]));
+    let seawall = Setup::before([&origin])
+        .section("[cache]\nmemory = \"1 MiB\"")
+        .disk("capacity = \"64 MiB\"")
+        .start()
+        .await;
+    let targets: Vec<String> = (0..100).map(|page| format!("/{page}")).collect();
+    for target in &targets {
+        seawall.get(target, &[]).await;
+    }
+    records(&seawall, 100).await;
+    for _ in 0..3 {
+        let asked = targets.iter().map(|target| seawall.get(target, &[]));
+        for page in futures_util::future::join_all(asked).await {
+            assert_eq!(page.cache(), "HIT");
+        }
+    }
+    assert_eq!(origin.requests().len(), 100);
+}

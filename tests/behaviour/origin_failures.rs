@@ -12,7 +12,10 @@ async fn a_dead_replica_is_passed_over_for_every_method() {
     let mut dead = Origin::start(|_| Reply::ok("dead"));
     dead.stop().await;
     for method in ["GET", "POST"] {
-        let seawall = Setup::before([&dead, &alive]).start().await;
+        let seawall = Setup::before([&dead, &alive])
+            .pool("balance = \"round_robin\"")
+            .start()
+            .await;
         for nth in 0..4 {
             let response = seawall.send(method, &format!("/{nth}"), &[], "body").await;
             assert_eq!(
@@ -38,7 +41,10 @@ async fn a_dead_replica_is_passed_over_for_every_method() {
 async fn what_is_safe_to_repeat_is_repeated_when_a_replica_hangs_up() {
     let rude = Origin::start(|_| Reply::hang_up());
     let polite = Origin::start(|_| Reply::ok("polite"));
-    let seawall = Setup::before([&rude, &polite]).start().await;
+    let seawall = Setup::before([&rude, &polite])
+        .pool("balance = \"round_robin\"")
+        .start()
+        .await;
     for nth in 0..4 {
         let response = seawall.get(&format!("/{nth}"), &[]).await;
         assert_eq!((response.status, response.text()), (200, "polite"));
@@ -52,7 +58,10 @@ async fn what_is_safe_to_repeat_is_repeated_when_a_replica_hangs_up() {
 async fn a_post_is_never_sent_twice() {
     let rude = Origin::start(|_| Reply::hang_up());
     let other = Origin::start(|_| Reply::hang_up());
-    let seawall = Setup::before([&rude, &other]).start().await;
+    let seawall = Setup::before([&rude, &other])
+        .pool("balance = \"round_robin\"")
+        .start()
+        .await;
     for nth in 0..4 {
         let target = format!("/{nth}");
         let response = seawall.send("POST", &target, &[], "pay").await;
@@ -81,6 +90,7 @@ async fn a_silent_origin_is_a_504_in_time_and_is_not_asked_again() {
     let held = never.clone();
     let other = Origin::start(move |_| Reply::ok("late").behind(&held));
     let seawall = Setup::before([&silent, &other])
+        .pool("balance = \"round_robin\"")
         .pool("timeouts = { first_byte = \"300ms\" }")
         .start()
         .await;
@@ -134,7 +144,10 @@ async fn an_endless_response_ends_with_the_total_deadline() {
 async fn with_every_replica_down_the_answer_is_quick() {
     let mut first = Origin::start(|_| Reply::ok("x"));
     let mut second = Origin::start(|_| Reply::ok("x"));
-    let seawall = Setup::before([&first, &second]).start().await;
+    let seawall = Setup::before([&first, &second])
+        .pool("balance = \"round_robin\"")
+        .start()
+        .await;
     first.stop().await;
     second.stop().await;
     for _ in 0..3 {

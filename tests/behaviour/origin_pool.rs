@@ -20,7 +20,10 @@ async fn replicas_take_turns() {
         Origin::start(|_| Reply::ok("b")),
         Origin::start(|_| Reply::ok("c")),
     ];
-    let seawall = Setup::before(&origins).start().await;
+    let seawall = Setup::before(&origins)
+        .pool("balance = \"round_robin\"")
+        .start()
+        .await;
     let mut turns = String::new();
     for nth in 0..9 {
         turns += seawall.get(&format!("/{nth}"), &[]).await.text();
@@ -36,6 +39,7 @@ async fn turns_follow_the_weights() {
         format!("{{ url = \"http://{}\", weight = 3 }}", heavy.address),
         format!("\"http://{}\"", light.address),
     ])
+    .pool("balance = \"round_robin\"")
     .start()
     .await;
     for nth in 0..12 {
@@ -65,6 +69,7 @@ async fn checks_take_a_failing_replica_out_and_back() {
     });
     let steady = Origin::start(|_| Reply::ok("steady"));
     let seawall = Setup::before([&moody, &steady])
+        .pool("balance = \"round_robin\"")
         .pool("health_check = { path = \"/healthz\", interval = \"100ms\", timeout = \"1s\", rise = 2, fall = 2 }")
         .start()
         .await;

@@ -1,14 +1,16 @@
 //! Connections that leave HTTP for WebSocket.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Origin, Reply, Seawall, Setup, within};
+use crate::support::{Authority, Client, Origin, Reply, Seawall, Setup, eventually, within};
 
 /// An origin that echoes what it is told, once it took `pause` for the handshake.
 async fn echo(pause: Duration) -> SocketAddr {
@@ -132,4 +134,72 @@ async fn what_the_client_says_with_its_handshake_goes_through_the_tunnel() {
         let echoed = within("the echo", client.take(sent.len())).await.unwrap();
         assert!(echoed == sent.as_bytes(), "{} bytes", sent.len());
     }
+}
+
+/// The same as [`echo`], over TLS.
+async fn echo_over_tls(config: Arc<rustls::ServerConfig>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = TlsAcceptor::from(config.clone());
+            tokio::spawn(async move {
+                let stream = acceptor.accept(stream).await.ok()?;
+                let mut socket = tokio_tungstenite::accept_async(stream).await.ok()?;
+                while let Some(Ok(message)) = socket.next().await {
+                    socket.send(message).await.ok()?;
+                }
+                Some(())
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_tunnel_leads_to_an_https_origin_whatever_version_the_pool_speaks() {
+    let authority = Authority::new();
+    let origin = echo_over_tls(authority.identity("127.0.0.1").server()).await;
+    for http2 in ["off", "negotiate"] {
+        let seawall = Setup::servers([format!("\"https://{origin}\"")])
+            .file("ca.pem", &authority.pem())
+            .pool(&format!(
+                "http2 = \"{http2}\"\ntls = {{ ca = \"DIR/ca.pem\" }}"
+            ))
+            .start()
+            .await;
+        let url = format!("ws://{}/ws", seawall.address);
+        let connecting = tokio_tungstenite::connect_async(url);
+        let (mut socket, _) = within("the handshake", connecting).await.unwrap();
+        for text in ["one", &"x".repeat(200_000)] {
+            socket.send(Message::text(text)).await.unwrap();
+            let echoed = within("the echo", socket.next()).await.unwrap().unwrap();
+            assert_eq!(echoed.to_text().unwrap(), text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_stays_while_the_process_drains() {
+    let origin = echo(Duration::ZERO).await;
+    let mut seawall = Setup::servers([format!("\"http://{origin}\"")])
+        .start()
+        .await;
+    let url = format!("ws://{}/ws", seawall.address);
+    let connecting = tokio_tungstenite::connect_async(url);
+    let (mut socket, _) = within("the handshake", connecting).await.unwrap();
+    seawall.signal("TERM");
+    eventually("new connections to be refused", async || {
+        Client::try_connect(seawall.address).await.is_err()
+    })
+    .await;
+    for text in ["one", "two"] {
+        socket.send(Message::text(text)).await.unwrap();
+        let echoed = within("the echo", socket.next()).await.unwrap().unwrap();
+        assert_eq!(echoed.to_text().unwrap(), text);
+    }
+    socket.close(None).await.unwrap();
+    while let Some(Ok(_)) = within("the end", socket.next()).await {}
+    assert!(seawall.ended().await.success());
+    assert!(seawall.stderr().contains("\"cut_off\":0") || seawall.stderr().contains("cut_off=0"));
 }

@@ -7,9 +7,11 @@ use toml::{Table, Value};
 use super::read;
 use super::reference::tokens;
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "docs/explain.md",
+    "docs/pools.md",
+    "docs/origins.md",
     "docs/rules.md",
     "docs/store.md",
     "docs/from-nginx.md",

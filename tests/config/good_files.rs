@@ -80,10 +80,13 @@ fn what_is_not_written_has_its_default() {
         pool.servers,
         [OriginServer {
             https: false,
+            srv: None,
             host: "127.0.0.1".to_owned(),
             port: 8001,
             weight: 1,
             max_requests: None,
+            priority: 0,
+            locality: None,
         }]
     );
     assert_eq!(pool.health_check, None);
@@ -550,7 +553,7 @@ fn the_lesser_settings_of_a_rule_are_read() {
          cache_deception_armor = false, origin_error_page_pass_through = true",
     );
     assert_eq!(settings.min_uses.value, 3);
-    assert_eq!(&*settings.tags.value, ["catalog".into(), "shop".into()]);
+    assert_eq!(settings.tags.value.join(" "), "catalog shop");
     assert_eq!(
         settings.read_timeout.value,
         ReadTimeout::After(Duration::from_secs(20))

@@ -167,11 +167,16 @@ impl Request<'_> {
     async fn stock(&self, exchange: &mut Exchange) -> Stock {
         let store = &self.gateway.shared.store;
         let stock = self.lookup.find(store);
-        if stock.selected().is_none() && store.load(&self.lookup.key).await {
-            exchange.from_disk = true;
-            return self.lookup.find(store);
+        if stock.selected().is_some() {
+            return stock;
         }
-        stock
+        match store.load(&self.lookup.key).await {
+            Some(resource) => {
+                exchange.from_disk = true;
+                self.lookup.find_in(&resource, store)
+            }
+            None => stock,
+        }
     }
 
     /// Part of the response is stored: it may be enough, or worth completing.
@@ -423,6 +428,7 @@ impl Request<'_> {
             candidates,
             selected: stock.times().copied(),
             recalled: None,
+            from: None,
             started: clock::instant(),
             request_id: exchange.request_id,
             arrived: None,

@@ -38,6 +38,7 @@ impl Request<'_> {
         exchange.storing_refused =
             matches!(arrived.storing, Storing::NotStored(reason) if !reason.is_rarity());
         exchange.requested = arrived.requested;
+        exchange.hops = arrived.hops;
         let now = clock::now();
         let failed = match &arrived.result {
             ArrivedResult::Failed(_) => true,

@@ -8,9 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::super::answer;
 use super::slice::can_refetch;
-use super::{
-    ArrivedResult, Fetch, Landed, Purpose, Received, is_failure, is_lasting, stored_times,
-};
+use super::{ArrivedResult, Fetch, Landed, Purpose, Received, is_failure, is_lasting};
 use crate::cache::partial::{may_combine, part_of};
 use crate::cache::response::ResponseView;
 use crate::cache::reuse::{Found, OriginState, ReuseDecision, StoredTimes, decide_reuse};
@@ -27,6 +25,9 @@ use crate::store::{
 
 /// Most parts kept of one response; with more, what was there makes room for what is new.
 const MOST_PARTS: usize = 16;
+
+/// How often a body goes on from elsewhere.
+const MOST_CUTS: u32 = 2;
 
 /// A writer that goes away fails its readers, whatever the reason.
 struct AbortWhenDropped(Arc<Fill>);
@@ -68,7 +69,9 @@ impl Fetch {
         };
         self.remember(status, &head.headers, &decision);
         let stored_times = match &decision {
-            StoreDecision::Store(lifetimes) => Some(stored_times(lifetimes, &head.headers, &times)),
+            StoreDecision::Store(lifetimes) => {
+                Some(self.stored_times(lifetimes, &head.headers, &times))
+            }
             StoreDecision::DoNotStore(_) => None,
         };
         let shared =
@@ -146,6 +149,7 @@ impl Fetch {
         let mut unstored = times.filter(|_| expected != Some(0));
         let mut kept = None;
         let mut patient = true;
+        let mut cuts = 0;
         loop {
             if patient && unstored.is_some() {
                 // What nobody waits for goes no faster than the slowest tier.
@@ -160,10 +164,20 @@ impl Fetch {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
                 Err(failure) => {
-                    let pool = &self.lookup.site.site.pool.config.name;
-                    self.shared.metrics.origin_failure(pool, failure.kind());
                     tracing::debug!(%failure, "a response was cut short");
-                    return;
+                    if self.from.is_none() {
+                        let pool = &self.lookup.site.site.pool.config.name;
+                        self.shared.metrics.origin_failure(pool, failure.kind());
+                    }
+                    if cuts == MOST_CUTS {
+                        return;
+                    }
+                    cuts += 1;
+                    let Some(rest) = Box::pin(self.resume(&fill)).await else {
+                        return;
+                    };
+                    body = rest;
+                    continue;
                 }
             };
             let length = fill

@@ -4,10 +4,14 @@
 //! passed on, or failed. Those who wait are told as soon as the head is there.
 
 mod answered;
+mod asking;
 mod reserve;
+mod resume;
 mod slice;
 mod validated;
 
+pub(super) use asking::Watcher;
+use asking::{Asked, Asker, FromTier};
 pub(super) use slice::{Ahead, Refetch, can_refetch};
 
 use std::sync::Arc;
@@ -30,13 +34,12 @@ use crate::cache::status::Storing;
 use crate::cache::storing::{NoStoreReason, StoreDecision, decide_storing};
 use crate::clock;
 use crate::fields::validators::{Validators, make_validating};
-use crate::origin::{
-    Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Shed, Terms,
-};
+use crate::origin::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher};
 use crate::request::RequestView;
 use crate::rules::phase::Priority;
 use crate::server::Shared;
 use crate::store::{Begun, Fill, FillReader, FlightKey, Flights, Lead, StoredResponse, positions};
+use crate::tier::verdict::Verdict;
 
 /// How a fetch ended for those who follow it.
 #[derive(Clone)]
@@ -62,6 +65,8 @@ pub(super) struct Arrived {
     pub(super) report: FetchReport,
     /// What the reserve had, which is to be validated.
     pub(super) recalled: Option<(Arc<StoredResponse>, StoredTimes)>,
+    /// What the caches that the answer came by have told of it.
+    pub(super) hops: Vec<HeaderValue>,
 }
 
 /// What to answer with.
@@ -108,46 +113,13 @@ pub(super) struct Fetch {
     pub(super) selected: Option<StoredTimes>,
     /// What the reserve had of it.
     pub(super) recalled: Option<(Arc<StoredResponse>, StoredTimes)>,
+    /// What comes with an answer of an upper tier.
+    pub(super) from: Option<FromTier>,
     pub(super) started: Instant,
     pub(super) request_id: RequestId,
     /// Who is told; nobody for a background validation.
     pub(super) arrived: Option<oneshot::Sender<Arrived>>,
     pub(super) interim: Option<mpsc::UnboundedSender<ResponseHeader>>,
-}
-
-/// Counts attempts, and passes interim responses on.
-pub(super) struct Watcher<'a> {
-    pub(super) shared: &'a Shared,
-    pub(super) pool: &'a str,
-    pub(super) interim: Option<&'a mpsc::UnboundedSender<ResponseHeader>>,
-}
-
-impl Observer for Watcher<'_> {
-    fn asked(&mut self) {
-        self.shared.metrics.origin_request(self.pool);
-    }
-
-    fn retried(&mut self) {
-        self.shared.metrics.origin_retry(self.pool);
-    }
-
-    fn failed(&mut self, failure: FetchFailure) {
-        self.shared
-            .metrics
-            .origin_failure(self.pool, failure.kind());
-    }
-
-    fn shed(&mut self, shed: Shed, priority: Priority) {
-        self.shared
-            .metrics
-            .shed(self.pool, shed.as_str(), priority.as_str());
-    }
-
-    fn interim(&mut self, head: &ResponseHeader) {
-        if let Some(interim) = self.interim {
-            let _ = interim.send(head.clone());
-        }
-    }
 }
 
 /// An answer, cleaned, with what is needed to decide about it.
@@ -170,14 +142,10 @@ impl Fetch {
             let Some(answer) = self.ask_unless_alone(&mut report).await else {
                 return;
             };
-            let received = match answer.and_then(|answer| self.receive(answer)) {
+            let received = match answer.and_then(|asked| self.receive(asked)) {
                 Ok(received) => received,
                 Err(failure) => return self.fail(failure, report),
             };
-            self.shared.metrics.origin_first_byte(
-                &self.lookup.site.site.pool.config.name,
-                report.first_byte_after.unwrap_or_default(),
-            );
             let status = received.head.status;
             let again = match (status, &self.purpose) {
                 (StatusCode::NOT_MODIFIED, Purpose::Whole | Purpose::Slice(_))
@@ -236,7 +204,7 @@ impl Fetch {
     async fn ask_unless_alone(
         &mut self,
         report: &mut FetchReport,
-    ) -> Option<Result<Answer, FetchFailure>> {
+    ) -> Option<Result<Asked, FetchFailure>> {
         let priority = self.priority();
         if self.lead.is_some() {
             return Some(self.ask(report, priority).await);
@@ -256,23 +224,21 @@ impl Fetch {
         &self,
         report: &mut FetchReport,
         priority: Priority,
-    ) -> Result<Answer, FetchFailure> {
+    ) -> Result<Asked, FetchFailure> {
         let request = self.request().map_err(|_| FetchFailure::Protocol)?;
-        let pool = &self.lookup.site.site.pool;
-        let terms = Terms {
-            started: self.started,
-            first_byte: self.lookup.site.first_byte(),
-            origin: &self.lookup.site.applied.origin,
+        self.asker(priority).ask(&request, report).await
+    }
+
+    fn asker(&self, priority: Priority) -> Asker<'_> {
+        Asker {
             priority,
-        };
-        let mut watcher = Watcher {
             shared: &self.shared,
-            pool: &pool.config.name,
+            fetcher: &self.fetcher,
+            lookup: &self.lookup,
+            request_id: self.request_id,
+            started: self.started,
             interim: self.interim.as_ref(),
-        };
-        self.fetcher
-            .fetch(pool, &request, terms, report, &mut watcher)
-            .await
+        }
     }
 
     /// Nobody waits for a background fetch.
@@ -319,12 +285,13 @@ impl Fetch {
     }
 
     /// Cleans the answer; refuses what nobody asked for or nobody can read.
-    fn receive(&self, answer: Answer) -> Result<Received, FetchFailure> {
+    fn receive(&mut self, asked: Asked) -> Result<Received, FetchFailure> {
         let Answer {
             mut head,
             requested,
             body,
-        } = answer;
+        } = asked.answer;
+        self.from = asked.from;
         let unasked = match head.status {
             StatusCode::PARTIAL_CONTENT => !self.asks(header::RANGE),
             StatusCode::NOT_MODIFIED => {
@@ -337,7 +304,7 @@ impl Fetch {
         }
         let received = clock::now();
         let framed = answer::is_framed(&head, &self.lookup.head.method);
-        answer::receive_for_store(&mut head, &self.lookup, received);
+        answer::receive_for_store(&mut head, &self.lookup, received, self.from.is_some());
         Ok(Received {
             head,
             times: ExchangeTimes {
@@ -406,6 +373,11 @@ impl Fetch {
                 requested,
                 report,
                 recalled: self.recalled.take(),
+                hops: self
+                    .from
+                    .as_mut()
+                    .map(|from| std::mem::take(&mut from.hops))
+                    .unwrap_or_default(),
             });
         }
     }
@@ -427,13 +399,36 @@ impl Fetch {
             method,
             ..site.view(&self.lookup.head)
         };
-        decide_storing(
+        let decision = decide_storing(
             &request,
             &self.lookup.control,
             &response,
             &site.settings,
             times,
-        )
+        );
+        let verdict = self.from.as_ref().map(|from| &from.verdict);
+        match (decision, verdict) {
+            (StoreDecision::Store(_), Some(Verdict::Unstored { lasting })) => {
+                let lasting = *lasting;
+                StoreDecision::DoNotStore(NoStoreReason::UpperTier { lasting })
+            }
+            (decision, _) => decision,
+        }
+    }
+
+    /// The times of a response that may be stored; no fresher than an upper tier has it.
+    fn stored_times(
+        &self,
+        lifetimes: &Lifetimes,
+        fields: &HeaderMap,
+        times: &ExchangeTimes,
+    ) -> StoredTimes {
+        let received = times.received;
+        let stored = StoredTimes::new(lifetimes, received, Validators::of(fields).any());
+        match &self.from {
+            Some(from) => from.verdict.limit(stored, received),
+            None => stored,
+        }
     }
 }
 
@@ -469,7 +464,7 @@ pub(super) fn is_failure(status: StatusCode) -> bool {
 }
 
 /// Whether the next answer will not be storable either, so that requests need not wait for it.
-fn is_lasting(reason: NoStoreReason, status: StatusCode) -> bool {
+pub(super) fn is_lasting(reason: NoStoreReason, status: StatusCode) -> bool {
     !status.is_server_error()
         && !matches!(
             reason,
@@ -480,9 +475,6 @@ fn is_lasting(reason: NoStoreReason, status: StatusCode) -> bool {
                 | NoStoreReason::Status
                 | NoStoreReason::RequestNoStore
                 | NoStoreReason::PartialContent
+                | NoStoreReason::UpperTier { lasting: false }
         )
-}
-
-fn stored_times(lifetimes: &Lifetimes, fields: &HeaderMap, times: &ExchangeTimes) -> StoredTimes {
-    StoredTimes::new(lifetimes, times.received, Validators::of(fields).any())
 }

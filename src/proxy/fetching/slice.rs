@@ -11,15 +11,13 @@ use super::super::answer;
 use super::super::exchange::{Exchange, RequestId};
 use super::super::gateway::Gateway;
 use super::super::lookup::Lookup;
-use super::{
-    ArrivedResult, Fetch, Landed, Received, Watcher, ask_for, origin_request, stored_times,
-};
+use super::{ArrivedResult, Asker, Fetch, Landed, Received, ask_for, origin_request};
 use crate::cache::partial::{Missing, if_range, make_complete, may_combine, part_of};
 use crate::cache::response::ResponseView;
 use crate::cache::status::Storing;
 use crate::cache::storing::StoreDecision;
 use crate::clock;
-use crate::origin::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Terms};
+use crate::origin::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher};
 use crate::purge::Generation;
 use crate::rules::phase::Priority;
 use crate::server::Shared;
@@ -156,29 +154,24 @@ impl Refetch {
             },
         );
         let request = request.map_err(|_| SliceFailure::Failed)?;
-        let pool = &self.lookup.site.site.pool;
-        let terms = Terms {
-            started: clock::instant(),
-            first_byte: self.lookup.site.first_byte(),
-            origin: &self.lookup.site.applied.origin,
+        let asker = Asker {
             // A client is in the middle of the body.
             priority: Priority::High,
-        };
-        let mut watcher = Watcher {
             shared: &self.shared,
-            pool: &pool.config.name,
+            fetcher: &self.fetcher,
+            lookup: &self.lookup,
+            request_id: self.request_id,
+            started: clock::instant(),
             interim: None,
         };
         let mut report = FetchReport::default();
-        let answer = self
-            .fetcher
-            .fetch(pool, &request, terms, &mut report, &mut watcher)
-            .await
-            .map_err(|_| SliceFailure::Failed)?;
+        let got = asker.ask(&request, &mut report).await;
+        let got = got.map_err(|_| SliceFailure::Failed)?;
         let Answer {
             mut head, mut body, ..
-        } = answer;
-        answer::receive_for_store(&mut head, &self.lookup, clock::now());
+        } = got.answer;
+        let edited = got.from.is_some();
+        answer::receive_for_store(&mut head, &self.lookup, clock::now(), edited);
         let skipped = self.offset(head.status, &head.headers, missing)?;
         let slice = read_exactly(&mut body, skipped, wanted.end - wanted.start)
             .await
@@ -300,7 +293,7 @@ impl Fetch {
             Body::sliced(Arc::new(slices), len)
         };
         let content = Content::Complete(Arc::new(body));
-        let of_store = stored_times(&lifetimes, &fields, &times);
+        let of_store = self.stored_times(&lifetimes, &fields, &times);
         let selection = self.lookup.selection(&fields);
         let stored = self.to_store(id, StatusCode::OK, &fields, of_store, selection, content);
         let store = &self.shared.store;

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, StatusCode};
 use pingora_http::ResponseHeader;
 
 use super::super::answer;
-use super::{ArrivedResult, Fetch, Landed, Received, stored_times};
+use super::{ArrivedResult, Fetch, Landed, Received};
 use crate::cache::freshen::{HeadUpdate, head_update, selected_by, update};
 use crate::cache::partial::{Missing, may_combine, part_of};
 use crate::cache::response::{ExchangeTimes, ResponseView};
@@ -73,6 +73,10 @@ impl Fetch {
 
     /// What the cache response rules do to a stored response.
     fn edits(&self, stored: &StoredResponse) -> Option<ResponseEdits> {
+        if self.from.is_some() {
+            // An upper tier has gone by them.
+            return None;
+        }
         let lookup = &self.lookup;
         let fields = stored.fields.to_map();
         answer::response_edits(&lookup.site, &lookup.head, stored.status, &fields)
@@ -100,7 +104,7 @@ impl Fetch {
         freshened.generation = self.begun.generation();
         freshened.tags = self.lookup.tags(&fields);
         if let StoreDecision::Store(lifetimes) = &decision {
-            freshened.times = stored_times(lifetimes, &fields, times);
+            freshened.times = self.stored_times(lifetimes, &fields, times);
         }
         freshened.fields = StoredFields::from(&fields);
         freshened.renew_encoded();

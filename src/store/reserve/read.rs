@@ -48,8 +48,8 @@ impl MemoryStore {
         let Some(reserve) = self.reserve() else {
             return false;
         };
-        // Before, the purges of earlier processes are not known.
-        let trusted = reserve.trusted.get().is_some();
+        // Before, the purges of earlier processes, or those that other nodes made meanwhile, are not known.
+        let trusted = reserve.trusted.get().is_some() && !self.purges.is_behind();
         if !trusted || !reserve.known.may_hold(Folder::of(wanted.key)) {
             return false;
         }

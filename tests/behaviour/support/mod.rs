@@ -2,8 +2,10 @@
 
 mod client;
 mod crowd;
+mod dns;
 mod large;
 mod origin;
+mod redis;
 mod seawall;
 mod storage;
 mod tls;
@@ -14,11 +16,13 @@ use std::time::Duration;
 
 pub use client::{Client, Response};
 pub use crowd::{answers, connected, crowd};
+pub use dns::{NameServer, Records};
 pub use large::{Large, MIB};
 pub use origin::{Gate, Origin, Received, Reply, echo_fields};
+pub use redis::Redis;
 pub use seawall::{Seawall, Setup, TOKEN};
 pub use storage::{Mood, Storage};
-pub use tls::Authority;
+pub use tls::{Authority, Identity};
 pub use traffic::Traffic;
 
 /// Longer than anything here takes: a test that gets here is stuck.

@@ -64,6 +64,12 @@ impl Setup {
         }
     }
 
+    /// In front of a bucket at `endpoint`; `keys` are those of its table.
+    pub fn bucket(endpoint: SocketAddr, keys: &str) -> Self {
+        Self::servers([format!("\"http://{endpoint}\"")])
+            .pool(&format!("[pools.app.bucket]\nname = \"bucket\"\n{keys}"))
+    }
+
     /// With purging on, by [`TOKEN`].
     pub fn purging(self) -> Self {
         self.section(&format!("[purge]\ntoken = \"{TOKEN}\""))

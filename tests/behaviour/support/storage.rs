@@ -81,6 +81,35 @@ impl Storage {
         storage
     }
 
+    /// A user who may do what `actions` say with the bucket, and nobody else from now on: signatures are
+    /// verified. Gives the user's access key and secret.
+    pub async fn guarded(&self, actions: &str) -> (String, String) {
+        let policy = format!(
+            "{{\"Version\":\"2012-10-17\",\"Statement\":{{\"Effect\":\"Allow\",\"Action\":[{actions}],\
+             \"Resource\":\"*\"}}}}"
+        );
+        let policy: String = policy.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        self.manage("CreateUser&UserName=seawall").await;
+        self.manage(&format!(
+            "PutUserPolicy&UserName=seawall&PolicyName=reads&PolicyDocument={policy}"
+        ))
+        .await;
+        let made = self.manage("CreateAccessKey&UserName=seawall").await;
+        let of = |name: &str| {
+            let (_, rest) = made.split_once(&format!("<{name}>")).unwrap();
+            rest.split_once('<').unwrap().0.to_owned()
+        };
+        self.request("POST", "/moto-api/reset-auth", "s3", b"0")
+            .await;
+        (of("AccessKeyId"), of("SecretAccessKey"))
+    }
+
+    async fn manage(&self, action: &str) -> String {
+        let body = format!("Version=2010-05-08&Action={action}");
+        let told = self.request("POST", "/", "iam", body.as_bytes()).await;
+        String::from_utf8(told).unwrap()
+    }
+
     /// What the proxy does from now on, with connections that are open as well.
     pub fn set(&self, mood: Mood) {
         self.state.lock().unwrap().mood = mood;
@@ -124,16 +153,23 @@ impl Storage {
 
     /// A request past the proxy.
     async fn ask(&self, method: &str, target: &str, body: &[u8]) -> Vec<u8> {
+        self.request(method, target, "s3", body).await
+    }
+
+    async fn request(&self, method: &str, target: &str, service: &str, body: &[u8]) -> Vec<u8> {
         let mut client = Client::connect(self.server).await;
         let length = format!("Content-Length: {}", body.len());
         let host = format!("Host: {}", self.server);
         // It looks at whose request it is, and not at the signature.
-        let signed = "Authorization: AWS4-HMAC-SHA256 \
-                      Credential=key/20260101/us-east-1/s3/aws4_request, \
-                      SignedHeaders=host, Signature=0";
-        client
-            .request(method, target, &[&host, &length, signed])
-            .await;
+        let signed = format!(
+            "Authorization: AWS4-HMAC-SHA256 \
+             Credential=key/20260101/us-east-1/{service}/aws4_request, \
+             SignedHeaders=host, Signature=0"
+        );
+        let form = "Content-Type: application/x-www-form-urlencoded";
+        let mut fields = vec![host.as_str(), &length, &signed];
+        fields.extend((service == "iam").then_some(form));
+        client.request(method, target, &fields).await;
         client.send(body).await;
         let response = client.response().await;
         assert_eq!(response.status, 200, "{method} {target}: {response:?}");

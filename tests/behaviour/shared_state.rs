@@ -1,0 +1,259 @@
+//! Purges on one node are purges on all, also on those that were away.
+
+use std::time::Duration;
+
+use crate::support::{Origin, Redis, Reply, Seawall, Setup, eventually};
+
+/// An origin whose pages tell which request they answer, with their path as a tag.
+fn counting() -> Origin {
+    Origin::start(|request| {
+        let tag = request.target.trim_start_matches('/');
+        Reply::fresh(format!("version {}", request.nth))
+            .field(format!("ETag: \"{}\"", request.nth))
+            .field(format!("Cache-Tag: {tag}"))
+    })
+}
+
+async fn node(origin: &Origin, redis: &Redis, more: &str) -> Seawall {
+    let seawall = Setup::before([origin])
+        .purging()
+        .section(&redis.section(more))
+        .start()
+        .await;
+    connected(&seawall).await;
+    seawall
+}
+
+async fn connected(seawall: &Seawall) {
+    eventually("the node reads purges", async || {
+        seawall.metric("seawall_shared_connected").await > 0.0
+    })
+    .await;
+}
+
+async fn disconnected(seawall: &Seawall) {
+    eventually("the node notices", async || {
+        seawall.metric("seawall_shared_connected").await < 1.0
+    })
+    .await;
+}
+
+/// Stores `target` on all nodes and sees that it is.
+async fn store(nodes: &[&Seawall], target: &str) {
+    for node in nodes {
+        node.get(target, &[]).await;
+        assert_eq!(node.get(target, &[]).await.cache(), "HIT", "{target}");
+    }
+}
+
+async fn waits_for(node: &Seawall, position: &str) {
+    let path = format!("/purges/wait?position={position}&timeout=10s");
+    let answer = node.admin(&path).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_purge_on_one_node_reaches_the_others() {
+    let (origin, redis) = (counting(), Redis::start());
+    let [first, second, third] = [
+        node(&origin, &redis, "").await,
+        node(&origin, &redis, "").await,
+        node(&origin, &redis, "").await,
+    ];
+    store(&[&first, &second, &third], "/p").await;
+    store(&[&first, &second, &third], "/other").await;
+
+    let answer = first.purge(r#"{"tags": ["p"]}"#).await;
+    assert_eq!(answer["result"]["broadcast"], true);
+    let position = answer["result"]["position"].as_str().unwrap();
+    for node in [&first, &second, &third] {
+        waits_for(node, position).await;
+        assert_eq!(node.get("/p", &[]).await.cache(), "MISS");
+        assert_eq!(node.get("/other", &[]).await.cache(), "HIT");
+    }
+    assert_eq!(
+        second.metric("seawall_shared_purges_applied_total").await,
+        1.0
+    );
+}
+
+#[tokio::test]
+async fn soft_purges_stay_soft_and_invalidations_are_told_as_well() {
+    let (origin, redis) = (counting(), Redis::start());
+    let [first, second] = [
+        node(&origin, &redis, "").await,
+        node(&origin, &redis, "").await,
+    ];
+    store(&[&first, &second], "/p").await;
+    let answer = first.purge(r#"{"tags": ["p"], "soft": true}"#).await;
+    waits_for(&second, answer["result"]["position"].as_str().unwrap()).await;
+    let validated = second.get("/p", &[]).await;
+    assert_ne!(validated.cache(), "HIT");
+    assert!(origin.last().field("if-none-match").is_some());
+
+    store(&[&first, &second], "/changed").await;
+    first.send("POST", "/changed", &[], "").await;
+    eventually("the page is gone from the other node", async || {
+        second.get("/changed", &[]).await.cache() == "MISS"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_that_was_away_serves_nothing_that_was_purged_meanwhile() {
+    let (origin, redis) = (counting(), Redis::start());
+    let other = node(&origin, &redis, "").await;
+    let away = Setup::before([&origin])
+        .purging()
+        .disk("capacity = \"32 MiB\"")
+        .section(&redis.section(""))
+        .start()
+        .await;
+    connected(&away).await;
+    store(&[&away], "/kept").await;
+    store(&[&away], "/purged").await;
+    eventually("both are on disk", async || {
+        away.metric("seawall_store_disk_records").await >= 2.0
+    })
+    .await;
+    let mut away = away;
+    away.kill();
+    other.purge(r#"{"tags": ["purged"]}"#).await;
+
+    let away = away.restarted().await;
+    // Not one moment.
+    assert_eq!(away.get("/purged", &[]).await.cache(), "MISS");
+    connected(&away).await;
+    assert_eq!(away.get("/kept", &[]).await.cache(), "HIT");
+    assert_eq!(away.metric("seawall_shared_gaps_total").await, 0.0);
+}
+
+#[tokio::test]
+async fn what_is_on_disk_waits_for_a_server_that_is_away() {
+    let (origin, mut redis) = (counting(), Redis::start());
+    let seawall = Setup::before([&origin])
+        .purging()
+        .disk("capacity = \"32 MiB\"")
+        .section(&redis.section(""))
+        .start()
+        .await;
+    connected(&seawall).await;
+    store(&[&seawall], "/p").await;
+    eventually("it is on disk", async || {
+        seawall.metric("seawall_store_disk_records").await >= 1.0
+    })
+    .await;
+    redis.kill();
+    let mut seawall = seawall;
+    seawall.kill();
+    let seawall = seawall.restarted().await;
+    // It was stored before, and nobody can tell whether it was purged since.
+    assert_eq!(seawall.get("/p", &[]).await.cache(), "MISS");
+    assert_eq!(seawall.get("/p", &[]).await.cache(), "HIT");
+    redis.restart(true);
+    connected(&seawall).await;
+    assert_eq!(seawall.get("/p", &[]).await.cache(), "HIT");
+}
+
+#[tokio::test]
+async fn while_the_server_is_away_nodes_serve_and_purges_are_told_later() {
+    for hangs in [false, true] {
+        let (origin, mut redis) = (counting(), Redis::start());
+        let [first, second] = [
+            node(&origin, &redis, "").await,
+            node(&origin, &redis, "").await,
+        ];
+        store(&[&first, &second], "/p").await;
+        if hangs {
+            redis.hang(true);
+        } else {
+            redis.kill();
+        }
+        disconnected(&first).await;
+        disconnected(&second).await;
+        let answer = first.purge(r#"{"tags": ["p"]}"#).await;
+        assert_eq!(answer["result"]["broadcast"], false);
+        assert_eq!(first.get("/p", &[]).await.cache(), "MISS");
+        assert_eq!(second.get("/p", &[]).await.cache(), "HIT");
+        if hangs {
+            redis.hang(false);
+        } else {
+            redis.restart(true);
+        }
+        eventually("the other node has the purge", async || {
+            second.get("/p", &[]).await.cache() == "MISS"
+        })
+        .await;
+        let told = |text: &str| first.stderr().matches(text).count();
+        assert_eq!(told("cannot be reached"), 1, "{}", first.stderr());
+        eventually("one line tells of its return", async || {
+            told("the server for shared state is back") == 1
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn with_validate_what_is_stored_is_stale_while_the_server_is_away() {
+    let (origin, mut redis) = (counting(), Redis::start());
+    let seawall = node(&origin, &redis, "when_unreachable = \"validate\"").await;
+    store(&[&seawall], "/p").await;
+    redis.kill();
+    eventually("the page is validated", async || {
+        seawall.get("/p", &[]).await;
+        origin.last().field("if-none-match").is_some()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_has_lost_its_data_counts_as_a_purge_of_everything() {
+    let (origin, mut redis) = (counting(), Redis::start());
+    let seawall = node(&origin, &redis, "when_unreachable = \"validate\"").await;
+    store(&[&seawall], "/p").await;
+    redis.restart(false);
+    eventually("the page is gone", async || {
+        seawall.metric("seawall_shared_gaps_total").await > 0.0
+    })
+    .await;
+    assert_eq!(seawall.get("/p", &[]).await.cache(), "MISS");
+    connected(&seawall).await;
+}
+
+#[tokio::test]
+async fn an_entry_that_makes_no_sense_counts_as_a_purge_of_everything() {
+    let (origin, redis) = (counting(), Redis::start());
+    let seawall = node(&origin, &redis, "when_unreachable = \"validate\"").await;
+    store(&[&seawall], "/p").await;
+    redis.ask("XADD seawall:purges * what nonsense");
+    eventually("the entry was read", async || {
+        seawall.metric("seawall_shared_unreadable_total").await > 0.0
+    })
+    .await;
+    assert_eq!(seawall.get("/p", &[]).await.cache(), "MISS");
+}
+
+#[tokio::test]
+async fn fifty_purges_are_everywhere_within_a_moment() {
+    let (origin, redis) = (counting(), Redis::start());
+    let [first, second, third] = [
+        node(&origin, &redis, "").await,
+        node(&origin, &redis, "").await,
+        node(&origin, &redis, "").await,
+    ];
+    let mut times: Vec<Duration> = Vec::new();
+    for number in 0..50 {
+        let target = format!("/{number}");
+        store(&[&first, &second, &third], &target).await;
+        let began = tokio::time::Instant::now();
+        first.purge(&format!("{{\"tags\": [\"{number}\"]}}")).await;
+        for node in [&second, &third] {
+            while node.get(&target, &[]).await.cache() == "HIT" {}
+        }
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    let (median, longest) = (times[25], times[49]);
+    println!("50 purges: median {median:?}, longest {longest:?}");
+    assert!(longest < Duration::from_secs(5), "{longest:?}");
+}
