@@ -19,6 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::bucket::Replacement;
+use super::failure::FetchFailure;
 use super::outlier::Outcome;
 use super::pool::{OriginPool, Permit};
 use super::replica::Replica;
@@ -66,95 +67,6 @@ pub struct FetchReport {
     pub first_byte_after: Option<Duration>,
     /// The upper tier that answered.
     pub tier: Option<String>,
-}
-
-/// Why there is no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum FetchFailure {
-    /// The pool has no replica.
-    #[error("the pool has no replica")]
-    NoReplica,
-    /// The pool has as many requests outstanding as it may, and none ended in time.
-    #[error("the pool is busy")]
-    Busy,
-    /// No connection.
-    #[error("no connection to the origin")]
-    Connect,
-    /// No connection in time.
-    #[error("no connection to the origin in time")]
-    ConnectTimeout,
-    /// TLS failed.
-    #[error("TLS with the origin failed")]
-    Tls,
-    /// The connection ended before the answer.
-    #[error("the origin closed the connection")]
-    Closed,
-    /// No answer in time.
-    #[error("the origin did not answer in time")]
-    Timeout,
-    /// What came is not HTTP.
-    #[error("the origin's answer is malformed")]
-    Protocol,
-}
-
-impl FetchFailure {
-    /// The kind of a failure, as a metric label.
-    pub const fn kind(self) -> &'static str {
-        match self {
-            Self::NoReplica => "no-replica",
-            Self::Busy => "busy",
-            Self::Connect => "connect",
-            Self::ConnectTimeout => "connect-timeout",
-            Self::Tls => "tls",
-            Self::Closed => "connection",
-            Self::Timeout => "timeout",
-            Self::Protocol => "protocol",
-        }
-    }
-
-    /// The failure of this kind.
-    pub fn named(kind: &str) -> Option<Self> {
-        let all = [
-            Self::NoReplica,
-            Self::Busy,
-            Self::Connect,
-            Self::ConnectTimeout,
-            Self::Tls,
-            Self::Closed,
-            Self::Timeout,
-            Self::Protocol,
-        ];
-        all.into_iter().find(|failure| failure.kind() == kind)
-    }
-
-    /// What it says of the replica.
-    pub const fn outcome(self) -> Outcome {
-        match self {
-            Self::NoReplica | Self::Busy | Self::Connect | Self::ConnectTimeout | Self::Tls => {
-                Outcome::NotConnected
-            }
-            Self::Timeout => Outcome::TimedOut,
-            Self::Closed | Self::Protocol => Outcome::Broken,
-        }
-    }
-
-    fn of(error: &Error) -> Self {
-        match error.etype() {
-            ErrorType::ConnectTimedout => Self::ConnectTimeout,
-            ErrorType::ConnectRefused
-            | ErrorType::ConnectNoRoute
-            | ErrorType::ConnectError
-            | ErrorType::SocketError => Self::Connect,
-            ErrorType::TLSHandshakeFailure
-            | ErrorType::TLSHandshakeTimedout
-            | ErrorType::InvalidCert => Self::Tls,
-            ErrorType::ReadTimedout | ErrorType::WriteTimedout => Self::Timeout,
-            ErrorType::InvalidHTTPHeader | ErrorType::H2Error | ErrorType::InvalidH2 => {
-                Self::Protocol
-            }
-            _ => Self::Closed,
-        }
-    }
 }
 
 /// What is told of attempts as they happen.

@@ -7,6 +7,7 @@ mod affinity;
 mod bucket;
 mod checks;
 mod discovery;
+mod failure;
 mod fetch;
 mod health;
 mod outlier;
@@ -20,7 +21,8 @@ mod upgrade;
 mod wire;
 
 pub use affinity::remove_cookies;
-pub use fetch::{Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Terms};
+pub use failure::FetchFailure;
+pub use fetch::{Answer, AnswerBody, FetchReport, Fetcher, Observer, Terms};
 pub use health::Transition;
 pub use outlier::{Outcome, Reason};
 pub use peer::Trust;
