@@ -21,7 +21,7 @@ pub(super) async fn answer(query: Option<&str>, shared: &Shared) -> Response<Vec
             "no purges are shared: there is no [shared]\n",
         );
     };
-    let (mut position, mut most) = (state.position(), Duration::from_secs(10));
+    let (mut position, mut most) = (None, Duration::from_secs(10));
     for (name, value) in query
         .unwrap_or_default()
         .split('&')
@@ -39,10 +39,10 @@ pub(super) async fn answer(query: Option<&str>, shared: &Shared) -> Response<Vec
             _ => return plain(StatusCode::BAD_REQUEST, USAGE),
         }
     }
-    let reached = match position {
-        Some(position) => state.reaches(position, most).await,
-        None => false,
+    let Some(position) = position else {
+        return plain(StatusCode::BAD_REQUEST, USAGE);
     };
+    let reached = state.reaches(position, most).await;
     let told = state
         .position()
         .map_or("none".to_owned(), |position| position.to_string());

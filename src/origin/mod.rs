@@ -11,6 +11,7 @@ mod breaker;
 mod bucket;
 mod checks;
 mod discovery;
+mod failure;
 mod fetch;
 mod health;
 mod outlier;
@@ -26,9 +27,8 @@ mod upgrade;
 mod wire;
 
 pub use affinity::remove_cookies;
-pub use fetch::{
-    Answer, AnswerBody, FetchFailure, FetchReport, Fetcher, Observer, Terms, is_outage,
-};
+pub use failure::FetchFailure;
+pub use fetch::{Answer, AnswerBody, FetchReport, Fetcher, Observer, Terms, is_outage};
 pub use health::Transition;
 pub use outlier::{Outcome, Reason};
 pub use overload::{Load, Permit, Shed};

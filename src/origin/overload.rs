@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::admission::{self, Refusal};
 use super::breaker::{Change, Leave};
-use super::fetch::FetchFailure;
+use super::failure::FetchFailure;
 use super::pool::{OriginPool, lock};
 use crate::clock;
 use crate::rules::phase::Priority;

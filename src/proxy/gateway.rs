@@ -1,10 +1,8 @@
 //! Pingora's hooks, in the order in which a request meets them. Each borrows, asks, applies.
 
 use std::any::Any;
-use std::future::poll_fn;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,6 +18,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use super::arrival::Downstream;
+use super::downstream::{is_reset, nothing_final_written};
 use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
@@ -435,23 +434,6 @@ impl ProxyHttp for Gateway {
         let duration = clock::instant().saturating_duration_since(exchange.started);
         record::session(&self.shared, session, error, exchange, duration);
     }
-}
-
-/// Whether a client of HTTP/2 is gone, or reset its request before anything was done about it. Such a request
-/// must cost next to nothing; and its end may no longer show, so that it would be taken for one with a body.
-async fn is_reset(session: &mut Session) -> bool {
-    let Some(closed) = session.as_downstream_mut().watch_h2_stream_close() else {
-        return false;
-    };
-    let mut closed = std::pin::pin!(closed);
-    poll_fn(|context| Poll::Ready(closed.as_mut().poll(context).is_ready())).await
-}
-
-/// A 103 before the answer is not the answer.
-fn nothing_final_written(session: &Session) -> bool {
-    session
-        .response_written()
-        .is_none_or(|head| head.status.is_informational())
 }
 
 impl Gateway {

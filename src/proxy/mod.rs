@@ -13,6 +13,7 @@ mod answer;
 mod arrival;
 mod cached;
 mod deadline;
+mod downstream;
 mod edge_reply;
 mod encoding;
 mod error_page;

@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use crate::purge::Position;
 
 const NAME: &str = "shared-position";
+const UNTOLD: &str = "shared-untold";
 
 #[derive(Debug)]
 pub(super) struct PositionFile {
     path: PathBuf,
     new: PathBuf,
+    untold: PathBuf,
     /// Its first line.
     head: String,
 }
@@ -25,6 +27,7 @@ impl PositionFile {
     pub(super) fn new(directory: &Path, stream: &str) -> Self {
         Self {
             path: directory.join(NAME),
+            untold: directory.join(UNTOLD),
             // Another process may hand over to this one.
             new: directory.join(format!("{NAME}-{}.new", std::process::id())),
             head: format!("seawall position 1 {stream}\n"),
@@ -35,6 +38,22 @@ impl PositionFile {
         let text = fs::read_to_string(&self.path).ok()?;
         let position = text.strip_prefix(&self.head)?.strip_suffix('\n')?;
         position.parse().ok()
+    }
+
+    /// Whether purges waited to be told when the last process ended.
+    pub(super) fn is_untold(&self) -> bool {
+        self.untold.exists()
+    }
+
+    /// Notes whether purges wait to be told.
+    pub(super) fn mark_untold(&self, untold: bool) -> io::Result<()> {
+        if untold {
+            return fs::write(&self.untold, b"");
+        }
+        match fs::remove_file(&self.untold) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// It need not reach the disk at once: an older one does as well.

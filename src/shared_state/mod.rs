@@ -52,6 +52,8 @@ pub struct SharedState {
     connected: AtomicBool,
     /// It has been of no use for too long.
     lost: AtomicBool,
+    /// The server did not take what it was to tell, the last time.
+    refused: AtomicBool,
     counts: Counts,
 }
 
@@ -106,7 +108,7 @@ impl SharedState {
         let applied = file.as_ref().and_then(PositionFile::read);
         let server = link.address();
         tracing::info!(server, stream = link.stream, "purges are shared");
-        Ok(Self {
+        let state = Self {
             link,
             timeout: config.timeout,
             when_unreachable: config.when_unreachable,
@@ -118,8 +120,14 @@ impl SharedState {
             contact: Mutex::new(clock::instant()),
             connected: AtomicBool::new(false),
             lost: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             counts: Counts::default(),
-        })
+        };
+        if state.file.as_ref().is_some_and(PositionFile::is_untold) {
+            tracing::warn!("the last process has not told all its purges: others purge everything");
+            state.put(What::Lost, None);
+        }
+        Ok(state)
     }
 
     /// Tells other nodes of a purge that is in force here, and waits until the server has it, unless it
@@ -131,9 +139,19 @@ impl SharedState {
         }
         let (tell, told) = sync_channel(1);
         self.put(What::Purge(purge), Some(tell));
-        match told.recv_timeout(self.timeout) {
-            Ok(position) => Told::Others(position),
-            Err(_) => Told::Nobody,
+        if let Ok(position) = told.recv_timeout(self.timeout) {
+            return Told::Others(position);
+        }
+        self.mark_untold(true);
+        Told::Nobody
+    }
+
+    /// Notes for the next process, where there is a disk, whether purges wait to be told.
+    fn mark_untold(&self, untold: bool) {
+        if let Some(file) = &self.file
+            && let Err(error) = file.mark_untold(untold)
+        {
+            tracing::warn!(%error, "whether purges wait to be told cannot be written down");
         }
     }
 
@@ -195,6 +213,9 @@ impl SharedState {
             tracing::error!(
                 "too many purges wait to be told: other nodes will take everything for purged"
             );
+        }
+        if !self.connected.load(Ordering::Acquire) {
+            self.mark_untold(true);
         }
         self.filled.notify_one();
     }

@@ -84,7 +84,7 @@ mod tests {
 
     fn purge() -> What {
         What::Purge(Announcement {
-            at: UNIX_EPOCH + Duration::from_secs(1_767_225_600),
+            at: UNIX_EPOCH + Duration::from_hours(490_896),
             mode: Mode::Soft,
             scopes: vec![
                 Scope {

@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use redis::aio::MultiplexedConnection;
 
-use super::SharedState;
 use super::continuity::Continuity;
 use super::link::{BATCH, Failure, RawEntry};
 use super::record::{Entry, Fields, What};
+use super::{Counts, SharedState};
 use crate::clock;
 use crate::config::WhenUnreachable;
 use crate::purge::Position;
@@ -140,6 +140,8 @@ impl SharedState {
             None => self.begin_stream(connection).await?,
         };
         let mode = self.for_missed();
+        let purge = everything(mode, clock::now());
+        self.purge(store, vec![purge], Some(last)).await;
         if continuity != Continuity::Unknown || self.file.is_some() {
             let why = continuity.why();
             tracing::warn!(
@@ -149,8 +151,6 @@ impl SharedState {
             );
             self.counts.gaps.fetch_add(1, Ordering::Relaxed);
         }
-        let purge = everything(mode, clock::now());
-        self.purge(store, vec![purge], Some(last)).await;
         if continuity == Continuity::Rewound {
             self.put(What::Lost, None);
         }
@@ -193,9 +193,6 @@ impl SharedState {
         let made = purges.last().map(|purge: &Announcement| purge.at);
         if unreadable > 0 {
             // It may have been any purge.
-            self.counts
-                .unreadable
-                .fetch_add(unreadable, Ordering::Relaxed);
             tracing::error!(
                 unreadable,
                 "what other nodes say cannot be read: everything is purged"
@@ -204,13 +201,22 @@ impl SharedState {
         if lost {
             tracing::warn!("another node has lost purges: everything is purged");
         }
-        if lost || unreadable > 0 {
-            self.counts.gaps.fetch_add(1, Ordering::Relaxed);
+        let gap = lost || unreadable > 0;
+        if gap {
             purges.push(everything(self.for_missed(), now));
         }
-        let last = entries.last().map(|entry| entry.position);
-        self.purge(store, purges, last).await;
-        self.counts.applied.fetch_add(applied, Ordering::Relaxed);
+        let upto = entries.last().map(|entry| entry.position);
+        self.purge(store, purges, upto).await;
+        // Who sees these counts finds the purges in force.
+        let Counts {
+            applied: all_applied,
+            unreadable: all_unreadable,
+            gaps,
+            ..
+        } = &self.counts;
+        all_unreadable.fetch_add(unreadable, Ordering::Relaxed);
+        gaps.fetch_add(u64::from(gap), Ordering::Relaxed);
+        all_applied.fetch_add(applied, Ordering::Relaxed);
         if let Some(made) = made {
             let lag = clock::now().duration_since(made).unwrap_or_default();
             let lag = u64::try_from(lag.as_micros()).unwrap_or(u64::MAX);
@@ -249,7 +255,6 @@ impl SharedState {
         &self,
         connection: &mut MultiplexedConnection,
     ) -> Result<Infallible, Failure> {
-        let mut refused = false;
         loop {
             let batch = self.next_batch().await;
             let (numbers, fields): (Vec<u64>, Vec<Fields>) = batch.into_iter().unzip();
@@ -261,18 +266,24 @@ impl SharedState {
                     for (number, position) in numbers.into_iter().zip(positions) {
                         outbox.sent(number, position);
                     }
+                    let told = outbox.waiting() == 0;
                     drop(outbox);
-                    if std::mem::take(&mut refused) {
+                    if told {
+                        self.mark_untold(false);
+                    }
+                    if self.refused.swap(false, Ordering::AcqRel) {
                         tracing::info!("purges are told to other nodes again");
                     }
                 }
-                Err(Failure::Refused(why)) => {
-                    if !std::mem::replace(&mut refused, true) {
+                Err(failure) => {
+                    if let Failure::Refused(why) = &failure
+                        && !self.refused.swap(true, Ordering::AcqRel)
+                    {
                         tracing::error!(why, "purges cannot be told to other nodes, and wait");
                     }
-                    tokio::time::sleep(PAUSE).await;
+                    // Another server may go by the name by now, such as after a replica took over.
+                    return Err(failure);
                 }
-                Err(failure) => return Err(failure),
             }
         }
     }
@@ -306,9 +317,10 @@ impl SharedState {
         let mut batch = Vec::new();
         for (number, what) in outbox.unsent(BATCH) {
             outbox.close(number);
-            match self.entry(number, what).encode() {
-                Some(fields) => batch.push((number, fields)),
-                None => tracing::error!("a purge cannot be told to other nodes"),
+            if let Some(fields) = self.entry(number, what).encode() {
+                batch.push((number, fields));
+            } else {
+                tracing::error!("a purge cannot be told to other nodes");
             }
         }
         batch

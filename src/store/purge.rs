@@ -342,12 +342,12 @@ impl Purges {
         mode: Mode,
         now: SystemTime,
     ) -> (Generation, Vec<Record>) {
-        let made = Announcement {
+        let purge = Announcement {
             at: now,
             mode,
             scopes: scopes.to_vec(),
         };
-        let (Span { first, .. }, records) = self.record_all(&[made], now);
+        let (Span { first, .. }, records) = self.record_all(&[purge], now);
         (first, records)
     }
 

@@ -194,6 +194,33 @@ async fn while_the_server_is_away_nodes_serve_and_purges_are_told_later() {
 }
 
 #[tokio::test]
+async fn a_purge_that_was_never_told_is_told_by_the_next_process() {
+    let (origin, mut redis) = (counting(), Redis::start());
+    let other = node(&origin, &redis, "when_unreachable = \"validate\"").await;
+    let mut purging = Setup::before([&origin])
+        .purging()
+        .disk("capacity = \"32 MiB\"")
+        .section(&redis.section(""))
+        .start()
+        .await;
+    connected(&purging).await;
+    redis.kill();
+    disconnected(&purging).await;
+    store(&[&other], "/p").await;
+    let answer = purging.purge(r#"{"tags": ["p"]}"#).await;
+    assert_eq!(answer["result"]["broadcast"], false);
+    purging.kill();
+    let purging = purging.restarted().await;
+    redis.restart(true);
+    connected(&purging).await;
+    eventually(
+        "the other node has heard that something was lost",
+        async || other.get("/p", &[]).await.cache() == "MISS",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn with_validate_what_is_stored_is_stale_while_the_server_is_away() {
     let (origin, mut redis) = (counting(), Redis::start());
     let seawall = node(&origin, &redis, "when_unreachable = \"validate\"").await;
