@@ -103,7 +103,9 @@ impl Lane for Requests {
 pub(super) fn find(shared: &Shared, exchange: &mut Exchange, asked: &Arc<Parts>) -> Option<Found> {
     let site = exchange.request.as_ref().filter(|request| {
         let answered = exchange.edge.is_some() || exchange.refusal.is_some();
-        request.decision == RequestDecision::Lookup && !answered
+        let lower = request.lower.as_ref();
+        let behind = || lower.is_some_and(|lower| lower.ahead(shared).is_some());
+        request.decision == RequestDecision::Lookup && !answered && !behind()
     });
     let lookup = Lookup::of(site?.clone(), asked.clone());
     let now = exchange.arrived;

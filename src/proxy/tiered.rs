@@ -14,8 +14,9 @@ use crate::clock;
 use crate::fields::cdn_loop::came_by;
 use crate::observe::Metrics;
 use crate::origin::FetchFailure;
+use crate::purge::Position;
 use crate::request::arrival::{Arrival, Refusal};
-use crate::server::Node;
+use crate::server::{Node, Shared};
 use crate::tier::SEAWALL_TIER;
 use crate::tier::handover::{Handover, NotAuthentic, Relation, SignedHead};
 use crate::tier::verdict::Verdict;
@@ -26,6 +27,8 @@ pub(super) struct LowerTier {
     /// Its node.
     pub(super) node: Box<str>,
     pub(super) relation: Relation,
+    /// The purges that it knows.
+    purges: Option<Position>,
 }
 
 impl LowerTier {
@@ -33,7 +36,14 @@ impl LowerTier {
         Self {
             node: handover.node.as_str().into(),
             relation: handover.relation,
+            purges: handover.purges(),
         }
+    }
+
+    /// The purges that it knows and this node does not know yet: until then nothing here is an answer.
+    pub(super) fn ahead(&self, shared: &Shared) -> Option<Position> {
+        let state = shared.shared_state.as_ref()?;
+        self.purges.filter(|known| state.position() < Some(*known))
     }
 }
 

@@ -88,9 +88,17 @@ impl Purger for Shared {
         let purged = self.store.purge(&scopes, mode, at);
         // What is in force here is told to others, whether it can be written down here or not.
         let told = self.shared_state.as_ref().map(|state| {
-            let announced = state.tell(Announcement { at, mode, scopes });
+            let announced = state.tell(Announcement {
+                at,
+                mode,
+                scopes: scopes.clone(),
+            });
             match announced {
-                Told::Others(position) => Some(position),
+                Told::Others(position) => {
+                    // What was fetched from an upper tier meanwhile may be what that had before.
+                    let _ = self.store.purge(&scopes, mode, at);
+                    Some(position)
+                }
                 Told::Nobody => None,
             }
         });

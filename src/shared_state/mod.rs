@@ -4,7 +4,7 @@
 //! A purge is in force where it was made before others hear of it, and each node reads the stream from
 //! where it has stopped: what was missed while it was away comes first. No request for what is stored
 //! ever waits for the server. Decisions are in [`continuity`], [`record`] and [`outbox`];
-//! [`link`] speaks to the server, [`run`] says when, [`file`] keeps the position.
+//! [`link`] speaks to the server, [`run`] says when, [`mod@file`] keeps the position.
 
 mod continuity;
 mod file;
@@ -45,6 +45,8 @@ pub struct SharedState {
     filled: Notify,
     /// The last entry whose purge is in force here.
     applied: watch::Sender<Option<Position>>,
+    /// The last purge that is known here: in force, or about to be.
+    known: Mutex<Option<Position>>,
     /// Where that is written down, when there is a disk.
     file: Option<PositionFile>,
     /// When the server was last of use.
@@ -116,6 +118,7 @@ impl SharedState {
             outbox: Mutex::default(),
             filled: Notify::new(),
             applied: watch::Sender::new(applied),
+            known: Mutex::new(applied),
             file,
             contact: Mutex::new(clock::instant()),
             connected: AtomicBool::new(false),
@@ -140,6 +143,7 @@ impl SharedState {
         let (tell, told) = sync_channel(1);
         self.put(What::Purge(purge), Some(tell));
         if let Ok(position) = told.recv_timeout(self.timeout) {
+            self.know(position);
             return Told::Others(position);
         }
         self.mark_untold(true);
@@ -164,6 +168,17 @@ impl SharedState {
     /// Up to where purges are in force here.
     pub fn position(&self) -> Option<Position> {
         *self.applied.borrow()
+    }
+
+    /// The last purge that this node knows of. Whoever fetches from another node must not get what it
+    /// reaches.
+    pub fn known(&self) -> Option<Position> {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn know(&self, position: Position) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = (*known).max(Some(position));
     }
 
     /// Waits until all purges up to `position` are in force here; false when that takes longer than

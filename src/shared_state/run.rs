@@ -141,6 +141,7 @@ impl SharedState {
         };
         let mode = self.for_missed();
         let purge = everything(mode, clock::now());
+        self.know(last);
         self.purge(store, vec![purge], Some(last)).await;
         if continuity != Continuity::Unknown || self.file.is_some() {
             let why = continuity.why();
@@ -206,6 +207,10 @@ impl SharedState {
             purges.push(everything(self.for_missed(), now));
         }
         let upto = entries.last().map(|entry| entry.position);
+        // Before they are in force: what is fetched because of them must not be what they reach.
+        if let Some(upto) = upto {
+            self.know(upto);
+        }
         self.purge(store, purges, upto).await;
         // Who sees these counts finds the purges in force.
         let Counts {

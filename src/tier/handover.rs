@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SEAWALL_TIER;
 use crate::cache::key::write_bytes;
+use crate::purge::Position;
 use crate::request::{Scheme, SplitChoice};
 
 /// The form of what is handed over. Members that a node does not know are passed over; another number
@@ -75,6 +76,8 @@ pub struct Handover {
     splits: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    purges: Option<String>,
 }
 
 /// What there is to hand over.
@@ -102,6 +105,8 @@ pub struct Facts<'a> {
     pub splits: &'a [SplitChoice],
     /// What rules added to the key.
     pub key: &'a [u8],
+    /// Up to where in the stream of purges the node knows them.
+    pub purges: Option<Position>,
 }
 
 /// The head of a request between tiers, all of which is signed.
@@ -157,6 +162,7 @@ impl Handover {
                 .map(|choice| (choice.split.to_string(), choice.variant.to_string()))
                 .collect(),
             key: BASE64.encode(facts.key),
+            purges: facts.purges.map(|position| position.to_string()),
         }
     }
 
@@ -220,6 +226,11 @@ impl Handover {
                 variant: variant.as_str().into(),
             })
             .collect()
+    }
+
+    /// Up to where in the stream of purges the lower tier knows them: an answer that they reach is none.
+    pub fn purges(&self) -> Option<Position> {
+        self.purges.as_deref()?.parse().ok()
     }
 
     /// What the lower tier's rules added to the key.

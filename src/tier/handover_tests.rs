@@ -31,6 +31,7 @@ fn handover(splits: &[SplitChoice]) -> Handover {
         raw_target: Some("/old?x"),
         splits,
         key: &[0x40, 1, 2, 255],
+        purges: None,
     };
     Handover::new(&facts, at(0))
 }

@@ -284,3 +284,42 @@ async fn fifty_purges_are_everywhere_within_a_moment() {
     println!("50 purges: median {median:?}, longest {longest:?}");
     assert!(longest < Duration::from_secs(5), "{longest:?}");
 }
+
+#[tokio::test]
+async fn a_lower_tier_never_gets_back_what_it_purged() {
+    let (origin, redis) = (counting(), Redis::start());
+    let tier = |name: &str, more: &str| {
+        let tiers =
+            format!("[tiers]\nname = \"{name}\"\nsecret = \"tier-secret-0123456789\"\n{more}");
+        let purging = "[purge]\ntoken = \"purge-token-0123456789\"\nrate = 1000000";
+        let sections = format!("{purging}\n{}\n{tiers}", redis.section(""));
+        Setup::before([&origin]).section(&sections)
+    };
+    let shield = tier("shield", "").start().await;
+    let upper = format!(
+        "[tiers.upper.shield]\nservers = [\"http://{}\"]",
+        shield.address
+    );
+    let mut edges = Vec::new();
+    for name in ["edge-1", "edge-2"] {
+        let setup = tier(name, &upper).zone("upper_tiers = [\"shield\"]");
+        edges.push(setup.start().await);
+    }
+    for node in edges.iter().chain([&shield]) {
+        connected(node).await;
+    }
+    for version in 0..20 {
+        for edge in &edges {
+            assert_eq!(
+                edge.get("/p", &[]).await.text(),
+                format!("version {version}")
+            );
+        }
+        let answer = edges[0].purge(r#"{"tags": ["p"]}"#).await;
+        // At once here, and as soon as it is in force there.
+        let new = format!("version {}", version + 1);
+        assert_eq!(edges[0].get("/p", &[]).await.text(), new);
+        waits_for(&edges[1], answer["result"]["position"].as_str().unwrap()).await;
+        assert_eq!(edges[1].get("/p", &[]).await.text(), new);
+    }
+}

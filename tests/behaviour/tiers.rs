@@ -524,6 +524,7 @@ fn sign(secret: &str, ago: i64, target: &str, client: &str) -> String {
         raw_target: None,
         splits: &[],
         key: &[],
+        purges: None,
     };
     let head = SignedHead {
         method: &http::Method::GET,

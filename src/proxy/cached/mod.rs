@@ -10,7 +10,7 @@ mod purpose;
 pub(super) use background::renew;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode, Version, header};
 use pingora_error::{Error, ErrorType, Result};
@@ -41,6 +41,9 @@ use crate::store::{Begun, Boarding, Content, Flight, FlightKey, Landing, Lead, S
 /// How often a request looks again when what it waited for was not for it.
 const MOST_ROUNDS: usize = 8;
 
+/// How long a lower tier waits for the purges that it knows of to be known here.
+const PURGES_IN: Duration = Duration::from_millis(500);
+
 /// A range that begins no further than this behind what has arrived is waited for.
 const SOON: u64 = 1 << 20;
 
@@ -67,6 +70,15 @@ pub(super) async fn answer(
     let Some(site) = exchange.request.clone() else {
         return Error::e_explain(ErrorType::InternalError, "no zone");
     };
+    let ahead = site.lower.as_ref();
+    if let Some(position) = ahead.and_then(|lower| lower.ahead(&gateway.shared))
+        && let Some(state) = &gateway.shared.shared_state
+        && !state.reaches(position, PURGES_IN).await
+    {
+        // Not from here: what is stored may have been purged. The lower tier asks elsewhere.
+        exchange.refused_here = true;
+        return serve::refuse(gateway, session, exchange, StatusCode::SERVICE_UNAVAILABLE).await;
+    }
     let lookup = exchange.lookup.take().unwrap_or_else(|| {
         let head = session.req_header().as_owned_parts();
         Arc::new(Lookup::of(site, Arc::new(head)))

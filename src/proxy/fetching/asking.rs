@@ -282,6 +282,11 @@ impl Asker<'_> {
             raw_target: site.applied.raw_target.as_deref(),
             splits: &site.applied.splits,
             key: &site.applied.key,
+            purges: self
+                .shared
+                .shared_state
+                .as_ref()
+                .and_then(|state| state.known()),
         };
         let fields: &HeaderMap = &request.headers;
         let signed = SignedHead {
