@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{ALLOW, DATE};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, Version};
 use pingora_core::protocols::Digest;
@@ -23,12 +22,12 @@ use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
     answer, arrival, cached, deadline, edge_reply, error_page, forward, hit, passing, record,
-    serve, tiered, upstream, zone_page,
+    serve, upstream, zone_page,
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
 use crate::edge;
-use crate::origin::{Ask, Fetcher, OriginPool, Outcome, is_outage};
+use crate::origin::{Ask, Fetcher, Outcome, is_outage};
 use crate::request::Scheme;
 use crate::rules::phase::OriginPatch;
 use crate::server::Shared;
@@ -471,42 +470,5 @@ impl Gateway {
             let kind = error_page::kind(error, deadline::passed());
             self.shared.metrics.origin_failure(&pool.config.name, kind);
         }
-    }
-
-    pub(super) async fn send_error(
-        &self,
-        session: &mut Session,
-        exchange: &mut Exchange,
-        status: StatusCode,
-    ) -> Result<()> {
-        if exchange.failure.is_none() {
-            let from_tier = exchange.request.as_ref().map(|request| &request.lower);
-            if let Some(Some(_)) = from_tier {
-                exchange.failure = tiered::failure(status);
-                exchange.refused_here = exchange.failure.is_none();
-            }
-        }
-        let (mut head, body) = zone_page::page(session.req_header(), exchange, status)?;
-        let now = clock::now();
-        let told = exchange.status.unwrap_or_else(|| passing::status(exchange));
-        exchange.status = exchange.request.is_some().then_some(told);
-        head.insert_header(DATE, httpdate::fmt_http_date(now))?;
-        let to_bucket = |pool: &Arc<OriginPool>| pool.config.bucket.is_some();
-        if status == StatusCode::METHOD_NOT_ALLOWED && exchange.pool().is_some_and(to_bucket) {
-            // RFC 9110 §15.5.6.
-            head.insert_header(ALLOW, "GET, HEAD")?;
-        }
-        answer::send(&mut head, session.req_header(), exchange, &told, now);
-        let no_body = session.req_header().method == http::Method::HEAD;
-        session.set_keepalive(None);
-        session
-            .write_response_header(Box::new(head), no_body)
-            .await?;
-        if !no_body {
-            session
-                .write_response_body(Some(Bytes::from(body)), true)
-                .await?;
-        }
-        Ok(())
     }
 }

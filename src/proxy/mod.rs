@@ -18,6 +18,7 @@ mod edge_reply;
 mod encoding;
 mod error_page;
 mod exchange;
+mod failing;
 mod fetching;
 mod forward;
 mod gateway;

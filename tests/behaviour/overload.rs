@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::{
     Client, Gate, Origin, Reply, Seawall, Setup, answers, connected, crowd, eventually,
@@ -43,7 +43,7 @@ async fn no_replica_has_more_than_its_cap_under_a_crowd() {
         .pool("max_requests_per_replica = 20")
         .start()
         .await;
-    let started = Instant::now();
+    let started = tokio::time::Instant::now();
     let clients = crowd(&seawall, 300, "/held").await;
     connected(&seawall, 300).await;
     // A herd is one request; these are not shared.
@@ -168,9 +168,12 @@ async fn who_leaves_the_queue_gives_the_place_up() {
 async fn a_failing_pool_is_left_alone_and_tried_again() {
     let failing = Arc::new(AtomicBool::new(true));
     let state = failing.clone();
-    let origin = Origin::start(move |_| match state.load(Ordering::Relaxed) {
-        true => Reply::status(503, "ill"),
-        false => Reply::ok("well"),
+    let origin = Origin::start(move |_| {
+        if state.load(Ordering::Relaxed) {
+            Reply::status(503, "ill")
+        } else {
+            Reply::ok("well")
+        }
     });
     let seawall = Setup::before([&origin])
         .pool(

@@ -1,8 +1,9 @@
-//! Fetches that no client waits for.
+//! Fetches that no client waits for, and purges that a lower tier waits for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::super::exchange::Exchange;
+use super::super::exchange::{Exchange, SiteRequest};
 use super::super::fetching::Purpose;
 use super::super::gateway::Gateway;
 use super::super::lookup::{Lookup, Stock};
@@ -45,5 +46,18 @@ impl Request<'_> {
         let fetch = self.fetch(exchange, stock, (key, Some(lead), begun), purpose);
         tokio::spawn(fetch.run());
         true
+    }
+}
+
+/// How long a lower tier waits for the purges that it knows of to be known here.
+const PURGES_IN: Duration = Duration::from_millis(500);
+
+/// Whether the lower tier that asks knows of purges that are not in force here, not even after a wait.
+pub(super) async fn is_behind(gateway: &Gateway, site: &SiteRequest) -> bool {
+    let shared = &gateway.shared;
+    let ahead = site.lower.as_ref().and_then(|lower| lower.ahead(shared));
+    match (ahead, &shared.shared_state) {
+        (Some(position), Some(state)) => !state.reaches(position, PURGES_IN).await,
+        _ => false,
     }
 }

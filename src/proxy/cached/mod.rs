@@ -7,10 +7,11 @@ mod background;
 mod outcome;
 mod purpose;
 
+use background::is_behind;
 pub(super) use background::renew;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::{Method, StatusCode, Version, header};
 use pingora_error::{Error, ErrorType, Result};
@@ -41,9 +42,6 @@ use crate::store::{Begun, Boarding, Content, Flight, FlightKey, Landing, Lead, S
 /// How often a request looks again when what it waited for was not for it.
 const MOST_ROUNDS: usize = 8;
 
-/// How long a lower tier waits for the purges that it knows of to be known here.
-const PURGES_IN: Duration = Duration::from_millis(500);
-
 /// A range that begins no further than this behind what has arrived is waited for.
 const SOON: u64 = 1 << 20;
 
@@ -70,11 +68,7 @@ pub(super) async fn answer(
     let Some(site) = exchange.request.clone() else {
         return Error::e_explain(ErrorType::InternalError, "no zone");
     };
-    let ahead = site.lower.as_ref();
-    if let Some(position) = ahead.and_then(|lower| lower.ahead(&gateway.shared))
-        && let Some(state) = &gateway.shared.shared_state
-        && !state.reaches(position, PURGES_IN).await
-    {
+    if is_behind(gateway, &site).await {
         // Not from here: what is stored may have been purged. The lower tier asks elsewhere.
         exchange.refused_here = true;
         return serve::refuse(gateway, session, exchange, StatusCode::SERVICE_UNAVAILABLE).await;
