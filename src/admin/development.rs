@@ -8,7 +8,6 @@ use super::purge::{Failure, client, failed, read_body, render};
 use super::{audit, plain};
 use crate::clock;
 use crate::purge::access::token;
-use crate::purge::admit;
 use crate::server::Shared;
 
 /// As long as Cloudflare's.
@@ -88,16 +87,7 @@ async fn attempt(
     shared: &Shared,
 ) -> Result<State, Failure> {
     let runtime = shared.runtime();
-    admit(
-        runtime.config.purge.as_ref(),
-        &mut shared
-            .purge_limiter
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner),
-        token(&session.req_header().headers),
-        client(session),
-        clock::uptime(),
-    )?;
+    shared.admit_operator(token(&session.req_header().headers), client(session))?;
     let mut zones = runtime.config.zones.iter();
     if !zones.any(|known| known.name == zone) {
         let message = format!("there is no zone \"{zone}\"");

@@ -8,10 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::audit;
 use super::purge::{Failure, client, failed, read_body, render};
-use crate::clock;
 use crate::origin::ReplicaReport;
 use crate::purge::access::token;
-use crate::purge::admit;
 use crate::server::{Runtime, Shared};
 
 /// The largest weight, as in the configuration.
@@ -94,16 +92,7 @@ async fn attempt(
     shared: &Shared,
 ) -> Result<(Change, ReplicaReport), Failure> {
     let runtime = shared.runtime();
-    admit(
-        runtime.config.purge.as_ref(),
-        &mut shared
-            .purge_limiter
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner),
-        token(&session.req_header().headers),
-        client(session),
-        clock::uptime(),
-    )?;
+    shared.admit_operator(token(&session.req_header().headers), client(session))?;
     let body = read_body(session).await?;
     let change = understand(&body)?;
     let missing = |what: String| Failure::new(StatusCode::NOT_FOUND, &what);

@@ -13,9 +13,20 @@ use crate::purge::{
     Announcement, Mode, PurgeOutcome, PurgeRequest, PurgeTarget, Purger, Refusal, Scope, UrlTarget,
     admit, scopes,
 };
-use crate::shared_state::Told;
 
 impl Shared {
+    /// Whether `client`, who shows `token`, may change what runs: by the rules for purges.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admit_operator(&self, token: Option<&[u8]>, client: IpAddr) -> Result<(), Refusal> {
+        let runtime = self.runtime();
+        let limiter = self.purge_limiter.lock();
+        let mut limiter = limiter.unwrap_or_else(PoisonError::into_inner);
+        let config = runtime.config.purge.as_ref();
+        admit(config, &mut limiter, token, client, clock::uptime())
+    }
+
     /// Purges one URL with all its variants, for the PURGE method. It may wait for a disk.
     ///
     /// # Errors
@@ -34,13 +45,7 @@ impl Shared {
             dry_run: false,
             refetch: 0,
         };
-        let runtime = self.runtime();
-        let admitted = {
-            let limiter = self.purge_limiter.lock();
-            let mut limiter = limiter.unwrap_or_else(PoisonError::into_inner);
-            let config = runtime.config.purge.as_ref();
-            admit(config, &mut limiter, token, client, clock::uptime())
-        };
+        let admitted = self.admit_operator(token, client);
         if let Err(refusal) = admitted {
             self.metrics.purge_refused();
             tell_refused(client, zone, refusal);
@@ -88,19 +93,16 @@ impl Purger for Shared {
         let purged = self.store.purge(&scopes, mode, at);
         // What is in force here is told to others, whether it can be written down here or not.
         let told = self.shared_state.as_ref().map(|state| {
-            let announced = state.tell(Announcement {
+            let position = state.tell(Announcement {
                 at,
                 mode,
                 scopes: scopes.clone(),
             });
-            match announced {
-                Told::Others(position) => {
-                    // What was fetched from an upper tier meanwhile may be what that had before.
-                    let _ = self.store.purge(&scopes, mode, at);
-                    Some(position)
-                }
-                Told::Nobody => None,
+            if position.is_some() && self.runtime().tiers.is_some() {
+                // What was fetched from an upper tier meanwhile may be what that had before.
+                let _ = self.store.purge(&scopes, mode, at);
             }
+            position
         });
         let renewals = hottest.into_iter();
         let renewals = renewals.map(|(key, selection)| Renewal { key, selection });

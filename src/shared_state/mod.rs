@@ -89,15 +89,6 @@ pub struct SharedStatistics {
     pub queued: u64,
 }
 
-/// How far a purge has got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// The server has it at this position, and every node that reaches the server gets it.
-    Others(Position),
-    /// It is in force here and waits to be told.
-    Nobody,
-}
-
 impl SharedState {
     /// Purges are shared as `config` says; with a store in `disk`, what happened since the last process
     /// is caught up with.
@@ -134,20 +125,20 @@ impl SharedState {
     }
 
     /// Tells other nodes of a purge that is in force here, and waits until the server has it, unless it
-    /// cannot be reached.
-    pub fn tell(&self, purge: Announcement) -> Told {
+    /// cannot be reached. Gives its position there; `None` when it waits to be told.
+    pub fn tell(&self, purge: Announcement) -> Option<Position> {
         if self.lost.load(Ordering::Acquire) {
             self.put(What::Purge(purge), None);
-            return Told::Nobody;
+            return None;
         }
         let (tell, told) = sync_channel(1);
         self.put(What::Purge(purge), Some(tell));
         if let Ok(position) = told.recv_timeout(self.timeout) {
             self.know(position);
-            return Told::Others(position);
+            return Some(position);
         }
         self.mark_untold(true);
-        Told::Nobody
+        None
     }
 
     /// Notes for the next process, where there is a disk, whether purges wait to be told.
