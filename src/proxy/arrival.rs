@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Version};
 
 use super::edge_reply::EdgeReply;
 use super::exchange::{Applied, Exchange, RequestId, SiteRequest};
+use super::guarding::guard;
 use super::tiered::{self, LowerTier};
 use crate::cache::eligibility::{BypassReason, RequestDecision, eligibility, post_may_fill};
 use crate::cache::query::keyed_query;
@@ -105,6 +106,15 @@ pub(super) fn receive(
         lower: handover.as_ref().map(LowerTier::of),
     };
     let most_body = most.max_body_size;
+    // A lower tier has guarded its own clients' requests.
+    if request.lower.is_none()
+        && let Some(reply) = guard(shared, head, &request, exchange)
+    {
+        arrival::check_body(&head.headers, most_body)?;
+        exchange.edge = Some(reply);
+        exchange.request = Some(Arc::new(request));
+        return Ok(());
+    }
     if head.method.as_str() == "PURGE" {
         arrival::check_body(&head.headers, most_body)?;
         // It is about the URL, not for it.

@@ -1,14 +1,15 @@
-//! Answers of the edge itself: redirects and the maintenance page.
+//! Answers of the edge itself: of the guard, redirects and the maintenance page.
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::exchange::Exchange;
-use super::serve;
+use super::{error_page, serve};
 use crate::cache::status::{CacheStatus, EdgeReason};
+use crate::guard::{Finding, Stop};
 use crate::rules::phase::Phases;
 use crate::rules::{EdgeAnswer, Rule};
 
@@ -63,6 +64,41 @@ impl EdgeReply {
                 fields: vec![(LOCATION, target.location)],
                 body: String::new(),
             },
+        }
+    }
+}
+
+impl EdgeReply {
+    /// What a request gets that the guard stops, in which `by` was found.
+    pub(super) fn stopped(
+        stop: Stop<'_>,
+        by: &Finding<'_>,
+        accept: &HeaderMap,
+        request_id: &str,
+    ) -> Self {
+        let mut fields = stop.fields;
+        fields.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+        let body = match stop.page {
+            Some(page) => {
+                fields.push((CONTENT_TYPE, page.content_type.clone()));
+                page.render(stop.status, request_id)
+            }
+            None => {
+                let (content_type, body) = error_page::content(stop.status, accept, request_id);
+                fields.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
+                fields.push((VARY, HeaderValue::from_static("accept")));
+                body
+            }
+        };
+        Self {
+            reason: stop.reason,
+            rule: (
+                by.rule.to_owned(),
+                by.source.map(ToString::to_string).unwrap_or_default(),
+            ),
+            status: stop.status,
+            fields,
+            body,
         }
     }
 }
