@@ -13,7 +13,7 @@ use super::decision::{Action, Module};
 /// Groups kept; what comes beyond them is told of without client and path.
 const MOST_GROUPS: usize = 10_000;
 /// How long a group is kept after its last event.
-const KEPT: Duration = Duration::from_secs(60 * 60);
+const KEPT: Duration = Duration::from_hours(1);
 /// Lines a second for all groups together.
 const MOST_LINES: u32 = 100;
 /// Lines a second for one group.

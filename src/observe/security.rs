@@ -31,9 +31,10 @@ impl GuardMetrics {
 
     /// Counts a finding in `zone`.
     pub fn found(&self, zone: &str, finding: &Finding<'_>) {
-        let action = match finding.dry_run {
-            true => "dry_run",
-            false => finding.action.as_str(),
+        let action = if finding.dry_run {
+            "dry_run"
+        } else {
+            finding.action.as_str()
         };
         let labels = [zone, finding.module.as_str(), finding.rule, action];
         self.found.with_label_values(&labels).inc();

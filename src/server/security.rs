@@ -11,7 +11,7 @@ use super::Shared;
 use crate::clock;
 
 /// How long events may go untold.
-const EVERY: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(5);
 
 /// Sweeps the events until the process ends.
 pub(super) struct Telling {
@@ -36,7 +36,9 @@ impl Telling {
     fn tell(&self) {
         let lines = self.shared.security.sweep(clock::now());
         if self.shared.runtime().config.log.security_events {
-            lines.iter().for_each(|line| self.shared.tell(line));
+            for line in &lines {
+                self.shared.tell(line);
+            }
         }
     }
 }
