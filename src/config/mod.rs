@@ -385,6 +385,8 @@ pub struct Retries {
     pub max: u32,
     /// Retries allowed per hundred requests of the pool, above a small constant.
     pub budget_percent: u32,
+    /// Whether a safe request is sent to another replica when one answers nobody in time.
+    pub on_timeout: bool,
 }
 
 impl Default for Retries {
@@ -392,6 +394,7 @@ impl Default for Retries {
         Self {
             max: 2,
             budget_percent: 20,
+            on_timeout: true,
         }
     }
 }
