@@ -107,15 +107,16 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
     if let Some(reserve) = &config.cache.reserve {
         store.use_reserve(reserve)?;
     }
+    let mut kept = config.cache.reserve.is_some();
     if let Some(disk) = &config.cache.disk {
-        store.use_disk(disk)?;
+        kept |= store.use_disk(disk)?;
     }
     let shared_state = match &config.shared {
         Some(shared) => {
             let disk = config.cache.disk.as_ref().map(|disk| &*disk.directory);
             // What earlier processes stored may have been purged elsewhere since.
             store.wait_for_purges();
-            Some(Arc::new(SharedState::new(shared, disk)?))
+            Some(Arc::new(SharedState::new(shared, disk, kept)?))
         }
         None => None,
     };
