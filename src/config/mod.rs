@@ -118,6 +118,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Certificate files; `None` is cleartext.
     pub tls: Option<TlsFiles>,
+    /// PEM file of the authorities of which clients must have a certificate.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// PEM files of a TLS listener; both are read again on reload.

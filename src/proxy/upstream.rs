@@ -49,13 +49,10 @@ pub(super) fn arm(asked: &Parts, version: Version, exchange: &Exchange, request:
     let timeouts = &request.site.pool.config.timeouts;
     let deadline = exchange.started + timeouts.total;
     let http2 = version == Version::HTTP_2;
-    let watched = match exchange.origin.socket.filter(|_| !http2) {
-        Some(socket) => deadline::Watched::Socket(socket),
-        None => {
-            let pause = timeouts.between_bytes.max(request.first_byte());
-            deadline::Watched::Shared(pause + SHORTEST)
-        }
-    };
+    let pause = timeouts.between_bytes.max(request.first_byte());
+    let socket = exchange.origin.socket.filter(|_| !http2);
+    let shared = deadline::Watched::Shared(pause + SHORTEST);
+    let watched = socket.map_or(shared, deadline::Watched::Socket);
     if http2 && is_grpc(asked) {
         deadline::disarm();
     } else if http2 || request.has_body {

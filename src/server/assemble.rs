@@ -177,7 +177,7 @@ fn assemble(upgrade: bool, shared: &Arc<Shared>, reload: Reload) -> Result<Serve
         let (_, certificates) = loaded
             .find(|(loaded, _)| loaded == files)
             .ok_or_else(|| format!("{address} has no certificate"))?;
-        edge.add_listener(endpoint.tls(certificates.settings()?));
+        edge.add_listener(endpoint.tls(certificates.settings(listener.client_ca.as_deref())?));
     }
     server.add_service(edge);
     if let Some(address) = config.admin {

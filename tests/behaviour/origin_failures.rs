@@ -110,9 +110,12 @@ async fn a_silent_origin_is_a_504_in_time_and_is_not_asked_again() {
 /// Two replicas: one holds what `holds` says of a target until the gate opens, the other answers.
 fn one_holding(never: &Gate, holds: fn(&str) -> bool) -> [Origin; 2] {
     let never = never.clone();
-    let held = Origin::start(move |request| match holds(&request.target) {
-        true => Reply::ok("late").behind(&never),
-        false => Reply::ok("held"),
+    let held = Origin::start(move |request| {
+        if holds(&request.target) {
+            Reply::ok("late").behind(&never)
+        } else {
+            Reply::ok("held")
+        }
     });
     [held, Origin::start(|_| Reply::ok("well"))]
 }
