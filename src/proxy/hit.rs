@@ -16,14 +16,14 @@ use super::answer;
 use super::arrival::{self, Downstream};
 use super::encoding;
 use super::exchange::{Evaluated, Exchange};
-use super::lookup::{Lookup, Stock};
+use super::lookup::Lookup;
 use super::passage::Passage;
 use super::record::{self, Finished};
 use super::reply::{self, Reply, ReplyBody};
 use super::requests::Requests;
 use crate::cache::early::is_due_early;
 use crate::cache::eligibility::RequestDecision;
-use crate::cache::reuse::{self, OriginState, ReuseDecision, decide_reuse};
+use crate::cache::reuse::{self, OriginState, ReuseDecision, StoredTimes, decide_reuse};
 use crate::cache::status::CacheStatus;
 use crate::clock;
 use crate::edge::lane::{Arriving, Evaluation, Hit, Lane, Sent};
@@ -125,9 +125,7 @@ fn answer(
     exchange: &mut Exchange,
     now: SystemTime,
 ) -> Option<Found> {
-    let Stock::Selected(stored, times) = lookup.find(&shared.store) else {
-        return None;
-    };
+    let (stored, times) = selected(lookup, shared, exchange)?;
     let complete = reuse::Found::Complete(&times);
     let ttl = match decide_reuse(&lookup.control, complete, OriginState::Unasked, now) {
         ReuseDecision::Reuse { ttl } if stored.content.is_complete() => ttl,
@@ -174,6 +172,22 @@ fn answer(
         told,
         now,
     })
+}
+
+/// What is stored for the request in memory, or on disk as far as the system has that in memory.
+fn selected(
+    lookup: &Lookup,
+    shared: &Shared,
+    exchange: &mut Exchange,
+) -> Option<(Arc<StoredResponse>, StoredTimes)> {
+    let store = &shared.store;
+    let found = lookup.find(store).into_selected();
+    if found.is_some() {
+        return found;
+    }
+    let resource = store.load_now(&lookup.key)?;
+    exchange.from_disk = true;
+    lookup.find_in(&resource, store).into_selected()
 }
 
 /// The bytes that follow the head; `None` when its length is not told, not all of it is in memory, or it
