@@ -1,5 +1,5 @@
-//! The hit lane: a request is evaluated before Pingora sees it, and a fresh response in memory is
-//! answered at once. The same policy decides as on Pingora's lane, and the same functions dress the
+//! The hit lane: a request is evaluated before Pingora sees it, and a fresh response in memory, or on
+//! disk where that needs no waiting, is answered at once. The same policy decides as on Pingora's lane, and the same functions dress the
 //! answer; most hits need no more than the lines as which the fields are stored.
 
 use std::io::{ErrorKind, Write};
@@ -98,7 +98,7 @@ impl Lane for Requests {
     }
 }
 
-/// The fresh response in memory that answers the request, which counts as used. Otherwise what was looked
+/// The fresh response that answers the request, which counts as used. Otherwise what was looked
 /// up is left in `exchange`.
 pub(super) fn find(shared: &Shared, exchange: &mut Exchange, asked: &Arc<Parts>) -> Option<Found> {
     let site = exchange.request.as_ref().filter(|request| {
