@@ -4,6 +4,7 @@
 //! unambiguous, evaluated ([`lane`]): a hit in memory is written at once, what simply goes past the cache
 //! is relayed from the origin ([`relay`]), every other request goes to Pingora. HTTP/2 connections go to Pingora as they are.
 
+mod answers;
 pub mod chunked;
 mod front;
 pub mod head;
