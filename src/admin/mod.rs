@@ -6,6 +6,7 @@ mod development;
 mod explain;
 mod pools;
 mod purge;
+mod security;
 mod wait;
 
 use std::sync::Arc;
@@ -118,6 +119,7 @@ impl ServeHttp for Admin {
             "/readyz" => readiness(&self.shared.runtime()),
             "/metrics" => self.metrics(),
             "/purges/wait" => wait::answer(request.uri.query(), &self.shared).await,
+            "/security/events" => security::answer(request.uri.query(), &self.shared),
             "/pools" => pools::list(&self.shared.runtime()),
             "/" => plain(StatusCode::OK, &format!("Seawall admin: {PATHS}\n")),
             _ => plain(
@@ -128,8 +130,7 @@ impl ServeHttp for Admin {
     }
 }
 
-const PATHS: &str =
-    "/healthz /readyz /metrics /pools /purge /purges/wait /explain /zones/NAME/development_mode";
+const PATHS: &str = "/healthz /readyz /metrics /pools /purge /purges/wait /security/events /explain /zones/NAME/development_mode";
 
 fn wrong_method(allowed: &'static str) -> Response<Vec<u8>> {
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed}\n"));

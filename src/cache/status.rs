@@ -54,6 +54,8 @@ pub enum EdgeReason {
     Redirect,
     /// A bulk redirect.
     BulkRedirect,
+    /// The guard refused it.
+    Blocked,
 }
 
 impl EdgeReason {
@@ -63,6 +65,7 @@ impl EdgeReason {
             Self::Maintenance => "maintenance",
             Self::Redirect => "redirect",
             Self::BulkRedirect => "bulk-redirect",
+            Self::Blocked => "blocked",
         }
     }
 }

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::access_log::{AccessRecord, OrEmpty, Shown};
+use super::access_log::{AccessRecord, Line, OrEmpty, Shown};
 
 /// A member that is not the first, up to its value.
 macro_rules! name {
@@ -17,9 +17,8 @@ macro_rules! name {
     };
 }
 
-impl AccessRecord<'_> {
-    /// Appends it.
-    pub(super) fn write(&self, out: &mut Vec<u8>) -> io::Result<()> {
+impl Line for AccessRecord<'_> {
+    fn append(&self, out: &mut Vec<u8>) -> io::Result<()> {
         let time = humantime::format_rfc3339_millis(self.time.0);
         write!(out, "{{\"time\":\"{time}\"")?;
         text(out, name!("request_id"), self.request_id)?;
@@ -147,7 +146,7 @@ mod tests {
 
     fn written(record: &AccessRecord<'_>) -> Value {
         let mut line = Vec::new();
-        record.write(&mut line).unwrap();
+        record.append(&mut line).unwrap();
         assert_eq!(
             line.iter().position(|byte| *byte == b'\n'),
             Some(line.len() - 1)

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, SystemTime};
 
+use serde::{Serialize, Serializer};
+
 use crate::cache::status::CacheStatus;
 
 /// Buffers; more than most machines have worker threads.
@@ -22,6 +24,15 @@ const BUFFERS: usize = 32;
 const MOST_WAITING: usize = 1 << 20;
 /// How long lines are gathered.
 const GATHER: Duration = Duration::from_millis(10);
+
+/// What stands in the log as a line of JSON.
+pub trait Line {
+    /// Appends it, with the line feed.
+    ///
+    /// # Errors
+    /// When it is nothing that JSON could tell.
+    fn append(&self, out: &mut Vec<u8>) -> std::io::Result<()>;
+}
 
 /// One request, as logged.
 #[allow(
@@ -72,6 +83,12 @@ pub struct Shown<T>(pub T);
 
 /// Written in RFC 3339, in UTC with milliseconds.
 pub struct Time(pub SystemTime);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_rfc3339_millis(self.0))
+    }
+}
 
 /// The short hash of a key, written in 16 hexadecimal digits.
 pub struct KeyHash(pub u64);
@@ -128,13 +145,13 @@ impl AccessLog {
     }
 
     /// Queues a record; `false` when it had to be dropped.
-    pub fn write(&self, record: &AccessRecord<'_>) -> bool {
+    pub fn write(&self, record: &impl Line) -> bool {
         let buffer = self.waiting.buffers.get(BUFFER.with(|index| *index));
         let Some(mut buffer) = buffer.map(lock) else {
             return false;
         };
         let before = buffer.len();
-        if before > MOST_WAITING || record.write(&mut buffer).is_err() {
+        if before > MOST_WAITING || record.append(&mut buffer).is_err() {
             buffer.truncate(before);
             return false;
         }

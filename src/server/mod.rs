@@ -9,6 +9,7 @@ mod purging;
 mod reload;
 mod renewals;
 mod runtime;
+mod security;
 mod sharing;
 mod signals;
 mod tiers;
@@ -26,7 +27,8 @@ pub use renewals::{Renewal, Renewals};
 pub use runtime::{Runtime, Site};
 pub use tiers::{Fallback, Node, SiteTiers, Tiers, UpperTier};
 
-use crate::observe::{AccessLog, Metrics};
+use crate::guard::events::Line;
+use crate::observe::{AccessLog, Metrics, SecurityEvents, SecurityRecord};
 use crate::purge::Limiter;
 use crate::shared_state::SharedState;
 use crate::store::MemoryStore;
@@ -52,6 +54,8 @@ pub struct Shared {
     pub development: DevelopmentMode,
     /// Where requests are logged.
     pub access_log: AccessLog,
+    /// What the guard found.
+    pub security: SecurityEvents,
     /// Requests being served.
     pub in_flight: InFlight,
     /// Connections of clients.
@@ -62,6 +66,13 @@ impl Shared {
     /// The configuration in force. A request keeps the one it began with.
     pub fn runtime(&self) -> Arc<Runtime> {
         self.runtime.load_full()
+    }
+
+    /// Writes a line about what the guard found.
+    pub fn tell(&self, line: &Line) {
+        if !self.access_log.write(&SecurityRecord::of(line)) {
+            self.metrics.log_dropped();
+        }
     }
 
     /// Room for one more connection of a client, or none.

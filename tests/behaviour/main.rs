@@ -46,6 +46,7 @@ mod error_pages;
 mod explain;
 mod followers;
 mod forwarding;
+mod guard;
 mod head;
 mod herd;
 mod hits;
