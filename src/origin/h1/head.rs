@@ -1,0 +1,233 @@
+//! The head of an answer (RFC 9112 §4, §5, §6): where it ends, what it says, where its body ends.
+//!
+//! What parsers read differently is refused: an answer that another hop frames differently can be made to
+//! carry a second one, for somebody else.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use httparse::{ParserConfig, Status};
+use pingora_http::ResponseHeader;
+use std::mem::MaybeUninit;
+
+/// Most bytes of a head.
+const LONGEST: usize = 1 << 20;
+/// Most fields of it.
+const MOST_FIELDS: usize = 256;
+
+/// A head that was read.
+#[derive(Debug)]
+pub struct Head {
+    /// What it says, the names of fields as they were written.
+    pub response: ResponseHeader,
+    /// Where its body ends.
+    pub framing: Framing,
+    /// Whether the connection may be used again after that (RFC 9112 §9.3).
+    pub persistent: bool,
+}
+
+/// How long a body is (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// As many bytes.
+    Length(u64),
+    /// In chunks.
+    Chunked,
+    /// What comes until the connection is closed.
+    UntilClose,
+}
+
+/// No head, or one that may be understood differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a malformed head")]
+pub struct Malformed;
+
+/// Takes the head of the answer to a request with this method from the beginning of `bytes`; `None` while
+/// it is not complete.
+///
+/// # Errors
+/// When it is refused.
+pub fn take(bytes: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malformed> {
+    let Some((len, status, version, reason, fields)) = parse(bytes)? else {
+        return Ok(None);
+    };
+    let mut response = ResponseHeader::build(status, Some(fields.len())).map_err(|_| Malformed)?;
+    response.set_version(version);
+    let reason = reason.as_deref();
+    response.set_reason_phrase(reason).map_err(|_| Malformed)?;
+    // Names and values are parts of these bytes, and no copies.
+    let head = bytes.split_to(len).freeze();
+    for field in fields {
+        let value = HeaderValue::from_maybe_shared(head.slice(field.value));
+        let value = value.map_err(|_| Malformed)?;
+        let added = response.append_header(head.slice(field.name), value);
+        added.map_err(|_| Malformed)?;
+    }
+    let framing = framing(&mut response, method)?;
+    let persistent = framing != Framing::UntilClose && persists(version, &response.headers);
+    Ok(Some(Head {
+        response,
+        framing,
+        persistent,
+    }))
+}
+
+/// Where a field stands.
+struct Field {
+    name: std::ops::Range<usize>,
+    value: std::ops::Range<usize>,
+}
+
+type Parsed = (usize, StatusCode, Version, Option<String>, Vec<Field>);
+
+fn parse(bytes: &[u8]) -> Result<Option<Parsed>, Malformed> {
+    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut head = httparse::Response::new(&mut []);
+    let parsed =
+        ParserConfig::default().parse_response_with_uninit_headers(&mut head, bytes, &mut fields);
+    let len = match parsed {
+        Ok(Status::Complete(len)) if len <= LONGEST => len,
+        Ok(Status::Partial) if bytes.len() <= LONGEST => return Ok(None),
+        _ => return Err(Malformed),
+    };
+    let code = head.code.ok_or(Malformed)?;
+    let status = StatusCode::from_u16(code).map_err(|_| Malformed)?;
+    let version = match head.version {
+        Some(1) => Version::HTTP_11,
+        Some(0) => Version::HTTP_10,
+        _ => return Err(Malformed),
+    };
+    let usual = status.canonical_reason();
+    let reason = head.reason.filter(|reason| Some(*reason) != usual);
+    let fields = head.headers.iter().map(|field| Field {
+        name: place(bytes, field.name.as_bytes()),
+        value: place(bytes, field.value),
+    });
+    let fields = fields.collect();
+    Ok(Some((
+        len,
+        status,
+        version,
+        reason.map(str::to_owned),
+        fields,
+    )))
+}
+
+/// Where `part` stands in `bytes`, of which it is a part.
+fn place(bytes: &[u8], part: &[u8]) -> std::ops::Range<usize> {
+    let first = part.as_ptr().addr().saturating_sub(bytes.as_ptr().addr());
+    // An empty value may be of no place at all.
+    let first = first.min(bytes.len());
+    first..(first + part.len()).min(bytes.len())
+}
+
+/// RFC 9112 §6.3, in the order of its rules.
+fn framing(head: &mut ResponseHeader, method: &Method) -> Result<Framing, Malformed> {
+    let length = length(&head.headers)?;
+    let coding = coding(&head.headers)?;
+    if length.is_some() && coding.is_some() {
+        // Rule 3: this "ought to be handled as an error".
+        return Err(Malformed);
+    }
+    if let Some(length) = length
+        && head.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
+    {
+        let length = HeaderValue::from(length);
+        let inserted = head.insert_header(CONTENT_LENGTH, length);
+        inserted.map_err(|_| Malformed)?;
+    }
+    let status = head.status;
+    let bodiless = method == Method::HEAD
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if bodiless {
+        return Ok(Framing::Length(0));
+    }
+    let by_length = length.map_or(Framing::UntilClose, Framing::Length);
+    Ok(coding.unwrap_or(by_length))
+}
+
+/// The length that all say who say one (RFC 9110 §8.6).
+fn length(fields: &HeaderMap) -> Result<Option<u64>, Malformed> {
+    let mut said = None;
+    for field in fields.get_all(CONTENT_LENGTH) {
+        for text in field.as_bytes().split(|byte| *byte == b',') {
+            let text = str::from_utf8(text.trim_ascii()).map_err(|_| Malformed)?;
+            if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(Malformed);
+            }
+            let length: u64 = text.parse().map_err(|_| Malformed)?;
+            if said.is_some_and(|said| said != length) {
+                return Err(Malformed);
+            }
+            said = Some(length);
+        }
+    }
+    Ok(said)
+}
+
+/// What the transfer coding makes of the body. Only "chunked" was asked for (RFC 9112 §7.4); "identity" was
+/// one until RFC 7230, and says nothing of the end.
+fn coding(fields: &HeaderMap) -> Result<Option<Framing>, Malformed> {
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else {
+        return Ok(None);
+    };
+    let coding = coding.as_bytes().trim_ascii();
+    if codings.next().is_some() {
+        Err(Malformed)
+    } else if coding.eq_ignore_ascii_case(b"chunked") {
+        Ok(Some(Framing::Chunked))
+    } else if coding.eq_ignore_ascii_case(b"identity") {
+        Ok(Some(Framing::UntilClose))
+    } else {
+        Err(Malformed)
+    }
+}
+
+/// RFC 9112 §9.3. A transfer coding is no part of HTTP/1.0 (§6.1).
+fn persists(version: Version, fields: &HeaderMap) -> bool {
+    if version == Version::HTTP_11 {
+        !says(fields, b"close")
+    } else {
+        says(fields, b"keep-alive")
+            && !says(fields, b"close")
+            && !fields.contains_key(TRANSFER_ENCODING)
+    }
+}
+
+/// Whether Connection has this option.
+pub(super) fn says(fields: &HeaderMap, option: &[u8]) -> bool {
+    fields.get_all(CONNECTION).iter().any(|value| {
+        let mut options = value.as_bytes().split(|byte| *byte == b',');
+        options.any(|said| said.trim_ascii().eq_ignore_ascii_case(option))
+    })
+}
+
+/// Appends the head of a request for `target`, whose body has no bytes.
+///
+/// # Errors
+/// When the target would end its line.
+pub(super) fn write(
+    request: &pingora_http::RequestHeader,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    let target = request.raw_path();
+    // RFC 9112 §3.2: it has no white space.
+    if target.iter().any(|byte| *byte <= b' ' || *byte == 0x7f) {
+        return Err(Malformed);
+    }
+    out.extend_from_slice(request.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    request.header_to_h1_wire(out);
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// Bytes of a body, of which `bytes` may have more than its end.
+pub(super) fn split(bytes: &mut BytesMut, most: u64) -> Bytes {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    bytes.split_to(most.min(bytes.len())).freeze()
+}
