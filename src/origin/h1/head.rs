@@ -231,3 +231,129 @@ pub(super) fn split(bytes: &mut BytesMut, most: u64) -> Bytes {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     bytes.split_to(most.min(bytes.len())).freeze()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn taken(text: &str, method: &Method) -> Result<Option<Head>, Malformed> {
+        take(&mut BytesMut::from(text.as_bytes()), method)
+    }
+
+    fn framed(fields: &str) -> Result<Framing, Malformed> {
+        let head = taken(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n"), &Method::GET)?;
+        Ok(head.unwrap().framing)
+    }
+
+    #[test]
+    fn a_head_is_taken_as_it_was_written_and_the_rest_is_left() {
+        let mut bytes = BytesMut::from("HTTP/1.1 299 So so\r\nX-a:  b \r\nEmpty:\r\n\r\nbody");
+        let head = take(&mut bytes, &Method::GET).unwrap().unwrap().response;
+        assert_eq!(bytes, "body");
+        assert_eq!(head.get_reason_phrase(), Some("So so"));
+        let mut wire = Vec::new();
+        head.header_to_h1_wire(&mut wire);
+        assert_eq!(wire, b"X-a: b\r\nEmpty: \r\n");
+    }
+
+    #[test]
+    fn rfc9112_6_3_the_end_of_a_body_is_where_the_fields_say() {
+        for (fields, framing) in [
+            ("", Framing::UntilClose),
+            ("Content-Length: 5\r\n", Framing::Length(5)),
+            ("Content-Length: 5, 5\r\n", Framing::Length(5)),
+            (
+                "Content-Length: 5\r\nContent-Length: 05\r\n",
+                Framing::Length(5),
+            ),
+            ("Transfer-Encoding: Chunked\r\n", Framing::Chunked),
+            ("Transfer-Encoding: identity\r\n", Framing::UntilClose),
+        ] {
+            assert_eq!(framed(fields), Ok(framing), "{fields:?}");
+        }
+        let long = "\r\nContent-Length: 5\r\n\r\n";
+        for (text, method) in [
+            ("HTTP/1.1 200 OK", Method::HEAD),
+            ("HTTP/1.1 204 No Content", Method::GET),
+            ("HTTP/1.1 304 Not Modified", Method::GET),
+            ("HTTP/1.1 103 Early Hints", Method::GET),
+        ] {
+            let head = taken(&format!("{text}{long}"), &method).unwrap().unwrap();
+            assert_eq!(head.framing, Framing::Length(0), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_parsers_read_differently_is_refused() {
+        for fields in [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "Content-Length: 5, 6\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: 5 5\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: 5,\r\n",
+            "Content-Length: 18446744073709551616\r\n",
+            "Content-Length : 5\r\n",
+            "X: a\r\n folded: b\r\n",
+            "X: a\u{0}b\r\n",
+            "X: a\rb\r\n",
+            "no colon\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: chunked, chunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: xchunked\r\n",
+        ] {
+            assert_eq!(framed(fields), Err(Malformed), "{fields:?}");
+        }
+        for line in [
+            "HTTP/2 200 OK",
+            "HTTP/1.1 20 OK",
+            "HTTP/1.1 099 OK",
+            "ICY 200 OK",
+        ] {
+            let text = format!("{line}\r\n\r\n");
+            assert!(taken(&text, &Method::GET).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn rfc9112_9_3_a_connection_persists_unless_somebody_says_otherwise() {
+        for (version, fields, persistent) in [
+            ("1.1", "Content-Length: 0", true),
+            ("1.1", "Content-Length: 0\r\nConnection: x, Close", false),
+            ("1.1", "X: no end", false),
+            ("1.0", "Content-Length: 0", false),
+            ("1.0", "Content-Length: 0\r\nConnection: Keep-Alive", true),
+            (
+                "1.0",
+                "Transfer-Encoding: chunked\r\nConnection: keep-alive",
+                false,
+            ),
+        ] {
+            let text = format!("HTTP/{version} 200 OK\r\n{fields}\r\n\r\n");
+            let head = taken(&text, &Method::GET).unwrap().unwrap();
+            assert_eq!(head.persistent, persistent, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_without_end_is_given_up() {
+        let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "a".repeat(LONGEST));
+        assert_eq!(taken(&endless, &Method::GET).err(), Some(Malformed));
+        let many = "X: y\r\n".repeat(MOST_FIELDS + 1);
+        assert_eq!(framed(&many), Err(Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_is_not_complete_before_its_end(cut in 0_usize..60) {
+            let text = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"a\"\r\n\r\nhello";
+            let end = text.find("hello").unwrap();
+            let taken = taken(&text[..cut.min(text.len())], &Method::GET).unwrap();
+            prop_assert_eq!(taken.is_some(), cut >= end);
+        }
+    }
+}
