@@ -130,10 +130,9 @@ fn framing(head: &mut ResponseHeader, method: &Method) -> Result<Framing, Malfor
         return Err(Malformed);
     }
     if let Some(length) = length
-        && head.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
+        && says_twice(&head.headers)
     {
-        let length = HeaderValue::from(length);
-        let inserted = head.insert_header(CONTENT_LENGTH, length);
+        let inserted = head.insert_header(CONTENT_LENGTH, HeaderValue::from(length));
         inserted.map_err(|_| Malformed)?;
     }
     let status = head.status;
@@ -164,6 +163,13 @@ fn length(fields: &HeaderMap) -> Result<Option<u64>, Malformed> {
         }
     }
     Ok(said)
+}
+
+/// Whether the length is there more than once.
+fn says_twice(fields: &HeaderMap) -> bool {
+    let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
+    let listed = lengths.next().is_some_and(|first| first.as_bytes().contains(&b','));
+    listed || lengths.next().is_some()
 }
 
 /// What the transfer coding makes of the body. Only "chunked" was asked for (RFC 9112 §7.4); "identity" was
@@ -282,6 +288,16 @@ mod tests {
         ] {
             let head = taken(&format!("{text}{long}"), &method).unwrap().unwrap();
             assert_eq!(head.framing, Framing::Length(0), "{text}");
+        }
+    }
+
+    #[test]
+    fn rfc9110_8_6_a_length_said_twice_is_passed_on_once() {
+        for fields in ["Content-Length: 5, 5", "Content-Length: 5\r\nContent-Length: 5"] {
+            let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n");
+            let head = taken(&text, &Method::GET).unwrap().unwrap().response;
+            let lengths: Vec<_> = head.headers.get_all(CONTENT_LENGTH).iter().collect();
+            assert_eq!(lengths, ["5"], "{fields}");
         }
     }
 
