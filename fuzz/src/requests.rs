@@ -197,6 +197,9 @@ pub(super) fn response_head(data: &[u8]) {
     let mut followed = BytesMut::from(data);
     followed.extend_from_slice(b"\r\nContent-Length: 5\r\n\r\n");
     let again = answer::take(&mut followed, &Method::GET);
-    let again = again.ok().flatten().map(|again| (again.framing, again.persistent));
+    let again = again
+        .ok()
+        .flatten()
+        .map(|again| (again.framing, again.persistent));
     assert_eq!(again, Some((head.framing, head.persistent)));
 }

@@ -168,7 +168,9 @@ fn length(fields: &HeaderMap) -> Result<Option<u64>, Malformed> {
 /// Whether the length is there more than once.
 fn says_twice(fields: &HeaderMap) -> bool {
     let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
-    let listed = lengths.next().is_some_and(|first| first.as_bytes().contains(&b','));
+    let listed = lengths
+        .next()
+        .is_some_and(|first| first.as_bytes().contains(&b','));
     listed || lengths.next().is_some()
 }
 
@@ -293,7 +295,10 @@ mod tests {
 
     #[test]
     fn rfc9110_8_6_a_length_said_twice_is_passed_on_once() {
-        for fields in ["Content-Length: 5, 5", "Content-Length: 5\r\nContent-Length: 5"] {
+        for fields in [
+            "Content-Length: 5, 5",
+            "Content-Length: 5\r\nContent-Length: 5",
+        ] {
             let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n");
             let head = taken(&text, &Method::GET).unwrap().unwrap().response;
             let lengths: Vec<_> = head.headers.get_all(CONTENT_LENGTH).iter().collect();
