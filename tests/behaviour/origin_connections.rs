@@ -40,7 +40,6 @@ impl Counting {
 
     async fn seawall(&self, pool: &str) -> Seawall {
         Setup::servers([format!("\"http://127.0.0.1:{}\"", self.port)])
-            .server("threads = 1")
             .pool(pool)
             .rule("past the cache", "/*", "cache = \"bypass\"")
             .start()
