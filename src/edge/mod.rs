@@ -12,7 +12,7 @@ pub mod head;
 mod io;
 pub mod lane;
 mod relay;
-mod timer;
+pub(crate) mod timer;
 mod tls;
 mod turnstile;
 
