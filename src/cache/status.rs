@@ -56,6 +56,8 @@ pub enum EdgeReason {
     BulkRedirect,
     /// The guard refused it.
     Blocked,
+    /// It did not show what lets it in.
+    Unauthorized,
 }
 
 impl EdgeReason {
@@ -66,6 +68,7 @@ impl EdgeReason {
             Self::Redirect => "redirect",
             Self::BulkRedirect => "bulk-redirect",
             Self::Blocked => "blocked",
+            Self::Unauthorized => "unauthorized",
         }
     }
 }

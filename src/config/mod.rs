@@ -29,6 +29,7 @@ mod servers;
 mod shared;
 mod test;
 mod tiers;
+mod token;
 mod ttl;
 mod units;
 mod vary;
@@ -57,6 +58,7 @@ pub use tiers::{SIBLINGS, Tier, Tiers};
 pub use overload::{AdaptiveSettings, BreakerSettings, QueueOrder, QueueSettings};
 
 use crate::explain::RuleTest;
+use crate::guard::token::Tokens;
 use crate::rules::phase::Phases;
 use crate::zone::{HostPattern, SessionCookies};
 
@@ -105,6 +107,8 @@ pub struct Config {
     pub tiers: Option<Tiers>,
     /// Names of the lists that expressions may refer to.
     pub lists: Vec<String>,
+    /// Kinds of tokens.
+    pub tokens: Tokens,
     /// Sites, by name.
     pub zones: Vec<Arc<Zone>>,
     /// What requests are expected to come to; nothing that runs looks at it.

@@ -48,6 +48,9 @@ pub(super) fn explain(
         explanation.rules = recorder.steps(phases, inquiry.all, Phase::CustomRules);
         return;
     }
+    let taken = arrived.without(&assessment);
+    let arrived = &taken;
+    let request = arrived.view(inquiry.question, url);
     match plan(phases, &request, &circumstances, &mut recorder) {
         Planned::Answer(answer) => {
             let most = config.client.max_body_size;

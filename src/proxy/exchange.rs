@@ -14,6 +14,7 @@ use uuid::fmt::Simple;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::edge_reply::EdgeReply;
+use super::guarding::Pending;
 use super::lookup::Lookup;
 use super::passing::Posted;
 use super::tiered::LowerTier;
@@ -51,6 +52,8 @@ pub(super) struct Exchange {
     pub(super) refusal: Option<Refusal>,
     /// What the edge answers itself.
     pub(super) edge: Option<EdgeReply>,
+    /// What the guard has still to find out.
+    pub(super) pending: Option<Box<Pending>>,
     /// The fields of an origin's error that a page of the zone takes the place of.
     pub(super) replaced: Option<HeaderMap>,
     /// What it asked the store already.
@@ -200,6 +203,7 @@ impl Exchange {
             request: None,
             refusal: None,
             edge: None,
+            pending: None,
             replaced: None,
             lookup: None,
             key: None,

@@ -21,8 +21,8 @@ use super::downstream::{is_reset, nothing_final_written};
 use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
-    answer, arrival, cached, deadline, edge_reply, error_page, forward, hit, passing, record,
-    serve, upstream, zone_page,
+    answer, arrival, cached, deadline, edge_reply, error_page, forward, guarding, hit, passing,
+    record, serve, upstream, zone_page,
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
@@ -122,6 +122,7 @@ impl ProxyHttp for Gateway {
         exchange: &mut Box<Exchange>,
     ) -> Result<bool> {
         let asked: &Parts = session.req_header();
+        guarding::settle(&self.shared, asked, exchange).await;
         if let Some(found) = edge_reply::found(exchange, asked) {
             let asked = asked.clone();
             serve::found(session, exchange, found, &asked).await?;

@@ -83,6 +83,7 @@ impl Lane for Requests {
         };
         exchange.refusal = arrival::receive(shared, &mut head, downstream, &mut exchange).err();
         let head = Arc::new(head);
+        let simple = simple && exchange.pending.is_none();
         if simple && Passage::takes(&exchange, &head) {
             let (shared, fetcher) = (shared.clone(), self.fetcher.clone());
             let passage = Passage::new(shared, fetcher, exchange, head);

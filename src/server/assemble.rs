@@ -19,11 +19,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::connections::{Connections, raise_open_files};
 use super::drain::{Drain, InFlight, LAST_LINES};
 use super::encoder::Encoder;
+use super::key_sets::KeySets;
 use super::reload::{Contents, Loaded, Reload, contents, load, tls_paths};
 use super::security::Telling;
 use super::sharing::Sharing;
 use super::signals::Signals;
-use super::{DevelopmentMode, Renewals, Runtime, Shared};
+use super::{DevelopmentMode, Passwords, Renewals, Runtime, Shared};
 use crate::admin::Admin;
 use crate::clock;
 use crate::config::{Config, Diagnostics, TlsFiles};
@@ -148,6 +149,7 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
         shared_state,
         renewals: Renewals::default(),
         access_log,
+        passwords: Passwords::default(),
         security: SecurityEvents::default(),
         development: DevelopmentMode::default(),
         in_flight: InFlight::default(),
@@ -200,6 +202,10 @@ fn assemble(upgrade: bool, shared: &Arc<Shared>, reload: Reload) -> Result<Serve
         shared: shared.clone(),
     };
     server.add_service(background_service("security events", telling));
+    let key_sets = KeySets {
+        shared: shared.clone(),
+    };
+    server.add_service(background_service("keys of tokens", key_sets));
     server.add_service(background_service(
         "drain",
         Drain {
