@@ -54,6 +54,8 @@ pub enum EdgeReason {
     Redirect,
     /// A bulk redirect.
     BulkRedirect,
+    /// The client waits for its turn, or was sent away.
+    WaitingRoom,
 }
 
 impl EdgeReason {
@@ -63,6 +65,7 @@ impl EdgeReason {
             Self::Maintenance => "maintenance",
             Self::Redirect => "redirect",
             Self::BulkRedirect => "bulk-redirect",
+            Self::WaitingRoom => "waiting-room",
         }
     }
 }

@@ -32,6 +32,7 @@ pub(super) fn check(phases: &Phases, found: &mut Findings) {
         found,
     );
     unreachable(phases.maintenance.rules(), |_| true, found);
+    unreachable(phases.waiting_rooms.rules(), |_| true, found);
     unreachable(phases.error_rules.rules(), |_| true, found);
     unreachable(
         phases.redirect_rules.rules(),

@@ -1,4 +1,4 @@
-//! Answers of the edge itself: redirects and the maintenance page.
+//! Answers of the edge itself: redirects, the maintenance page, and pages of waiting rooms.
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -17,9 +17,9 @@ pub(super) struct EdgeReply {
     pub(super) reason: EdgeReason,
     /// The rule, for the log: its name, and its file and line.
     pub(super) rule: (String, String),
-    status: StatusCode,
-    fields: Vec<(HeaderName, HeaderValue)>,
-    body: String,
+    pub(super) status: StatusCode,
+    pub(super) fields: Vec<(HeaderName, HeaderValue)>,
+    pub(super) body: String,
 }
 
 impl EdgeReply {
@@ -67,7 +67,7 @@ impl EdgeReply {
     }
 }
 
-fn name_and_place<A>(rule: Option<&Rule<A>>) -> (String, String) {
+pub(super) fn name_and_place<A>(rule: Option<&Rule<A>>) -> (String, String) {
     rule.map(|rule| (rule.name.clone(), rule.source.to_string()))
         .unwrap_or_default()
 }

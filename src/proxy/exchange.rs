@@ -17,6 +17,7 @@ use super::edge_reply::EdgeReply;
 use super::lookup::Lookup;
 use super::passing::Posted;
 use super::tiered::LowerTier;
+use super::waiting::Visit;
 use crate::cache::eligibility::{RequestDecision, post_may_fill};
 use crate::cache::key::{keyed_host, short_hash};
 use crate::cache::reuse::{ForwardReason, StoredTimes};
@@ -51,6 +52,10 @@ pub(super) struct Exchange {
     pub(super) refusal: Option<Refusal>,
     /// What the edge answers itself.
     pub(super) edge: Option<EdgeReply>,
+    /// The waiting room that it meets, until it was asked.
+    pub(super) room: Option<Visit>,
+    /// The cookie by which the client keeps its place there.
+    pub(super) room_cookie: Option<HeaderValue>,
     /// The fields of an origin's error that a page of the zone takes the place of.
     pub(super) replaced: Option<HeaderMap>,
     /// What it asked the store already.
@@ -194,6 +199,8 @@ impl Exchange {
             request: None,
             refusal: None,
             edge: None,
+            room: None,
+            room_cookie: None,
             replaced: None,
             lookup: None,
             key: None,

@@ -34,6 +34,7 @@ mod serve;
 mod source;
 mod tiered;
 mod upstream;
+mod waiting;
 mod zone_page;
 
 use std::sync::Arc;

@@ -8,6 +8,7 @@ mod encoder;
 mod purging;
 mod reload;
 mod renewals;
+mod rooms;
 mod runtime;
 mod sharing;
 mod signals;
@@ -22,6 +23,7 @@ pub use connections::{Admitted, Connections};
 pub use development::DevelopmentMode;
 pub use reload::load_config;
 pub use renewals::{Renewal, Renewals};
+pub use rooms::{OpenRoom, Rooms, Totals};
 pub use runtime::{Runtime, Site};
 pub use tiers::{Fallback, Node, SiteTiers, Tiers, UpperTier};
 

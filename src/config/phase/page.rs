@@ -46,7 +46,7 @@ pub(super) fn read_error_pages(section: &Section<'_>, from: RuleFile<'_>) -> Vec
     })
 }
 
-fn read_status(rule: &Section<'_>) -> Option<StatusCode> {
+pub(super) fn read_status(rule: &Section<'_>) -> Option<StatusCode> {
     let written = rule.integer("status", 200..=599)?;
     if matches!(written.value, 204 | 205 | 206 | 304) {
         let message = format!("an answer with status {} has no page", written.value);
@@ -58,7 +58,7 @@ fn read_status(rule: &Section<'_>) -> Option<StatusCode> {
 }
 
 /// `content` or `file`, and `content_type`.
-fn read_page(rule: &Section<'_>) -> Option<Page> {
+pub(super) fn read_page(rule: &Section<'_>) -> Option<Page> {
     let content = rule.string("content");
     let file = rule.file("file");
     let content_type = rule.parsed("content_type", "a media type", |text| {

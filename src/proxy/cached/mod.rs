@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::answer::content_length;
+use super::edge_reply;
 use super::encoding;
 use super::exchange::Exchange;
 use super::fetching::{Fetch, Landed, Purpose, Refetch, can_refetch};
@@ -27,6 +28,7 @@ use super::gateway::Gateway;
 use super::lookup::{Lookup, Stock};
 use super::serve;
 use super::source::Source;
+use super::waiting;
 use crate::cache::partial;
 use crate::cache::reuse::{ForwardReason, OriginState, ReuseDecision, StaleMode, decide_reuse};
 use crate::cache::status::CacheStatus;
@@ -313,6 +315,10 @@ impl Request<'_> {
         reason: ForwardReason,
         purpose: Purpose,
     ) -> Result<Round> {
+        if let Some(reply) = waiting::at_origin(exchange) {
+            edge_reply::send(session, exchange, reply).await?;
+            return Ok(Round::Answered);
+        }
         exchange.forward = reason;
         // RFC 9110 §13.1.1: these are for the origin to judge.
         let fields = &self.lookup.head.headers;
@@ -444,6 +450,9 @@ impl Request<'_> {
 
     /// Asks for this request alone, with the client's own conditions.
     async fn alone(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+        if let Some(reply) = waiting::at_origin(exchange) {
+            return edge_reply::send(session, exchange, reply).await;
+        }
         let stock = self.lookup.find(&self.gateway.shared.store);
         let key = self.lookup.flight(self.known_vary(&stock), None);
         let begun = self.gateway.shared.store.purges.begin();

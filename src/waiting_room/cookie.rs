@@ -1,0 +1,84 @@
+//! The cookie by which a client keeps its place, signed for one room of one zone.
+
+use std::fmt::Write;
+
+use http::{HeaderMap, HeaderValue};
+use ring::hmac;
+
+use super::queue::KEPT;
+use super::room::Claim;
+use crate::config::Secret;
+use crate::fields::cookies::cookies;
+
+/// Browsers take a cookie of this name over TLS alone, and from this host alone (RFC 6265bis §4.1.3.2).
+pub const COOKIE_PREFIX: &str = "__Host-";
+
+/// What the request's cookie `name` says, if it is genuine.
+pub fn read(
+    headers: &HeaderMap,
+    name: &str,
+    secret: &Secret,
+    (zone, room): (&str, &str),
+) -> Option<Claim> {
+    let (_, value) = cookies(headers).find(|(sent, _)| *sent == name.as_bytes())?;
+    let (text, signature) = std::str::from_utf8(value).ok()?.rsplit_once('.')?;
+    let expected = sign(secret, &[zone, room, text]);
+    let genuine = subtle::ConstantTimeEq::ct_eq(signature.as_bytes(), expected.as_bytes());
+    if !bool::from(genuine) {
+        return None;
+    }
+    let mut parts = text.split('.');
+    let kind = parts.next()?;
+    let instance = u32::from_str_radix(parts.next()?, 16).ok()?;
+    let mut number = || parts.next()?.parse().ok();
+    match kind {
+        "in" => Some(Claim::Inside {
+            instance,
+            seen: number()?,
+        }),
+        "wait" => Some(Claim::Waiting {
+            instance,
+            arrived: number()?,
+            asked: number()?,
+        }),
+        _ => None,
+    }
+}
+
+/// The cookie that says `claim`, for `session_lifetime` seconds if the client is inside.
+pub fn cookie(
+    claim: &Claim,
+    (name, secure): (&str, bool),
+    secret: &Secret,
+    (zone, room): (&str, &str),
+    session_lifetime: u64,
+) -> Option<HeaderValue> {
+    let (text, lifetime) = match claim {
+        Claim::Inside { instance, seen } => (format!("in.{instance:08x}.{seen}"), session_lifetime),
+        Claim::Waiting {
+            instance,
+            arrived,
+            asked,
+        } => (format!("wait.{instance:08x}.{arrived}.{asked}"), KEPT),
+    };
+    let signature = sign(secret, &[zone, room, &text]);
+    let secure = if secure { "; Secure" } else { "" };
+    HeaderValue::try_from(format!(
+        "{name}={text}.{signature}; Path=/; Max-Age={lifetime}; HttpOnly; SameSite=Lax{secure}"
+    ))
+    .ok()
+}
+
+/// 128 bits of a signature, in hexadecimal digits.
+fn sign(secret: &Secret, parts: &[&str]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes());
+    // Lengths before the parts: no two lists read alike, and none like one of affinity.
+    let mut text = String::from("waiting room");
+    for part in parts {
+        // Writing into memory does not fail.
+        let _ = write!(text, " {} {part}", part.len());
+    }
+    let tag = hmac::sign(&key, text.as_bytes());
+    let first = tag.as_ref().first_chunk().copied();
+    format!("{:032x}", u128::from_be_bytes(first.unwrap_or_default()))
+}
