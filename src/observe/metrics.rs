@@ -13,9 +13,11 @@ use super::disk_metrics::DiskMetrics;
 use super::origin::Origin;
 use super::reserve_metrics::ReserveMetrics;
 use super::series::RecentSeries;
+use super::room_metrics::RoomMetrics;
 use super::shared_metrics::SharedMetrics;
 use super::tier_metrics::TierMetrics;
 use crate::origin::OriginPool;
+use crate::server::Site;
 use crate::shared_state::SharedStatistics;
 use crate::store::{DiskStatistics, ReserveStatistics, StoreStatistics};
 
@@ -39,6 +41,7 @@ pub struct Metrics {
     disk: DiskMetrics,
     reserve: ReserveMetrics,
     shared: SharedMetrics,
+    rooms: RoomMetrics,
 }
 
 /// Requests as clients see them.
@@ -212,6 +215,7 @@ impl Metrics {
             disk: DiskMetrics::new()?,
             reserve: ReserveMetrics::new()?,
             shared: SharedMetrics::new()?,
+            rooms: RoomMetrics::new()?,
             registry,
         })
     }
@@ -336,6 +340,7 @@ impl Metrics {
         (disk, reserve): (Option<&DiskStatistics>, Option<&ReserveStatistics>),
         shared: Option<&SharedStatistics>,
         pools: impl Iterator<Item = &'p OriginPool>,
+        sites: &[Site],
     ) -> Result<Vec<u8>, prometheus::Error> {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.process.store_objects.set(signed(store.objects));
@@ -357,6 +362,7 @@ impl Metrics {
                 .into_iter()
                 .flat_map(|shared| self.shared.gather(shared)),
         );
+        families.extend(self.rooms.gather(sites));
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
     }

@@ -8,6 +8,7 @@ mod metrics;
 mod origin;
 mod reserve_metrics;
 mod series;
+mod room_metrics;
 mod shared_metrics;
 mod tier_metrics;
 

@@ -82,3 +82,59 @@ fn sign(secret: &Secret, parts: &[&str]) -> String {
     let first = tag.as_ref().first_chunk().copied();
     format!("{:032x}", u128::from_be_bytes(first.unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod tests {
+    use http::header::COOKIE;
+
+    use super::*;
+
+    const CLAIMS: [Claim; 2] = [
+        Claim::Inside {
+            instance: 0xfe,
+            seen: 1000,
+        },
+        Claim::Waiting {
+            instance: 1,
+            arrived: 900,
+            asked: 1000,
+        },
+    ];
+
+    fn secret() -> Secret {
+        Secret::new("0123456789abcdef")
+    }
+
+    #[test]
+    fn a_cookie_is_believed_for_its_zone_and_room_alone() {
+        for claim in CLAIMS {
+            let set = cookie(&claim, ("room", true), &secret(), ("shop", "sale"), 310).unwrap();
+            let set = set.to_str().unwrap();
+            for part in ["; Path=/", "; HttpOnly", "; SameSite=Lax", "; Secure"] {
+                assert!(set.contains(part), "{set}");
+            }
+            let pair = set.split(';').next().unwrap();
+            let reads = |pair: &str, secret: &Secret, of| {
+                let value = HeaderValue::try_from(format!("x=1; {pair}")).unwrap();
+                read(&HeaderMap::from_iter([(COOKIE, value)]), "room", secret, of)
+            };
+            assert_eq!(reads(pair, &secret(), ("shop", "sale")), Some(claim));
+            for of in [("shop", "other"), ("other", "sale"), ("shops", "ale")] {
+                assert_eq!(reads(pair, &secret(), of), None);
+            }
+            let other = Secret::new("another secret 1");
+            assert_eq!(reads(pair, &other, ("shop", "sale")), None);
+            for forged in [
+                pair.replace("1000", "1001"),
+                pair.replace("900", "100"),
+                pair.replace("wait", "in"),
+                "room=in.000000fe.1000".to_owned(),
+                "room=".to_owned(),
+            ] {
+                if forged != pair {
+                    assert_eq!(reads(&forged, &secret(), ("shop", "sale")), None, "{forged}");
+                }
+            }
+        }
+    }
+}

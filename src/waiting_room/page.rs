@@ -151,3 +151,30 @@ fn html(wait: Option<&Wait>, refresh: u64, request_id: &str) -> String {
          <main>\n<h1>{title}</h1>\n{text}\n<p><code>Request id: {request_id}</code></p>\n</main>\n</html>\n"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: Wait = Wait {
+        ticket: None,
+        ahead: 12,
+        seconds: Some(200),
+    };
+
+    #[test]
+    fn pages_are_small_and_say_how_long_it_takes() {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        for wait in [Some(&WAIT), None] {
+            for format in [Format::Html, Format::Json, Format::Plain] {
+                let page = page(format, wait, status, 23, "abc");
+                assert!(page.content.len() < 4096);
+                assert!(page.content.contains("abc") && page.content.contains("23") || wait.is_none());
+            }
+        }
+        let html = page(Format::Html, Some(&WAIT), status, 23, "abc").content;
+        assert!(html.contains("12 visitors") && html.contains("about 4 minutes"), "{html}");
+        let text = fill("{{ahead}}/{{wait_minutes}}/{{refresh}}/{{status}}", Some(&WAIT), status, 23, "");
+        assert_eq!(text, "12/4/23/503");
+    }
+}

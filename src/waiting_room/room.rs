@@ -304,3 +304,7 @@ impl Room {
 fn is_drawn(free: u64, waiting: u64, chance: u64) -> bool {
     chance % waiting.max(1) < free
 }
+
+#[cfg(test)]
+#[path = "room_tests.rs"]
+mod tests;

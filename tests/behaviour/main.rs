@@ -91,4 +91,5 @@ mod upstream_http2;
 mod validation;
 mod vary;
 mod warm_command;
+mod waiting_rooms;
 mod websocket;
