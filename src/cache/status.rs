@@ -56,6 +56,8 @@ pub enum EdgeReason {
     BulkRedirect,
     /// The client waits for its turn, or was sent away.
     WaitingRoom,
+    /// The guard refused it.
+    Blocked,
 }
 
 impl EdgeReason {
@@ -66,6 +68,7 @@ impl EdgeReason {
             Self::Redirect => "redirect",
             Self::BulkRedirect => "bulk-redirect",
             Self::WaitingRoom => "waiting-room",
+            Self::Blocked => "blocked",
         }
     }
 }

@@ -270,6 +270,7 @@ fn read_geo(section: Section<'_>) -> Geo {
 fn read_log(section: Section<'_>) -> Log {
     let mut log = Log::default();
     put(&mut log.access, section.boolean("access"));
+    put(&mut log.security_events, section.boolean("security_events"));
     section.finish();
     log
 }

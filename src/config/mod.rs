@@ -247,11 +247,16 @@ pub struct Geo {
 pub struct Log {
     /// Whether each request writes a JSON line to standard output.
     pub access: bool,
+    /// Whether what the guard finds does, a few of each kind.
+    pub security_events: bool,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { access: true }
+        Self {
+            access: true,
+            security_events: true,
+        }
     }
 }
 

@@ -177,6 +177,7 @@ fn origin_hosts(zone: &ZoneFile, phases: &PhasesFile, pools: &[Pool]) -> Vec<Str
 
 fn into_phases(file: PhasesFile, development_mode_until: Option<i64>, largest: u64) -> Phases {
     Phases {
+        custom_rules: Ruleset::new(file.custom_rules),
         maintenance: Ruleset::new(file.maintenance),
         redirect_rules: Ruleset::new(file.redirects),
         bulk_redirects: BulkRedirects::new(file.bulk_redirects),

@@ -55,6 +55,8 @@ pub enum Verdict {
     Redirect,
     /// The edge answers with the maintenance page.
     Maintenance,
+    /// The guard stops it.
+    Blocked,
     /// It is refused before the rules see it.
     Refused,
 }
@@ -66,6 +68,7 @@ impl Verdict {
         ("bypass", Self::Bypass),
         ("redirect", Self::Redirect),
         ("maintenance", Self::Maintenance),
+        ("blocked", Self::Blocked),
         ("refused", Self::Refused),
     ];
 

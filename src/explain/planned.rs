@@ -19,6 +19,7 @@ use crate::cache::query::keyed_query;
 use crate::cache::settings::RuleId;
 use crate::cache::status::{CacheStatus, EdgeReason};
 use crate::config::{Config, Pool, Zone};
+use crate::guard::{Assessment, Stop, assess};
 use crate::request::arrival::{Refusal, check_body};
 use crate::request::object::{Fate, fate, object_path, strip_credentials};
 use crate::request::{Facts, RequestView};
@@ -41,6 +42,12 @@ pub(super) fn explain(
         development_mode: inquiry.developing.contains(&arrived.zone.name),
     };
     let mut recorder = Recorder::default();
+    let assessment = assess(phases, &request, &mut recorder);
+    if let Some(stop) = &assessment.stop {
+        stopped(stop, &assessment, explanation);
+        explanation.rules = recorder.steps(phases, inquiry.all, Phase::CustomRules);
+        return;
+    }
     match plan(phases, &request, &circumstances, &mut recorder) {
         Planned::Answer(answer) => {
             let most = config.client.max_body_size;
@@ -121,6 +128,26 @@ pub(super) fn explain(
             explanation.rules = recorder.steps(phases, inquiry.all, reached);
         }
     }
+}
+
+/// Says that the guard stops it.
+fn stopped(stop: &Stop<'_>, assessment: &Assessment<'_>, explanation: &mut Explanation) {
+    let by = assessment.findings.last();
+    explanation.verdict = Verdict::Blocked;
+    explanation.reason = Some(stop.reason.as_str().to_owned());
+    explanation.because = format!("stopped by the guard with {}", stop.status.as_u16());
+    explanation.decided_by = by.and_then(|by| {
+        Some(RuleRef {
+            name: by.rule.to_owned(),
+            at: by.source?.to_string(),
+        })
+    });
+    explanation.answer = Some(EdgeFacts {
+        status: stop.status.as_u16(),
+        location: None,
+        retry_after: None,
+        told: Some(told(stop.reason)),
+    });
 }
 
 fn pool_of<'c>(config: &'c Config, arrived: &'c Arrived<'_>, plan: &'c Plan) -> Option<&'c Pool> {

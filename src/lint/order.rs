@@ -4,6 +4,7 @@ use super::codes::{SHADOWED_RULE, UNDONE_BYPASS, UNREACHABLE_RULE};
 use super::finding::Findings;
 use super::written::Place;
 use crate::cache::settings::{CachePatch, CredentialPolicy, Eligibility, StaleWindows};
+use crate::guard::CustomRule;
 use crate::rules::expression::{Environment, Expression};
 use crate::rules::phase::{OriginPatch, Phases, Rewrite};
 use crate::rules::{CacheRule, Rule, Value};
@@ -31,6 +32,7 @@ pub(super) fn check(phases: &Phases, found: &mut Findings) {
         |_, later, key| fixed(later, key),
         found,
     );
+    unreachable(phases.custom_rules.rules(), CustomRule::ends, found);
     unreachable(phases.maintenance.rules(), |_| true, found);
     unreachable(phases.waiting_rooms.rules(), |_| true, found);
     unreachable(phases.error_rules.rules(), |_| true, found);

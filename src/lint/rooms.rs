@@ -10,7 +10,13 @@ pub(super) fn check(phases: &Phases, found: &mut Findings) {
         if rule.action.secret.is_none() {
             let name = &rule.name;
             let message = format!("the waiting room \"{name}\" has no secret");
-            found.add(FORGETFUL_ROOM, &Place::of(rule), "total_active_users", message, None);
+            found.add(
+                FORGETFUL_ROOM,
+                &Place::of(rule),
+                "total_active_users",
+                message,
+                None,
+            );
         }
     }
 }

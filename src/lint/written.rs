@@ -37,6 +37,7 @@ pub(super) struct Written<'r> {
 /// All rules of a zone.
 pub(super) fn of(phases: &Phases) -> Vec<Written<'_>> {
     let mut found = Vec::new();
+    put(Phase::CustomRules, &phases.custom_rules, &mut found);
     put(Phase::Maintenance, &phases.maintenance, &mut found);
     put(Phase::Redirects, &phases.redirect_rules, &mut found);
     put(Phase::WaitingRooms, &phases.waiting_rooms, &mut found);

@@ -175,7 +175,7 @@ impl AccessLog {
     }
 
     /// Queues a record; `false` when it had to be dropped.
-    pub fn write(&self, record: &AccessRecord<'_>) -> bool {
+    pub fn write(&self, record: &impl Serialize) -> bool {
         let buffer = self.waiting.buffers.get(BUFFER.with(|index| *index));
         let Some(mut buffer) = buffer.map(lock) else {
             return false;

@@ -12,8 +12,9 @@ use super::compression::CompressionMetrics;
 use super::disk_metrics::DiskMetrics;
 use super::origin::Origin;
 use super::reserve_metrics::ReserveMetrics;
-use super::series::RecentSeries;
 use super::room_metrics::RoomMetrics;
+use super::security::GuardMetrics;
+use super::series::RecentSeries;
 use super::shared_metrics::SharedMetrics;
 use super::tier_metrics::TierMetrics;
 use crate::origin::OriginPool;
@@ -38,6 +39,8 @@ pub struct Metrics {
     pub compression: CompressionMetrics,
     /// What tiers ask of each other.
     pub tiers: TierMetrics,
+    /// What the guard found.
+    pub guard: GuardMetrics,
     disk: DiskMetrics,
     reserve: ReserveMetrics,
     shared: SharedMetrics,
@@ -212,6 +215,7 @@ impl Metrics {
             process: Process::new(&registry)?,
             compression: CompressionMetrics::new(&registry)?,
             tiers: TierMetrics::new(&registry)?,
+            guard: GuardMetrics::new(&registry)?,
             disk: DiskMetrics::new()?,
             reserve: ReserveMetrics::new()?,
             shared: SharedMetrics::new()?,

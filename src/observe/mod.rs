@@ -7,8 +7,9 @@ mod logging;
 mod metrics;
 mod origin;
 mod reserve_metrics;
-mod series;
 mod room_metrics;
+mod security;
+mod series;
 mod shared_metrics;
 mod tier_metrics;
 
@@ -16,4 +17,5 @@ pub use access_log::{AccessLog, AccessRecord, KeyHash, OrEmpty, Shown, Time};
 pub use compression::CompressionMetrics;
 pub use logging::init as init_logging;
 pub use metrics::{Connection, Metrics, RequestFigures};
+pub use security::{GuardMetrics, SecurityEvents, SecurityRecord};
 pub use tier_metrics::TierMetrics;

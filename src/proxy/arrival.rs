@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Version};
 
 use super::edge_reply::EdgeReply;
 use super::exchange::{Applied, Exchange, RequestId, SiteRequest};
+use super::guarding::guard;
 use super::tiered::{self, LowerTier};
 use super::waiting::{self, Visit};
 use crate::cache::eligibility::{BypassReason, RequestDecision, eligibility, post_may_fill};
@@ -81,7 +82,7 @@ pub(super) fn receive(
         // RFC 9110 §15.5.20.
         return refuse(421, "no zone answers for this host");
     };
-    let mut request = SiteRequest {
+    let request = SiteRequest {
         session_cookie: arrival::session_cookie(&head.headers, &site.zone.session_cookies)
             .is_some(),
         has_body: downstream.unannounced_body || arrival::has_body(&head.headers),
@@ -105,7 +106,28 @@ pub(super) fn receive(
         version: handover.as_ref().map_or(head.version, Handover::version),
         lower: handover.as_ref().map(LowerTier::of),
     };
-    let most_body = most.max_body_size;
+    decide(shared, head, request, handover, slashes, exchange)
+}
+
+/// Asks guard and rules what becomes of a request whose zone is known.
+fn decide(
+    shared: &Shared,
+    head: &mut Parts,
+    mut request: SiteRequest,
+    handover: Option<Handover>,
+    slashes: Slashes,
+    exchange: &mut Exchange,
+) -> Arrival<()> {
+    let most_body = exchange.runtime.config.client.max_body_size;
+    // A lower tier has guarded its own clients' requests.
+    if request.lower.is_none()
+        && let Some(reply) = guard(shared, head, &request, exchange)
+    {
+        arrival::check_body(&head.headers, most_body)?;
+        exchange.edge = Some(reply);
+        exchange.request = Some(Arc::new(request));
+        return Ok(());
+    }
     if head.method.as_str() == "PURGE" {
         arrival::check_body(&head.headers, most_body)?;
         // It is about the URL, not for it.
@@ -113,7 +135,7 @@ pub(super) fn receive(
         exchange.request = Some(Arc::new(request));
         return Ok(());
     }
-    let zone = site.zone.clone();
+    let zone = request.site.zone.clone();
     let circumstances = Circumstances {
         chance: chance(&zone),
         slashes,

@@ -1,14 +1,17 @@
-//! Answers of the edge itself: redirects, the maintenance page, and pages of waiting rooms.
+//! Answers of the edge itself: of the guard, redirects, the maintenance page and pages of waiting rooms.
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, StatusCode};
-use pingora_error::Result;
-use pingora_http::ResponseHeader;
-use pingora_proxy::Session;
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER, VARY,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use super::exchange::Exchange;
-use super::serve;
+use super::hit::Found;
+use super::{answer, error_page};
 use crate::cache::status::{CacheStatus, EdgeReason};
+use crate::guard::{Finding, Stop};
 use crate::rules::phase::Phases;
 use crate::rules::{EdgeAnswer, Rule};
 
@@ -67,26 +70,64 @@ impl EdgeReply {
     }
 }
 
+impl EdgeReply {
+    /// What a request gets that the guard stops, in which `by` was found.
+    pub(super) fn stopped(
+        stop: Stop<'_>,
+        by: &Finding<'_>,
+        accept: &HeaderMap,
+        request_id: &str,
+    ) -> Self {
+        let mut fields = stop.fields;
+        fields.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+        let body = if let Some(page) = stop.page {
+            fields.push((CONTENT_TYPE, page.content_type.clone()));
+            page.render(stop.status, request_id)
+        } else {
+            let (content_type, body) = error_page::content(stop.status, accept, request_id);
+            fields.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
+            fields.push((VARY, HeaderValue::from_static("accept")));
+            body
+        };
+        Self {
+            reason: stop.reason,
+            rule: (
+                by.rule.to_owned(),
+                by.source.map(ToString::to_string).unwrap_or_default(),
+            ),
+            status: stop.status,
+            fields,
+            body,
+        }
+    }
+}
+
+/// What the edge answers itself, where it does, as either lane writes it.
+pub(super) fn found(exchange: &mut Exchange, asked: &Parts) -> Option<Found> {
+    let reply = exchange.edge.as_ref()?;
+    let told = CacheStatus::answered_at_edge(reply.reason);
+    let (status, now) = (reply.status, exchange.arrived);
+    let mut fields: HeaderMap = reply.fields.iter().cloned().collect();
+    fields.insert(CONTENT_LENGTH, reply.body.len().into());
+    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(now)) {
+        fields.insert(DATE, date);
+    }
+    let bodiless = asked.method == Method::HEAD || reply.body.is_empty();
+    let body = (!bodiless).then(|| Bytes::from(reply.body.clone()));
+    answer::dress(
+        &mut fields,
+        status,
+        Version::HTTP_11,
+        asked,
+        exchange,
+        &told,
+        now,
+    );
+    exchange.status = Some(told);
+    Some(Found::dressed(status, fields, body, told, now))
+}
+
 pub(super) fn name_and_place<A>(rule: Option<&Rule<A>>) -> (String, String) {
     rule.map(|rule| (rule.name.clone(), rule.source.to_string()))
         .unwrap_or_default()
-}
-
-/// Sends what the edge answers itself.
-///
-/// # Errors
-/// When the client is gone.
-pub(super) async fn send(
-    session: &mut Session,
-    exchange: &mut Exchange,
-    reply: EdgeReply,
-) -> Result<()> {
-    let told = CacheStatus::answered_at_edge(reply.reason);
-    let mut head = ResponseHeader::build(reply.status, Some(10))?;
-    for (name, value) in &reply.fields {
-        head.insert_header(name.clone(), value.clone())?;
-    }
-    let body = reply.body.clone();
-    exchange.edge = Some(reply);
-    serve::whole(session, exchange, head, body, told).await
 }

@@ -74,10 +74,28 @@ pub(super) fn page(
     accept: &http::HeaderMap,
     request_id: &str,
 ) -> Result<(ResponseHeader, String)> {
+    let (content_type, body) = content(status, accept, request_id);
+    let mut head = ResponseHeader::build(status, Some(8))?;
+    head.insert_header(CONTENT_TYPE, content_type)?;
+    head.insert_header(CONTENT_LENGTH, body.len().to_string())?;
+    head.insert_header(CACHE_CONTROL, "no-store")?;
+    head.insert_header(http::header::VARY, ACCEPT.as_str())?;
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        head.insert_header(RETRY_AFTER, "5")?;
+    }
+    Ok((head, body))
+}
+
+/// Media type and text of the page, in the form that the request accepts.
+pub(super) fn content(
+    status: StatusCode,
+    accept: &http::HeaderMap,
+    request_id: &str,
+) -> (&'static str, String) {
     let reason = status.canonical_reason().unwrap_or("Error");
     let explanation = explanation(status);
     let code = status.as_u16();
-    let (content_type, body) = match error_format(accept) {
+    match error_format(accept) {
         ErrorFormat::Html => (
             "text/html; charset=utf-8",
             html(code, reason, explanation, request_id),
@@ -94,24 +112,17 @@ pub(super) fn page(
             "text/plain; charset=utf-8",
             format!("{code} {reason}\n{explanation}\nRequest id: {request_id}\n"),
         ),
-    };
-    let mut head = ResponseHeader::build(status, Some(8))?;
-    head.insert_header(CONTENT_TYPE, content_type)?;
-    head.insert_header(CONTENT_LENGTH, body.len().to_string())?;
-    head.insert_header(CACHE_CONTROL, "no-store")?;
-    head.insert_header(http::header::VARY, ACCEPT.as_str())?;
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        head.insert_header(RETRY_AFTER, "5")?;
     }
-    Ok((head, body))
 }
 
 fn explanation(status: StatusCode) -> &'static str {
     match status.as_u16() {
         400 => "The request could not be understood.",
+        403 => "This site does not accept the request.",
         408 => "The request took too long to arrive.",
         413 => "The request body is larger than this site accepts.",
         421 => "This server does not answer for that host.",
+        429 => "There were too many requests. Please try again later.",
         502 => "The application did not give a usable answer.",
         503 => "The application is not available right now. Please try again shortly.",
         504 => "The application took too long to answer.",

@@ -121,8 +121,10 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         exchange: &mut Box<Exchange>,
     ) -> Result<bool> {
-        if let Some(reply) = exchange.edge.take() {
-            edge_reply::send(session, exchange, reply).await?;
+        let asked: &Parts = session.req_header();
+        if let Some(found) = edge_reply::found(exchange, asked) {
+            let asked = asked.clone();
+            serve::found(session, exchange, found, &asked).await?;
             return Ok(true);
         }
         // The origin of what goes past the cache may have been asked before Pingora was.

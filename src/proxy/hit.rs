@@ -1,5 +1,5 @@
 //! The hit lane: a request is evaluated before Pingora sees it, and a fresh response in memory is
-//! answered at once. The same policy decides as on Pingora's lane, and the same functions dress the
+//! answered at once, as is what the edge answers itself. The same policy decides as on Pingora's lane, and the same functions dress the
 //! answer; most hits need no more than the lines as which the fields are stored.
 
 use std::io::{ErrorKind, Write};
@@ -14,6 +14,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::answer;
 use super::arrival::{self, Downstream};
+use super::edge_reply;
 use super::encoding;
 use super::exchange::{Evaluated, Exchange};
 use super::lookup::{Lookup, Stock};
@@ -86,7 +87,10 @@ impl Lane for Requests {
             let passage = Passage::new(shared, fetcher, exchange, head);
             return Evaluation::Pass(Box::new(passage));
         }
-        match simple.then(|| find(shared, &mut exchange, &head)).flatten() {
+        let found = simple.then(|| {
+            edge_reply::found(&mut exchange, &head).or_else(|| find(shared, &mut exchange, &head))
+        });
+        match found.flatten() {
             Some(found) => Evaluation::Hit(Box::new(MemoryHit {
                 shared: shared.clone(),
                 exchange,
@@ -208,6 +212,23 @@ fn is_plain(exchange: &Exchange) -> bool {
 }
 
 impl Found {
+    /// An answer whose fields are complete.
+    pub(super) fn dressed(
+        status: StatusCode,
+        fields: HeaderMap,
+        body: Option<Bytes>,
+        told: CacheStatus,
+        now: SystemTime,
+    ) -> Self {
+        Self {
+            status,
+            head: Head::Dressed(fields),
+            body: body.into_iter().collect(),
+            told,
+            now,
+        }
+    }
+
     /// The fields of the answer to `asked`.
     pub(super) fn fields(self, asked: &Parts, exchange: &Exchange) -> HeaderMap {
         match self.head {
@@ -277,7 +298,9 @@ impl Hit for MemoryHit {
             duration,
         };
         record::write(&self.shared, &self.exchange, &finished);
-        self.shared.metrics.lane_hit();
+        if self.exchange.edge.is_none() {
+            self.shared.metrics.lane_hit();
+        }
         drop(self.exchange);
         Arc::try_unwrap(self.asked).unwrap_or_else(|_| http::Request::new(()).into_parts().0)
     }

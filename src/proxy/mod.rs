@@ -22,6 +22,7 @@ mod failing;
 mod fetching;
 mod forward;
 mod gateway;
+mod guarding;
 mod hit;
 mod lookup;
 mod passage;

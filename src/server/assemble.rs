@@ -20,6 +20,7 @@ use super::connections::{Connections, raise_open_files};
 use super::drain::{Drain, InFlight, LAST_LINES};
 use super::encoder::Encoder;
 use super::reload::{Contents, Loaded, Reload, contents, load, tls_paths};
+use super::security::Telling;
 use super::sharing::Sharing;
 use super::signals::Signals;
 use super::{DevelopmentMode, Renewals, Runtime, Shared};
@@ -27,7 +28,7 @@ use crate::admin::Admin;
 use crate::clock;
 use crate::config::{Config, Diagnostics, TlsFiles};
 use crate::edge::{Certificates, Front};
-use crate::observe::{AccessLog, Metrics};
+use crate::observe::{AccessLog, Metrics, SecurityEvents};
 use crate::proxy;
 use crate::shared_state::SharedState;
 use crate::store::MemoryStore;
@@ -146,6 +147,7 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
         shared_state,
         renewals: Renewals::default(),
         access_log,
+        security: SecurityEvents::default(),
         development: DevelopmentMode::default(),
         in_flight: InFlight::default(),
         connections: Connections::new(files),
@@ -193,6 +195,10 @@ fn assemble(upgrade: bool, shared: &Arc<Shared>, reload: Reload) -> Result<Serve
         server.add_service(background_service("shared state", sharing));
     }
     server.add_service(background_service("refetches", renewer));
+    let telling = Telling {
+        shared: shared.clone(),
+    };
+    server.add_service(background_service("security events", telling));
     server.add_service(background_service(
         "drain",
         Drain {

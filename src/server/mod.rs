@@ -10,6 +10,7 @@ mod reload;
 mod renewals;
 mod rooms;
 mod runtime;
+mod security;
 mod sharing;
 mod signals;
 mod tiers;
@@ -27,7 +28,8 @@ pub use rooms::{OpenRoom, Rooms, Totals};
 pub use runtime::{Runtime, Site};
 pub use tiers::{Fallback, Node, SiteTiers, Tiers, UpperTier};
 
-use crate::observe::{AccessLog, Metrics};
+use crate::guard::events::Line;
+use crate::observe::{AccessLog, Metrics, SecurityEvents, SecurityRecord};
 use crate::purge::Limiter;
 use crate::shared_state::SharedState;
 use crate::store::MemoryStore;
@@ -53,6 +55,8 @@ pub struct Shared {
     pub development: DevelopmentMode,
     /// Where requests are logged.
     pub access_log: AccessLog,
+    /// What the guard found.
+    pub security: SecurityEvents,
     /// Requests being served.
     pub in_flight: InFlight,
     /// Connections of clients.
@@ -63,6 +67,13 @@ impl Shared {
     /// The configuration in force. A request keeps the one it began with.
     pub fn runtime(&self) -> Arc<Runtime> {
         self.runtime.load_full()
+    }
+
+    /// Writes a line about what the guard found.
+    pub fn tell(&self, line: &Line) {
+        if !self.access_log.write(&SecurityRecord::of(line)) {
+            self.metrics.log_dropped();
+        }
     }
 
     /// Room for one more connection of a client, or none.

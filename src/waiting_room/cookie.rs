@@ -132,7 +132,11 @@ mod tests {
                 "room=".to_owned(),
             ] {
                 if forged != pair {
-                    assert_eq!(reads(&forged, &secret(), ("shop", "sale")), None, "{forged}");
+                    assert_eq!(
+                        reads(&forged, &secret(), ("shop", "sale")),
+                        None,
+                        "{forged}"
+                    );
                 }
             }
         }

@@ -169,12 +169,23 @@ mod tests {
             for format in [Format::Html, Format::Json, Format::Plain] {
                 let page = page(format, wait, status, 23, "abc");
                 assert!(page.content.len() < 4096);
-                assert!(page.content.contains("abc") && page.content.contains("23") || wait.is_none());
+                assert!(
+                    page.content.contains("abc") && page.content.contains("23") || wait.is_none()
+                );
             }
         }
         let html = page(Format::Html, Some(&WAIT), status, 23, "abc").content;
-        assert!(html.contains("12 visitors") && html.contains("about 4 minutes"), "{html}");
-        let text = fill("{{ahead}}/{{wait_minutes}}/{{refresh}}/{{status}}", Some(&WAIT), status, 23, "");
+        assert!(
+            html.contains("12 visitors") && html.contains("about 4 minutes"),
+            "{html}"
+        );
+        let text = fill(
+            "{{ahead}}/{{wait_minutes}}/{{refresh}}/{{status}}",
+            Some(&WAIT),
+            status,
+            23,
+            "",
+        );
         assert_eq!(text, "12/4/23/503");
     }
 }

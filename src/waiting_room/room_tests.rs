@@ -224,7 +224,9 @@ fn crowd(seed: u64) {
     };
     let mut state = seed;
     let mut random = |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (state >> 33) % below
     };
     let mut room = Room::new(7, limits.session_duration);

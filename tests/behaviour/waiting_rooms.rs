@@ -73,7 +73,9 @@ async fn programs_get_json_and_operators_their_own_page() {
     let seawall = before(&origin, "total_active_users = 1\nqueue_all = true\nstatus = 429\ncontent = \"<p>{{ahead}} {{status}}</p>\"")
         .start()
         .await;
-    let own = seawall.get("/private", &[SESSION, "Accept: text/html"]).await;
+    let own = seawall
+        .get("/private", &[SESSION, "Accept: text/html"])
+        .await;
     assert_eq!((own.status, own.text()), (429, "<p>0 429</p>"));
     let json = seawall
         .get("/private", &[SESSION, "Accept: application/json"])

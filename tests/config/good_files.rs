@@ -72,7 +72,13 @@ fn what_is_not_written_has_its_default() {
     assert_eq!(config.server.drain_timeout, Duration::from_secs(30));
     assert_eq!(config.client, Client::default());
     assert_eq!(config.cache, Cache::default());
-    assert_eq!(config.log, Log { access: true });
+    assert_eq!(
+        config.log,
+        Log {
+            access: true,
+            security_events: true
+        }
+    );
     assert_eq!(config.purge, None);
     let pool = &config.pools[0];
     assert_eq!(pool.name, "app");

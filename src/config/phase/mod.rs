@@ -1,6 +1,7 @@
 //! The phases of a zone beside its cache rules: what each kind of rule says.
 
 mod bulk;
+mod custom;
 mod headers;
 mod page;
 mod room;
@@ -13,6 +14,7 @@ use http::StatusCode;
 use super::cache_rule::read_tags;
 use super::reader::Section;
 use super::rule::{Context, RuleFile, RuleKind, read_rules, read_value};
+use crate::guard::CustomRule;
 use crate::rules::phase::{
     BulkItem, DirectiveEdit, HeaderTransform, OriginPatch, PageRule, Priority, Redirect,
     ResponsePatch, Rewrite, Split, TagEdit, WaitingRoom,
@@ -22,6 +24,7 @@ use crate::rules::{CacheRule, Rule};
 /// The rules of a zone or a preset, as written.
 #[derive(Default)]
 pub(super) struct PhasesFile {
+    pub(super) custom_rules: Vec<Rule<CustomRule>>,
     pub(super) maintenance: Vec<Rule<PageRule>>,
     pub(super) redirects: Vec<Rule<Redirect>>,
     pub(super) bulk_redirects: Vec<BulkItem>,
@@ -39,6 +42,7 @@ pub(super) struct PhasesFile {
 impl PhasesFile {
     /// Puts `later` rules after these.
     pub(super) fn append(&mut self, mut later: Self) {
+        self.custom_rules.append(&mut later.custom_rules);
         self.maintenance.append(&mut later.maintenance);
         self.redirects.append(&mut later.redirects);
         self.bulk_redirects.append(&mut later.bulk_redirects);
@@ -57,6 +61,7 @@ impl PhasesFile {
     /// Rules of the phase that has most.
     pub(super) fn most(&self) -> usize {
         [
+            self.custom_rules.len(),
             self.redirects.len(),
             self.splits.len(),
             self.rewrites.len(),
@@ -76,6 +81,7 @@ impl PhasesFile {
 /// Reads all phases.
 pub(super) fn read_phases(section: &Section<'_>, from: RuleFile<'_>) -> PhasesFile {
     PhasesFile {
+        custom_rules: custom::read_custom_rules(section, from),
         maintenance: page::read_maintenance(section, from),
         redirects: read_redirects(section, from),
         bulk_redirects: bulk::read_bulk_redirects(section, from),

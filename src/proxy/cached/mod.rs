@@ -315,8 +315,7 @@ impl Request<'_> {
         reason: ForwardReason,
         purpose: Purpose,
     ) -> Result<Round> {
-        if let Some(reply) = waiting::at_origin(exchange) {
-            edge_reply::send(session, exchange, reply).await?;
+        if self.has_to_wait(session, exchange).await? {
             return Ok(Round::Answered);
         }
         exchange.forward = reason;
@@ -449,9 +448,20 @@ impl Request<'_> {
     }
 
     /// Asks for this request alone, with the client's own conditions.
+    async fn has_to_wait(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        exchange.edge = waiting::at_origin(exchange);
+        let asked = &self.lookup.head;
+        match edge_reply::found(exchange, asked) {
+            Some(found) => serve::found(session, exchange, found, asked)
+                .await
+                .map(|()| true),
+            None => Ok(false),
+        }
+    }
+
     async fn alone(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
-        if let Some(reply) = waiting::at_origin(exchange) {
-            return edge_reply::send(session, exchange, reply).await;
+        if self.has_to_wait(session, exchange).await? {
+            return Ok(());
         }
         let stock = self.lookup.find(&self.gateway.shared.store);
         let key = self.lookup.flight(self.known_vary(&stock), None);

@@ -26,10 +26,13 @@ pub use waiting_room::{Guards, WaitingRoom};
 
 use super::{CachePatch, CacheRuleset, Rule, RuleSource, Ruleset};
 use crate::cache::settings::RuleId;
+use crate::guard::CustomRule;
 
 /// All rules of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Phases {
+    /// What the guard stops, in order.
+    pub custom_rules: Ruleset<CustomRule>,
     /// Answers everything with one page while it holds; the first match answers.
     pub maintenance: Ruleset<PageRule>,
     /// Redirects; the first match answers.
@@ -64,6 +67,7 @@ impl Phases {
     /// No rules but those of the cache.
     pub fn of_cache(cache_rules: CacheRuleset) -> Self {
         Self {
+            custom_rules: Ruleset::default(),
             maintenance: Ruleset::default(),
             redirect_rules: Ruleset::default(),
             bulk_redirects: BulkRedirects::default(),
@@ -84,6 +88,7 @@ impl Phases {
     /// The rule that a trace names; `None` for a bulk redirect, which is no rule.
     pub fn find(&self, phase: Phase, id: RuleId) -> Option<Described<'_>> {
         match phase {
+            Phase::CustomRules => described(self.custom_rules.get(id), CustomRule::describe),
             Phase::Maintenance => described(self.maintenance.get(id), PageRule::describe),
             Phase::Redirects => described(self.redirect_rules.get(id), Redirect::describe),
             Phase::BulkRedirects => None,
@@ -136,6 +141,8 @@ fn described<A>(
 /// A phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
+    /// `custom_rules`
+    CustomRules,
     /// `maintenance`
     Maintenance,
     /// `redirect_rules`
@@ -165,6 +172,7 @@ pub enum Phase {
 impl Phase {
     /// All phases in order.
     pub const ALL: &[Self] = &[
+        Self::CustomRules,
         Self::Maintenance,
         Self::Redirects,
         Self::BulkRedirects,
@@ -182,6 +190,7 @@ impl Phase {
     /// The key of its rules in a zone of the file.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::CustomRules => "custom_rules",
             Self::Maintenance => "maintenance",
             Self::Redirects => "redirect_rules",
             Self::BulkRedirects => "bulk_redirects",

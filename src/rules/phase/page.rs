@@ -34,6 +34,14 @@ impl Page {
             .replace("{{status}}", status.as_str())
             .replace("{{request_id}}", request_id)
     }
+
+    /// Where it is from, for people.
+    pub fn describe(&self) -> (&'static str, String) {
+        match &self.file {
+            Some(file) => ("file", file.clone()),
+            None => ("content", format!("{} bytes", self.content.len())),
+        }
+    }
 }
 
 /// A page, and what is answered with it.
@@ -71,11 +79,7 @@ impl PageRule {
 
     /// What it sets, for people.
     pub fn describe(&self) -> Vec<(&'static str, String)> {
-        let mut sets = Vec::new();
-        match &self.page.file {
-            Some(file) => sets.push(("file", file.clone())),
-            None => sets.push(("content", format!("{} bytes", self.page.content.len()))),
-        }
+        let mut sets = vec![self.page.describe()];
         if let Some(status) = self.status {
             sets.push(("status", status.as_u16().to_string()));
         }

@@ -204,6 +204,16 @@ pub fn setup(origin: &Origin, lane: bool) -> Setup {
 }
 
 const ZONES: &str = r#"
+[[zones.site.custom_rules]]
+name = "scanners"
+expression = 'http.request.uri.path contains ".php"'
+action = "block"
+
+[[zones.site.custom_rules]]
+name = "seen"
+expression = 'starts_with(http.request.uri.path, "/plain/")'
+action = "log"
+
 [[zones.site.maintenance]]
 expression = 'starts_with(http.request.uri.path, "/closed/")'
 content = "closed {{request_id}}"

@@ -1,0 +1,99 @@
+//! What the guard finds about a request.
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use smallvec::SmallVec;
+
+use crate::cache::status::EdgeReason;
+use crate::rules::phase::Page;
+use crate::rules::{Rule, RuleSource};
+
+/// A part of the guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Module {
+    /// `custom_rules`
+    CustomRules,
+}
+
+impl Module {
+    /// Its name in rules, logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CustomRules => "custom_rules",
+        }
+    }
+}
+
+/// What the guard does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// It is refused.
+    Block,
+    /// It is only told of.
+    Log,
+    /// Some of the guard is not for it.
+    Skip,
+    /// Nothing else of the guard is for it.
+    Allow,
+}
+
+impl Action {
+    /// Its name in rules, logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Log => "log",
+            Self::Skip => "skip",
+            Self::Allow => "allow",
+        }
+    }
+}
+
+/// One thing found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding<'z> {
+    /// By which part.
+    pub module: Module,
+    /// The name of the rule, or of what stands for one.
+    pub rule: &'z str,
+    /// Where the rule is written, where it is.
+    pub source: Option<&'z RuleSource>,
+    /// What is done, or would be.
+    pub action: Action,
+    /// Whether it is only tried, and nothing done.
+    pub dry_run: bool,
+}
+
+impl<'z> Finding<'z> {
+    /// That `rule` of `module` holds.
+    pub const fn of<A>(module: Module, rule: &'z Rule<A>, action: Action, dry_run: bool) -> Self {
+        Self {
+            module,
+            rule: rule.name.as_str(),
+            source: Some(&rule.source),
+            action,
+            dry_run,
+        }
+    }
+}
+
+/// What the client gets in place of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop<'z> {
+    /// What Cache-Status tells.
+    pub reason: EdgeReason,
+    /// The status.
+    pub status: StatusCode,
+    /// The page; `None` for ours.
+    pub page: Option<&'z Page>,
+    /// Fields beside those that every such answer has.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// All that was found about one request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assessment<'z> {
+    /// In order; where the request is stopped, the last one did it.
+    pub findings: SmallVec<[Finding<'z>; 1]>,
+    /// What stops it.
+    pub stop: Option<Stop<'z>>,
+}

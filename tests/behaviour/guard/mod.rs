@@ -1,0 +1,3 @@
+//! The guard: what is stopped at the edge, and what is told of it.
+
+mod custom_rules;
