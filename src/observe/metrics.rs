@@ -491,7 +491,7 @@ mod tests {
         };
         let text = String::from_utf8(
             metrics
-                .render(store, (None, None), None, std::iter::empty())
+                .render(store, (None, None), None, std::iter::empty(), &[])
                 .unwrap(),
         )
         .unwrap();

@@ -1,10 +1,14 @@
 //! Requests that meet a waiting room: on arrival, or when the cache does not have what they want.
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, REFRESH, RETRY_AFTER, VARY};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
+use pingora_error::Result;
+use pingora_proxy::Session;
 
-use super::edge_reply::{EdgeReply, name_and_place};
+use super::edge_reply::{self, EdgeReply, name_and_place};
 use super::exchange::{Exchange, SiteRequest};
+use super::serve;
 use crate::cache::eligibility::RequestDecision;
 use crate::cache::settings::RuleId;
 use crate::cache::status::EdgeReason;
@@ -40,7 +44,7 @@ impl Visit {
 }
 
 fn open_room(request: &SiteRequest, room: RuleId) -> Option<&OpenRoom> {
-    request.site.rooms.get(usize::try_from(room.0).ok()?)
+    request.site.rooms.get(usize::from(room.0))
 }
 
 /// The answer to a request that has to wait before the cache is asked.
@@ -74,6 +78,23 @@ pub(super) fn at_origin(exchange: &mut Exchange) -> Option<EdgeReply> {
         rule: name_and_place(Some(rule)),
         ..reply(&rule.action, wait.as_ref(), visit.format, exchange)
     })
+}
+
+/// Answers a request that has to wait before the origin is asked; whether it was answered.
+///
+/// # Errors
+/// When the client is gone.
+pub(super) async fn turns_away(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    asked: &Parts,
+) -> Result<bool> {
+    exchange.edge = at_origin(exchange);
+    let Some(found) = edge_reply::found(exchange, asked) else {
+        return Ok(false);
+    };
+    serve::found(session, exchange, found, asked).await?;
+    Ok(true)
 }
 
 fn reply(

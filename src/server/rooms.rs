@@ -197,7 +197,13 @@ impl Inside {
         filled.map_err(|_| "the system has no randomness".to_owned())?;
         let (instance, secret) = random.split_at(4);
         let instance = instance.first_chunk().copied().unwrap_or_default();
-        let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (first, second) = secret.split_at(16);
+        let number = |half: &[u8]| half.first_chunk().copied().map(u128::from_be_bytes);
+        let secret = format!(
+            "{:032x}{:032x}",
+            number(first).unwrap_or_default(),
+            number(second).unwrap_or_default()
+        );
         Ok(Self {
             room: Mutex::new(Room::new(
                 u32::from_be_bytes(instance),

@@ -20,15 +20,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::answer::content_length;
-use super::edge_reply;
-use super::encoding;
 use super::exchange::Exchange;
 use super::fetching::{Fetch, Landed, Purpose, Refetch, can_refetch};
 use super::gateway::Gateway;
 use super::lookup::{Lookup, Stock};
-use super::serve;
-use super::source::Source;
-use super::waiting;
+use super::{encoding, serve, source::Source, waiting};
 use crate::cache::partial;
 use crate::cache::reuse::{ForwardReason, OriginState, ReuseDecision, StaleMode, decide_reuse};
 use crate::cache::status::CacheStatus;
@@ -315,7 +311,7 @@ impl Request<'_> {
         reason: ForwardReason,
         purpose: Purpose,
     ) -> Result<Round> {
-        if self.has_to_wait(session, exchange).await? {
+        if waiting::turns_away(session, exchange, &self.lookup.head).await? {
             return Ok(Round::Answered);
         }
         exchange.forward = reason;
@@ -448,21 +444,7 @@ impl Request<'_> {
     }
 
     /// Asks for this request alone, with the client's own conditions.
-    async fn has_to_wait(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
-        exchange.edge = waiting::at_origin(exchange);
-        let asked = &self.lookup.head;
-        match edge_reply::found(exchange, asked) {
-            Some(found) => serve::found(session, exchange, found, asked)
-                .await
-                .map(|()| true),
-            None => Ok(false),
-        }
-    }
-
     async fn alone(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
-        if self.has_to_wait(session, exchange).await? {
-            return Ok(());
-        }
         let stock = self.lookup.find(&self.gateway.shared.store);
         let key = self.lookup.flight(self.known_vary(&stock), None);
         let begun = self.gateway.shared.store.purges.begin();
