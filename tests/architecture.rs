@@ -25,6 +25,7 @@ const CORE: &[&str] = &[
     "request",
     "rules",
     "tier",
+    "waiting_room",
     "zone",
     "edge/chunked",
     "edge/head",

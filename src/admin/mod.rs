@@ -6,6 +6,7 @@ mod development;
 mod explain;
 mod pools;
 mod purge;
+mod rooms;
 mod security;
 mod wait;
 
@@ -55,7 +56,13 @@ impl Admin {
         let shared = self.shared.shared_state.as_ref();
         let shared = shared.map(|shared| shared.statistics());
         let metrics = &self.shared.metrics;
-        match metrics.render(store.statistics(), tiers, shared.as_ref(), pools) {
+        match metrics.render(
+            store.statistics(),
+            tiers,
+            shared.as_ref(),
+            pools,
+            runtime.sites(),
+        ) {
             Ok(text) => respond(
                 StatusCode::OK,
                 "text/plain; version=0.0.4; charset=utf-8",
@@ -119,6 +126,7 @@ impl ServeHttp for Admin {
             "/readyz" => readiness(&self.shared.runtime()),
             "/metrics" => self.metrics(),
             "/purges/wait" => wait::answer(request.uri.query(), &self.shared).await,
+            "/waiting-rooms" => rooms::list(&self.shared.runtime()),
             "/security/events" => security::answer(request.uri.query(), &self.shared),
             "/pools" => pools::list(&self.shared.runtime()),
             "/" => plain(StatusCode::OK, &format!("Seawall admin: {PATHS}\n")),
@@ -130,7 +138,7 @@ impl ServeHttp for Admin {
     }
 }
 
-const PATHS: &str = "/healthz /readyz /metrics /pools /purge /purges/wait /security/events /explain /zones/NAME/development_mode";
+const PATHS: &str = "/healthz /readyz /metrics /pools /waiting-rooms /purge /purges/wait /security/events /explain /zones/NAME/development_mode";
 
 fn wrong_method(allowed: &'static str) -> Response<Vec<u8>> {
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed}\n"));

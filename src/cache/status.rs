@@ -54,6 +54,8 @@ pub enum EdgeReason {
     Redirect,
     /// A bulk redirect.
     BulkRedirect,
+    /// The client waits for its turn, or was sent away.
+    WaitingRoom,
     /// The guard refused it.
     Blocked,
     /// It did not show what lets it in.
@@ -67,6 +69,7 @@ impl EdgeReason {
             Self::Maintenance => "maintenance",
             Self::Redirect => "redirect",
             Self::BulkRedirect => "bulk-redirect",
+            Self::WaitingRoom => "waiting-room",
             Self::Blocked => "blocked",
             Self::Unauthorized => "unauthorized",
         }

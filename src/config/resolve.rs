@@ -183,6 +183,7 @@ fn into_phases(file: PhasesFile, development_mode_until: Option<i64>, largest: u
         maintenance: Ruleset::new(file.maintenance),
         redirect_rules: Ruleset::new(file.redirects),
         bulk_redirects: BulkRedirects::new(file.bulk_redirects),
+        waiting_rooms: Ruleset::new(file.waiting_rooms),
         splits: Ruleset::new(file.splits),
         rewrite_rules: Ruleset::new(file.rewrites),
         believed: believed(&file.request_headers),

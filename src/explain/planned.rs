@@ -23,7 +23,7 @@ use crate::guard::{Assessment, Stop, assess};
 use crate::request::arrival::{Refusal, check_body};
 use crate::request::object::{Fate, fate, object_path, strip_credentials};
 use crate::request::{Facts, RequestView};
-use crate::rules::phase::{HeaderEdit, Phase, Phases, RedirectTarget};
+use crate::rules::phase::{Guards, HeaderEdit, Phase, Phases, RedirectTarget};
 use crate::rules::{Circumstances, EdgeAnswer, Plan, Planned, plan, rewritten, target_text};
 
 /// Fills in all that follows from the rules.
@@ -278,6 +278,16 @@ fn plan_facts(
                 bypass_words(reason, explanation.request.session_cookie.as_deref());
             explanation.decided_by = reason.rule().and_then(rule);
         }
+    }
+    if let Some(room) = plan.room.and_then(|id| zone.rules.waiting_rooms.get(id)) {
+        let past = plan.decision != RequestDecision::Lookup;
+        let meets = if past || room.action.guards == Guards::All {
+            "meets"
+        } else {
+            "unless it is there, meets"
+        };
+        let words = format!("; {meets} the waiting room \"{}\"", room.name);
+        explanation.because.push_str(&words);
     }
     explanation.origin = Some(origin);
 }

@@ -133,6 +133,10 @@ codes! {
     UNUSED_LIST: Note, "unused-list",
         "no expression refers to the list, so what it is meant to keep in or out is not",
         "remove it, or write `in $name` where it is meant";
+    FORGETFUL_ROOM: Note, "forgetful-waiting-room",
+        "the secret that signs the cookies of those who wait is made at each start: after a restart, and at \
+         another node, all are newcomers",
+        "write `secret = \"${SEAWALL_SECRET}\"` at the top of the file";
     TIER_IS_THIS_NODE: Warning, "tier-is-this-node",
         "a node that asks itself refuses the request (CDN-Loop), and then asks the next tier or the origin: \
          each miss costs a round for nothing",

@@ -10,6 +10,7 @@ mod order;
 mod origin;
 mod pools;
 mod redirects;
+mod rooms;
 mod sharing;
 mod tiers;
 mod unused;
@@ -31,6 +32,7 @@ pub fn lint(name: &str, source: &str, config: &Config, now: i64) -> Findings {
         sharing::check(zone, &mut found);
         origin::check(&zone.rules, &mut found);
         redirects::check(zone, &mut found);
+        rooms::check(&zone.rules, &mut found);
     }
     pools::check(config, &mut found);
     unused::check(config, &mut found);

@@ -41,6 +41,7 @@ pub(super) fn of(phases: &Phases) -> Vec<Written<'_>> {
     put(Phase::AccessRules, &phases.access_rules, &mut found);
     put(Phase::Maintenance, &phases.maintenance, &mut found);
     put(Phase::Redirects, &phases.redirect_rules, &mut found);
+    put(Phase::WaitingRooms, &phases.waiting_rooms, &mut found);
     put(Phase::Splits, &phases.splits, &mut found);
     put(Phase::Rewrites, &phases.rewrite_rules, &mut found);
     put(

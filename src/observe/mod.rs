@@ -8,6 +8,7 @@ mod logging;
 mod metrics;
 mod origin;
 mod reserve_metrics;
+mod room_metrics;
 mod security;
 mod series;
 mod shared_metrics;

@@ -281,6 +281,7 @@ pub(super) fn dress(
         Some(request) if !for_tier => {
             keep_session(fields, asked, exchange, request);
             apply_rules(fields, status, asked, request);
+            keep_place(fields, exchange);
         }
         Some(_) => {
             if let Some(verdict) = tiered::verdict(exchange, told, status) {
@@ -318,6 +319,28 @@ fn keep_session(fields: &mut HeaderMap, asked: &Parts, exchange: &Exchange, requ
     });
     if !shared && !request.is_shared(asked) {
         fields.append(SET_COOKIE, cookie.clone());
+    }
+}
+
+/// The cookie by which the client keeps its place in a waiting room. What comes with it is for this client
+/// alone, whatever it was before: what is stored was stored without.
+fn keep_place(fields: &mut HeaderMap, exchange: &Exchange) {
+    let Some(cookie) = &exchange.room_cookie else {
+        return;
+    };
+    fields.append(SET_COOKIE, cookie.clone());
+    let mut told = fields.get_all(CACHE_CONTROL).iter();
+    let no_store = told.any(|line| {
+        let line = line.as_bytes().to_ascii_lowercase();
+        line.split(|byte| *byte == b',')
+            .any(|one| one.trim_ascii() == b"no-store")
+    });
+    if !no_store {
+        let private = HeaderValue::from_static("private, no-cache");
+        fields.insert(CACHE_CONTROL, private);
+    }
+    for name in ["cdn-cache-control", "surrogate-control", "expires"] {
+        fields.remove(name);
     }
 }
 

@@ -11,6 +11,7 @@ use super::edge_reply::EdgeReply;
 use super::exchange::{Applied, Exchange, RequestId, SiteRequest};
 use super::guarding::guard;
 use super::tiered::{self, LowerTier};
+use super::waiting::{self, Visit};
 use crate::cache::eligibility::{BypassReason, RequestDecision, eligibility, post_may_fill};
 use crate::cache::query::keyed_query;
 use crate::cache::settings::KeySettings;
@@ -145,7 +146,7 @@ fn decide(
         Some(handover) => taken_over(head, &mut request, handover, exchange, developing),
         None => plan(&zone.rules, &request.view(head), &circumstances, &mut ()),
     };
-    match planned {
+    let room = match planned {
         Planned::Answer(answer) => {
             arrival::check_body(&head.headers, most_body)?;
             let reply = EdgeReply::of(answer, &zone.rules, exchange.request_id.as_str());
@@ -153,8 +154,12 @@ fn decide(
             exchange.request = Some(Arc::new(request));
             return Ok(());
         }
-        Planned::Forward(plan) => follow(head, &mut request, *plan, exchange)?,
-    }
+        Planned::Forward(plan) => {
+            let room = plan.room;
+            follow(head, &mut request, *plan, exchange)?;
+            room
+        }
+    };
     if let Err(refusal) = for_pool(head, &mut request, most_body) {
         exchange.request = Some(Arc::new(request));
         return Err(refusal);
@@ -164,9 +169,11 @@ fn decide(
     {
         key_query(head, &request.settings.key.value)?;
     }
+    exchange.room = room.and_then(|room| Visit::of(room, &request, &head.headers));
     hide_sessions(&mut head.headers, &request, exchange);
     exchange.debug = may_see_keys(&head.headers, &exchange.runtime.config);
     exchange.request = Some(Arc::new(request));
+    exchange.edge = waiting::on_arrival(exchange);
     Ok(())
 }
 
@@ -229,19 +236,21 @@ fn follow(
     Ok(())
 }
 
-/// Takes out the cookies that keep sessions at replicas: they are for no origin, and no part of a key. The
+/// Takes out the cookies that keep sessions at replicas and places in waiting rooms: they are for no origin, and no part of a key. The
 /// one of the request's own pool stays until a replica is chosen.
 fn hide_sessions(fields: &mut HeaderMap, request: &SiteRequest, exchange: &Exchange) {
     let pools = &exchange.runtime.pools;
     let names = || pools.iter().filter_map(|pool| pool.affinity_cookie());
-    if names().next().is_none() || !fields.contains_key(COOKIE) {
+    let rooms = &request.site.rooms;
+    if (names().next().is_none() && rooms.is_empty()) || !fields.contains_key(COOKIE) {
         return;
     }
     let lookup = request.decision == RequestDecision::Lookup;
     let own = request.site.pool.affinity_cookie().filter(|_| !lookup);
     remove_cookies(fields, |name| {
         let is = |other: &str| name == other.as_bytes();
-        names().any(is) && !own.is_some_and(is)
+        let of_room = || rooms.iter().any(|room| room.is_cookie(name));
+        (names().any(is) && !own.is_some_and(is)) || of_room()
     });
 }
 

@@ -18,6 +18,7 @@ use super::guarding::Pending;
 use super::lookup::Lookup;
 use super::passing::Posted;
 use super::tiered::LowerTier;
+use super::waiting::Visit;
 use crate::cache::eligibility::{RequestDecision, post_may_fill};
 use crate::cache::key::{keyed_host, short_hash};
 use crate::cache::reuse::{ForwardReason, StoredTimes};
@@ -54,6 +55,10 @@ pub(super) struct Exchange {
     pub(super) edge: Option<EdgeReply>,
     /// What the guard has still to find out.
     pub(super) pending: Option<Box<Pending>>,
+    /// The waiting room that it meets, until it was asked.
+    pub(super) room: Option<Visit>,
+    /// The cookie by which the client keeps its place there.
+    pub(super) room_cookie: Option<HeaderValue>,
     /// The fields of an origin's error that a page of the zone takes the place of.
     pub(super) replaced: Option<HeaderMap>,
     /// What it asked the store already.
@@ -204,6 +209,8 @@ impl Exchange {
             refusal: None,
             edge: None,
             pending: None,
+            room: None,
+            room_cookie: None,
             replaced: None,
             lookup: None,
             key: None,

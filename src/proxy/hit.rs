@@ -219,6 +219,7 @@ fn is_plain(exchange: &Exchange) -> bool {
     exchange.request.as_deref().is_some_and(|request| {
         answer::browser_ttl(request, exchange).is_none()
             && request.applied.cookies.is_empty()
+            && exchange.room_cookie.is_none()
             && !request.applied.by_cookie
             && request.site.zone.rules.response_header_rules.is_empty()
             && !request.settings.pass_cache_tags.value

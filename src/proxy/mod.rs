@@ -35,6 +35,7 @@ mod serve;
 mod source;
 mod tiered;
 mod upstream;
+mod waiting;
 mod zone_page;
 
 use std::sync::Arc;

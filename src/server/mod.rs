@@ -10,6 +10,7 @@ mod passwords;
 mod purging;
 mod reload;
 mod renewals;
+mod rooms;
 mod runtime;
 mod security;
 mod sharing;
@@ -27,6 +28,7 @@ pub use drain::InFlightGuard;
 pub use passwords::{Mark, Passwords};
 pub use reload::load_config;
 pub use renewals::{Renewal, Renewals};
+pub use rooms::{OpenRoom, Rooms, Totals};
 pub use runtime::{Runtime, Site};
 pub use tiers::{Fallback, Node, SiteTiers, Tiers, UpperTier};
 

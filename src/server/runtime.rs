@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::rooms::{self, Rooms};
 use super::tiers::{SiteTiers, Tiers};
 use crate::config::{Config, Zone};
 use crate::geo::Geo;
@@ -30,6 +31,8 @@ pub struct Site {
     pub pool: Arc<OriginPool>,
     /// What is asked before the pool.
     pub tiers: SiteTiers,
+    /// Its waiting rooms, by the ids of their rules.
+    pub rooms: Rooms,
 }
 
 impl Runtime {
@@ -83,9 +86,11 @@ impl Runtime {
                     .find(|pool| pool.config.name == zone.pool)
                     .cloned();
                 let pool = pool.ok_or_else(|| format!("zone \"{}\" has no pool", zone.name))?;
-                let before = site_before(&zone.name).map(|site| &site.tiers);
+                let before = site_before(&zone.name);
+                let tiers_before = before.map(|site| &site.tiers);
                 Ok(Site {
-                    tiers: SiteTiers::of(zone, tiers.as_deref(), before),
+                    tiers: SiteTiers::of(zone, tiers.as_deref(), tiers_before),
+                    rooms: rooms::open(zone, before.map(|site| &site.rooms))?,
                     zone: zone.clone(),
                     pool,
                 })
@@ -116,6 +121,11 @@ impl Runtime {
         if let Some(tiers) = &self.tiers {
             tiers.start();
         }
+    }
+
+    /// All sites.
+    pub fn sites(&self) -> &[Site] {
+        &self.sites
     }
 
     /// The pool of this name.

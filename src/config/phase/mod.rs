@@ -5,6 +5,7 @@ mod bulk;
 mod custom;
 mod headers;
 mod page;
+mod room;
 mod split;
 
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::guard::CustomRule;
 use crate::guard::access::AccessRule;
 use crate::rules::phase::{
     BulkItem, DirectiveEdit, HeaderTransform, OriginPatch, PageRule, Priority, Redirect,
-    ResponsePatch, Rewrite, Split, TagEdit,
+    ResponsePatch, Rewrite, Split, TagEdit, WaitingRoom,
 };
 use crate::rules::{CacheRule, Rule};
 
@@ -30,6 +31,7 @@ pub(super) struct PhasesFile {
     pub(super) maintenance: Vec<Rule<PageRule>>,
     pub(super) redirects: Vec<Rule<Redirect>>,
     pub(super) bulk_redirects: Vec<BulkItem>,
+    pub(super) waiting_rooms: Vec<Rule<WaitingRoom>>,
     pub(super) splits: Vec<Rule<Split>>,
     pub(super) rewrites: Vec<Rule<Rewrite>>,
     pub(super) request_headers: Vec<Rule<HeaderTransform>>,
@@ -48,6 +50,7 @@ impl PhasesFile {
         self.maintenance.append(&mut later.maintenance);
         self.redirects.append(&mut later.redirects);
         self.bulk_redirects.append(&mut later.bulk_redirects);
+        self.waiting_rooms.append(&mut later.waiting_rooms);
         self.splits.append(&mut later.splits);
         self.rewrites.append(&mut later.rewrites);
         self.request_headers.append(&mut later.request_headers);
@@ -88,6 +91,7 @@ pub(super) fn read_phases(section: &Section<'_>, from: RuleFile<'_>) -> PhasesFi
         maintenance: page::read_maintenance(section, from),
         redirects: read_redirects(section, from),
         bulk_redirects: bulk::read_bulk_redirects(section, from),
+        waiting_rooms: room::read_waiting_rooms(section, from),
         splits: split::read_splits(section, from),
         rewrites: read_rewrites(section, from),
         request_headers: headers::read_request_headers(section, from),

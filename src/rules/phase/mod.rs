@@ -8,6 +8,7 @@ mod redirect;
 mod response;
 mod rewrite;
 mod split;
+mod waiting_room;
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ pub use redirect::{Redirect, RedirectTarget};
 pub use response::{DirectiveEdit, ResponseEdits, ResponsePatch, TagEdit};
 pub use rewrite::Rewrite;
 pub use split::{Split, SplitBy, SplitKey, Variant, cookie_name};
+pub use waiting_room::{Guards, WaitingRoom};
 
 use super::{CachePatch, CacheRuleset, Rule, RuleSource, Ruleset};
 use crate::cache::settings::RuleId;
@@ -40,6 +42,8 @@ pub struct Phases {
     pub redirect_rules: Ruleset<Redirect>,
     /// Redirects looked up by URL.
     pub bulk_redirects: BulkRedirects,
+    /// Rooms in front of the application; the first match guards.
+    pub waiting_rooms: Ruleset<WaitingRoom>,
     /// Choices among variants.
     pub splits: Ruleset<Split>,
     /// Rewrites of path and query.
@@ -71,6 +75,7 @@ impl Phases {
             maintenance: Ruleset::default(),
             redirect_rules: Ruleset::default(),
             bulk_redirects: BulkRedirects::default(),
+            waiting_rooms: Ruleset::default(),
             splits: Ruleset::default(),
             rewrite_rules: Ruleset::default(),
             request_header_rules: Ruleset::default(),
@@ -92,6 +97,7 @@ impl Phases {
             Phase::Maintenance => described(self.maintenance.get(id), PageRule::describe),
             Phase::Redirects => described(self.redirect_rules.get(id), Redirect::describe),
             Phase::BulkRedirects => None,
+            Phase::WaitingRooms => described(self.waiting_rooms.get(id), WaitingRoom::describe),
             Phase::Splits => described(self.splits.get(id), Split::describe),
             Phase::Rewrites => described(self.rewrite_rules.get(id), Rewrite::describe),
             Phase::RequestHeaders => {
@@ -150,6 +156,8 @@ pub enum Phase {
     Redirects,
     /// `bulk_redirects`
     BulkRedirects,
+    /// `waiting_rooms`
+    WaitingRooms,
     /// `splits`
     Splits,
     /// `rewrite_rules`
@@ -176,6 +184,7 @@ impl Phase {
         Self::Maintenance,
         Self::Redirects,
         Self::BulkRedirects,
+        Self::WaitingRooms,
         Self::Splits,
         Self::Rewrites,
         Self::RequestHeaders,
@@ -194,6 +203,7 @@ impl Phase {
             Self::Maintenance => "maintenance",
             Self::Redirects => "redirect_rules",
             Self::BulkRedirects => "bulk_redirects",
+            Self::WaitingRooms => "waiting_rooms",
             Self::Splits => "splits",
             Self::Rewrites => "rewrite_rules",
             Self::RequestHeaders => "request_header_rules",
