@@ -20,6 +20,7 @@ const CORE: &[&str] = &[
     "explain",
     "fields",
     "guard/assess",
+    "guard/client",
     "guard/custom",
     "guard/decision",
     "guard/events",

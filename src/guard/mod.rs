@@ -4,11 +4,13 @@
 //! is, and an answer of the guard is never stored.
 
 mod assess;
+pub mod client;
 pub mod custom;
 pub mod decision;
 pub mod events;
 pub mod template;
 
 pub use assess::assess;
+pub use client::client_key;
 pub use custom::{CustomAction, CustomRule, Skips};
 pub use decision::{Action, Assessment, Finding, Module, Stop};
