@@ -4,10 +4,15 @@
 //! is, and an answer of the guard is never stored.
 
 mod assess;
+mod bucket;
 pub mod client;
+pub mod connections;
 pub mod custom;
 pub mod decision;
 pub mod events;
+pub mod http2;
+pub mod pace;
+pub mod proxy_header;
 pub mod template;
 
 pub use assess::assess;
