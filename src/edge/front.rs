@@ -4,7 +4,6 @@
 //! things ends here.
 
 use std::cell::Cell;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +20,14 @@ use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncWriteExt;
 
 use super::chunked::{ChunkedBody, Malformed};
+use super::guest::Guest;
 use super::head::{BodyFraming, Head, HeadError, HeadLimits, Parsed, complete, no_fields, parse};
-use super::io::{close, read, write};
+use super::io::{Reader, close, read, write};
 use super::lane::{Arriving, Evaluation, Hit, Lane, Sent};
 use super::relay::{Relayed, relay};
 use super::timer::Timer;
 use super::turnstile::{Allowance, Turnstile};
+use super::watched::Watched;
 use crate::clock;
 use crate::config::Client;
 use crate::observe::Metrics;
@@ -42,6 +43,12 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bodies up to this size are copied behind their head, so that both go out in one write.
 const COPIED: usize = 32 << 10;
 
+/// For a client that sends more requests than it may.
+const TOO_FAST: HeadError = HeadError {
+    status: StatusCode::TOO_MANY_REQUESTS,
+    reason: "too many requests",
+};
+
 /// Accepts connections for `requests`, which evaluates requests and handles them one at a time.
 pub struct Front<R> {
     requests: Arc<R>,
@@ -51,7 +58,7 @@ pub struct Front<R> {
 /// A connection and what it keeps from one request to the next.
 struct Connection {
     stream: Stream,
-    client: IpAddr,
+    guest: Arc<Guest>,
     tls: bool,
     /// What has come and was not read yet.
     buffer: BytesMut,
@@ -130,15 +137,49 @@ where
     R: Lane + Send + Sync + 'static,
 {
     async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let _connection = self.shared.admit()?;
+        let (stream, guest) = self.welcome(stream).await?;
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return self.requests.process_new(stream, shutdown).await;
+            return self
+                .serve_http2(stream, Bytes::new(), guest, shutdown)
+                .await;
         }
-        self.serve_http1(stream, shutdown).await
+        self.serve_http1(stream, guest, shutdown).await
     }
 
-    async fn serve_http1(&self, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let mut connection = Connection::new(stream);
+    /// Lets a connection in. One of TLS was before its handshake.
+    async fn welcome(&self, stream: Stream) -> Option<(Stream, Arc<Guest>)> {
+        if let Some(guest) = Guest::of(stream.get_proxy_digest().as_deref()) {
+            guest.is_through();
+            return Some((stream, guest.clone()));
+        }
+        let mut tcp = stream.into_any().downcast::<TcpStream>().ok()?;
+        // In a box, so that idle connections need no room for it.
+        let guest = Box::pin(Guest::welcome(&self.shared, &mut tcp, false)).await?;
+        Some((tcp, guest))
+    }
+
+    /// Gives a connection of HTTP/2, of which `first` has been read, to Pingora.
+    async fn serve_http2(
+        &self,
+        stream: Stream,
+        first: Bytes,
+        guest: Arc<Guest>,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let runtime = self.shared.runtime();
+        let watched = Watched::new(stream, first, guest, &runtime.config.client);
+        drop(runtime);
+        let requests = &self.requests;
+        requests.process_new(Box::new(watched), shutdown).await
+    }
+
+    async fn serve_http1(
+        &self,
+        stream: Stream,
+        guest: Arc<Guest>,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let mut connection = Connection::new(stream, guest);
         let mut ending = shutdown.clone();
         let mut lingered = std::pin::pin!(lingered(&mut ending));
         loop {
@@ -147,9 +188,14 @@ where
             let request = match connection.next(client, lingered.as_mut()).await {
                 Next::Request(request) => request,
                 Next::Http2 => {
-                    let Connection { stream, buffer, .. } = connection;
-                    let stream = rewind(stream, &buffer)?;
-                    return self.requests.process_new(stream, shutdown).await;
+                    let Connection {
+                        stream,
+                        buffer,
+                        guest,
+                        ..
+                    } = connection;
+                    let first = buffer.freeze();
+                    return self.serve_http2(stream, first, guest, shutdown).await;
                 }
                 Next::Refused(error) => {
                     refuse(&mut connection.stream, error, client, &self.shared.metrics).await;
@@ -158,6 +204,16 @@ where
                 Next::Closed => return None,
             };
             connection.served += 1;
+            if !connection.guest.may_ask() {
+                refuse(
+                    &mut connection.stream,
+                    TOO_FAST,
+                    client,
+                    &self.shared.metrics,
+                )
+                .await;
+                return None;
+            }
             let last =
                 connection.served >= client.max_requests_per_connection || *shutdown.borrow();
             let simple = runtime.config.server.hit_lane
@@ -166,7 +222,8 @@ where
             let evaluation = self.requests.evaluate(Arriving {
                 runtime: runtime.clone(),
                 head: request.parts,
-                client: connection.client,
+                client: connection.guest.client,
+                peer: connection.guest.peer,
                 tls: connection.tls,
                 simple,
             });
@@ -183,7 +240,8 @@ where
                     let _in_flight = self.shared.in_flight.enter();
                     let (stream, early) = (&mut connection.stream, &mut connection.buffer);
                     // In a box, so that idle connections need no room for it.
-                    match Box::pin(relay(stream, early, pass, keep, client)).await {
+                    let guest = &connection.guest;
+                    match Box::pin(relay(stream, early, pass, keep, client, guest)).await {
                         Relayed::Answered => continue,
                         Relayed::Over => return None,
                         Relayed::Unanswered(evaluated) => evaluated,
@@ -196,7 +254,8 @@ where
             prefix.unsplit(connection.buffer.split_to(request.arrived));
             let (allowance, upgrade) = (request.allowance, request.head.upgrade);
             let next = std::mem::take(&mut connection.buffer);
-            let turnstile = Turnstile::new(connection.stream, allowance, upgrade, next);
+            let turnstile = Turnstile::new(connection.stream, allowance, upgrade, next)
+                .timing(connection.guest.clone(), client);
             // Pingora reads one Connection line where there are several.
             let mut session = session(Box::new(turnstile), prefix, client, !keep);
             session.set_connection_user_context(Some(evaluated));
@@ -208,10 +267,9 @@ where
 }
 
 impl Connection {
-    fn new(stream: Stream) -> Self {
-        let digest = stream.get_socket_digest();
+    fn new(stream: Stream, guest: Arc<Guest>) -> Self {
         Self {
-            client: super::client(digest.as_ref().and_then(|digest| digest.peer_addr())),
+            guest,
             tls: stream.get_ssl_digest().is_some(),
             stream,
             buffer: BytesMut::new(),
@@ -314,15 +372,16 @@ impl Connection {
         let body = hit.body();
         let length: usize = body.iter().map(Bytes::len).sum();
         let mut written = 0;
+        let mut reader = Reader::new(client, &self.guest);
         let result = if length <= COPIED {
             for chunk in body {
                 out.extend_from_slice(chunk);
             }
             let pieces = std::iter::once(out.as_slice());
-            write(&mut self.stream, pieces, client, &mut written).await
+            write(&mut self.stream, pieces, &mut reader, &mut written).await
         } else {
             let pieces = std::iter::once(out.as_slice()).chain(body.iter().map(Bytes::as_ref));
-            write(&mut self.stream, pieces, client, &mut written).await
+            write(&mut self.stream, pieces, &mut reader, &mut written).await
         };
         let complete = result.is_ok();
         let parts = hit.finish(Sent {
@@ -436,13 +495,6 @@ async fn lingered(shutdown: &mut ShutdownWatch) {
     tokio::time::sleep(LINGER).await;
 }
 
-/// Puts what was read back in front, for Pingora to look at the preface itself.
-fn rewind(stream: Stream, read: &[u8]) -> Option<Stream> {
-    let mut tcp = stream.into_any().downcast::<TcpStream>().ok()?;
-    tcp.rewind(read);
-    Some(tcp)
-}
-
 async fn refuse(stream: &mut Stream, error: HeadError, client: &Client, metrics: &Metrics) {
     metrics.refused(error.reason);
     tracing::debug!(
@@ -451,9 +503,14 @@ async fn refuse(stream: &mut Stream, error: HeadError, client: &Client, metrics:
         "request refused"
     );
     let body = format!("{} {}\n", error.status.as_u16(), error.reason);
+    let wait = if error.status == StatusCode::TOO_MANY_REQUESTS {
+        "Retry-After: 1\r\n"
+    } else {
+        ""
+    };
     let response = format!(
         "HTTP/1.1 {} {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         Cache-Control: no-store\r\nCache-Status: Seawall; detail=refused\r\nConnection: close\r\n\r\n{body}",
+         Cache-Control: no-store\r\nCache-Status: Seawall; detail=refused\r\n{wait}Connection: close\r\n\r\n{body}",
         error.status.as_u16(),
         error.status.canonical_reason().unwrap_or_default(),
         body.len(),

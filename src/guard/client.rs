@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
+use crate::fields::untrusted::is_untrusted;
 use crate::request::Scheme;
 use crate::rules::List;
 
@@ -58,6 +59,20 @@ pub struct Trust {
     pub fields: Vec<ClientField>,
     /// Whether they are believed the scheme as well.
     pub forwarded_proto: bool,
+}
+
+impl Trust {
+    /// Takes out the fields that speak of clients in this configuration alone. Those that do everywhere never
+    /// reach an origin.
+    pub fn remove_spoken(&self, fields: &mut HeaderMap) {
+        for field in &self.fields {
+            if let ClientField::Single(name) = field
+                && !is_untrusted(name)
+            {
+                fields.remove(name);
+            }
+        }
+    }
 }
 
 impl Default for Trust {
@@ -148,12 +163,7 @@ pub fn identify<'t>(peer: IpAddr, fields: &HeaderMap, trust: &'t Trust) -> Ident
 
 impl Identity<'_> {
     /// Goes from hop to hop; what the one next to the client says of the scheme.
-    fn follow(
-        &mut self,
-        field: &ClientField,
-        fields: &HeaderMap,
-        trust: &Trust,
-    ) -> Option<Scheme> {
+    fn follow(&mut self, field: &ClientField, fields: &HeaderMap, trust: &Trust) -> Option<Scheme> {
         let lines = fields.get_all(field.name()).iter().rev();
         let lines = lines.map(HeaderValue::as_bytes);
         match field {
@@ -342,17 +352,17 @@ mod tests {
     fn fields(lines: &[(&str, &str)]) -> HeaderMap {
         let mut fields = HeaderMap::new();
         for (name, value) in lines {
-            fields.append(
-                name.parse::<HeaderName>().unwrap(),
-                value.parse().unwrap(),
-            );
+            fields.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
         fields
     }
 
     /// The client and the hops behind it, of a request with these X-Forwarded-For lines.
     fn walked(peer: &str, lines: &[&str]) -> (String, Vec<String>) {
-        let lines: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|line| ("x-forwarded-for", *line))
+            .collect();
         let trust = trust(&["x-forwarded-for"]);
         let identity = identify(ip(peer), &fields(&lines), &trust);
         let hops = identity.hops.iter().map(ToString::to_string);
@@ -375,7 +385,12 @@ mod tests {
         for (peer, lines, client, hops) in [
             ("203.0.113.1", vec!["198.51.100.7"], "203.0.113.1", vec![]),
             ("10.0.0.1", vec![], "10.0.0.1", vec![]),
-            ("10.0.0.1", vec!["198.51.100.7"], "198.51.100.7", vec!["10.0.0.1"]),
+            (
+                "10.0.0.1",
+                vec!["198.51.100.7"],
+                "198.51.100.7",
+                vec!["10.0.0.1"],
+            ),
             (
                 "10.0.0.1",
                 vec!["1.1.1.1, 198.51.100.7 ,10.0.0.2"],
@@ -388,11 +403,36 @@ mod tests {
                 "198.51.100.7",
                 vec!["10.0.0.3", "10.0.0.2", "10.0.0.1"],
             ),
-            ("10.0.0.1", vec!["10.0.0.3,10.0.0.2"], "10.0.0.3", vec!["10.0.0.2", "10.0.0.1"]),
-            ("10.0.0.1", vec!["[2001:db8::7]:4711"], "2001:db8::7", vec!["10.0.0.1"]),
-            ("10.0.0.1", vec!["2001:db8::7"], "2001:db8::7", vec!["10.0.0.1"]),
-            ("10.0.0.1", vec!["::ffff:198.51.100.7"], "198.51.100.7", vec!["10.0.0.1"]),
-            ("10.0.0.1", vec!["198.51.100.7:80, , "], "198.51.100.7", vec!["10.0.0.1"]),
+            (
+                "10.0.0.1",
+                vec!["10.0.0.3,10.0.0.2"],
+                "10.0.0.3",
+                vec!["10.0.0.2", "10.0.0.1"],
+            ),
+            (
+                "10.0.0.1",
+                vec!["[2001:db8::7]:4711"],
+                "2001:db8::7",
+                vec!["10.0.0.1"],
+            ),
+            (
+                "10.0.0.1",
+                vec!["2001:db8::7"],
+                "2001:db8::7",
+                vec!["10.0.0.1"],
+            ),
+            (
+                "10.0.0.1",
+                vec!["::ffff:198.51.100.7"],
+                "198.51.100.7",
+                vec!["10.0.0.1"],
+            ),
+            (
+                "10.0.0.1",
+                vec!["198.51.100.7:80, , "],
+                "198.51.100.7",
+                vec!["10.0.0.1"],
+            ),
         ] {
             let hops: Vec<String> = hops.into_iter().map(str::to_owned).collect();
             assert_eq!(walked(peer, &lines), (client.to_owned(), hops), "{lines:?}");
@@ -402,10 +442,23 @@ mod tests {
     #[test]
     fn what_cannot_be_read_ends_at_the_last_trusted_hop() {
         for malformed in [
-            "unknown", "evil", "198.51.100.7:http", "198.51.100.7:99999", "[::1", "[::1]x",
-            "1.2.3", "1.2.3.4.5", "fe80::1%eth0", "\"198.51.100.7\"", "198.51.100.7;1",
+            "unknown",
+            "evil",
+            "198.51.100.7:http",
+            "198.51.100.7:99999",
+            "[::1",
+            "[::1]x",
+            "1.2.3",
+            "1.2.3.4.5",
+            "fe80::1%eth0",
+            "\"198.51.100.7\"",
+            "198.51.100.7;1",
         ] {
-            assert_eq!(walked("10.0.0.1", &[malformed]).0, "10.0.0.1", "{malformed}");
+            assert_eq!(
+                walked("10.0.0.1", &[malformed]).0,
+                "10.0.0.1",
+                "{malformed}"
+            );
             let line = format!("198.51.100.7, {malformed}, 10.0.0.2");
             assert_eq!(walked("10.0.0.1", &[&line]).0, "10.0.0.2", "{malformed}");
         }
@@ -417,17 +470,31 @@ mod tests {
         for (lines, client, by) in [
             (vec![("x-forwarded-for", "192.0.2.1")], "10.0.0.1", None),
             (
-                vec![("forwarded", "for=192.0.2.1"), ("cf-connecting-ip", "192.0.2.2")],
+                vec![
+                    ("forwarded", "for=192.0.2.1"),
+                    ("cf-connecting-ip", "192.0.2.2"),
+                ],
                 "192.0.2.2",
                 Some("cf-connecting-ip"),
             ),
-            (vec![("forwarded", "for=192.0.2.1")], "192.0.2.1", Some("forwarded")),
             (
-                vec![("cf-connecting-ip", "192.0.2.2"), ("cf-connecting-ip", "192.0.2.3")],
+                vec![("forwarded", "for=192.0.2.1")],
+                "192.0.2.1",
+                Some("forwarded"),
+            ),
+            (
+                vec![
+                    ("cf-connecting-ip", "192.0.2.2"),
+                    ("cf-connecting-ip", "192.0.2.3"),
+                ],
                 "10.0.0.1",
                 Some("cf-connecting-ip"),
             ),
-            (vec![("cf-connecting-ip", "192.0.2.2, 1.1.1.1")], "10.0.0.1", Some("cf-connecting-ip")),
+            (
+                vec![("cf-connecting-ip", "192.0.2.2, 1.1.1.1")],
+                "10.0.0.1",
+                Some("cf-connecting-ip"),
+            ),
         ] {
             let fields = fields(&lines);
             let identity = identify(ip("10.0.0.1"), &fields, &trust);
@@ -441,8 +508,16 @@ mod tests {
         let trust = trust(&["forwarded"]);
         for (line, client, scheme) in [
             ("for=192.0.2.1", "192.0.2.1", None),
-            ("For=\"[2001:db8::7]:47\";proto=https;by=10.0.0.9", "2001:db8::7", Some(Scheme::Https)),
-            ("for=192.0.2.1;proto=http, for=10.0.0.2;proto=https", "192.0.2.1", Some(Scheme::Http)),
+            (
+                "For=\"[2001:db8::7]:47\";proto=https;by=10.0.0.9",
+                "2001:db8::7",
+                Some(Scheme::Https),
+            ),
+            (
+                "for=192.0.2.1;proto=http, for=10.0.0.2;proto=https",
+                "192.0.2.1",
+                Some(Scheme::Http),
+            ),
             ("for=1.1.1.1, for=\"192.0.2.1:_x\"", "192.0.2.1", None),
             ("for=1.1.1.1, for=unknown, for=10.0.0.2", "10.0.0.2", None),
             ("for=1.1.1.1, for=_hidden", "10.0.0.1", None),
@@ -454,13 +529,20 @@ mod tests {
         ] {
             let fields = fields(&[("forwarded", line)]);
             let identity = identify(ip("10.0.0.1"), &fields, &trust);
-            assert_eq!((identity.client, identity.scheme), (ip(client), scheme), "{line}");
+            assert_eq!(
+                (identity.client, identity.scheme),
+                (ip(client), scheme),
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn the_scheme_is_believed_of_trusted_proxies_alone() {
-        let fields = fields(&[("x-forwarded-for", "192.0.2.1"), ("x-forwarded-proto", "HTTPS")]);
+        let fields = fields(&[
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-proto", "HTTPS"),
+        ]);
         let mut trust = trust(&["x-forwarded-for"]);
         let scheme = |peer, trust: &Trust| identify(ip(peer), &fields, trust).scheme;
         assert_eq!(scheme("10.0.0.1", &trust), Some(Scheme::Https));

@@ -251,7 +251,12 @@ mod tests {
             request_rate: Some(10),
             ..ClientLimits::default()
         };
-        let place = || clients.connect(ip("192.0.2.1"), &limits, NOW).unwrap().unwrap();
+        let place = || {
+            clients
+                .connect(ip("192.0.2.1"), &limits, NOW)
+                .unwrap()
+                .unwrap()
+        };
         let (one, other) = (place(), place());
         let sent = |place: &Place| (0..50).filter(|_| place.request(&limits, NOW)).count();
         assert_eq!((sent(&one), sent(&other)), (10, 0));
@@ -274,7 +279,9 @@ mod tests {
         }
         let known = || -> usize {
             let shards = clients.shards.iter();
-            shards.map(|shard| shard.lock().unwrap().clients.len()).sum()
+            shards
+                .map(|shard| shard.lock().unwrap().clients.len())
+                .sum()
         };
         assert_eq!(known(), SHARDS * MOST);
         assert!(clients.untracked() > 100_000);

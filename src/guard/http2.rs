@@ -260,7 +260,14 @@ mod tests {
 
     #[test]
     fn resets_that_the_client_has_us_make_count_as_its_own() {
-        for (code, ends) in [(1, true), (3, true), (5, true), (0, false), (2, false), (7, false)] {
+        for (code, ends) in [
+            (1, true),
+            (3, true),
+            (5, true),
+            (0, false),
+            (2, false),
+            (7, false),
+        ] {
             let mut watch = begun(10);
             let reset = frame(RST_STREAM, 0, 1, &[0, 0, 0, code]);
             let ended = (0..50).any(|_| watch.sent(&reset, NOW).abuse == Some(Abuse::Resets));

@@ -12,6 +12,11 @@ pub struct MinRate {
 }
 
 impl MinRate {
+    /// Whether so many bytes in so long a time are too few.
+    pub fn is_missed(self, time: Duration, bytes: u64) -> bool {
+        time >= self.over && u128::from(bytes) * 1000 < u128::from(self.bytes) * time.as_millis()
+    }
+
     /// Bytes that must have moved in the time that is looked at.
     fn due(self) -> u128 {
         u128::from(self.bytes) * self.over.as_millis() / 1000

@@ -36,7 +36,11 @@ pub fn read(bytes: &[u8]) -> Result<Option<ProxyHeader>, NotOne> {
     if header.is_incomplete() {
         let announced = bytes.get(14..16).and_then(|length| length.try_into().ok());
         let announced = announced.map_or(0, |length| usize::from(u16::from_be_bytes(length)));
-        return if announced + 16 > LONGEST_2 { Err(NotOne) } else { Ok(None) };
+        return if announced + 16 > LONGEST_2 {
+            Err(NotOne)
+        } else {
+            Ok(None)
+        };
     }
     let header = header.map_err(|_| NotOne)?;
     let source = match (header.command, &header.addresses) {
@@ -53,7 +57,11 @@ pub fn read(bytes: &[u8]) -> Result<Option<ProxyHeader>, NotOne> {
 fn read_text(bytes: &[u8]) -> Result<Option<ProxyHeader>, NotOne> {
     let begins = bytes.get(..bytes.len().min(LONGEST_1)).unwrap_or_default();
     let Some(end) = begins.windows(2).position(|two| two == b"\r\n") else {
-        return if bytes.len() < LONGEST_1 { Ok(None) } else { Err(NotOne) };
+        return if bytes.len() < LONGEST_1 {
+            Ok(None)
+        } else {
+            Err(NotOne)
+        };
     };
     let length = end + 2;
     let line = bytes.get(..length).ok_or(NotOne)?;
@@ -100,9 +108,18 @@ mod tests {
         v6[..4].copy_from_slice(&[0x20, 1, 0xd, 0xb8]);
         let tlv = [&v4[..], &[4, 0, 3, 0, 0, 0]].concat();
         for (header, source) in [
-            (b"PROXY TCP4 192.0.2.1 10.0.0.1 56324 443\r\n".to_vec(), Some("192.0.2.1")),
-            (b"PROXY TCP6 2001:db8::1 ::1 56324 443\r\n".to_vec(), Some("2001:db8::1")),
-            (b"PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n".to_vec(), Some("192.0.2.1")),
+            (
+                b"PROXY TCP4 192.0.2.1 10.0.0.1 56324 443\r\n".to_vec(),
+                Some("192.0.2.1"),
+            ),
+            (
+                b"PROXY TCP6 2001:db8::1 ::1 56324 443\r\n".to_vec(),
+                Some("2001:db8::1"),
+            ),
+            (
+                b"PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n".to_vec(),
+                Some("192.0.2.1"),
+            ),
             (b"PROXY UNKNOWN\r\n".to_vec(), None),
             (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n".to_vec(), None),
             (binary(1, 0x11, &v4), Some("192.0.2.1")),
@@ -113,7 +130,11 @@ mod tests {
             (binary(1, 0, &[]), None),
             (binary(1, 0x31, &[0; 216]), None),
         ] {
-            assert_eq!(whole(&header), Some(source.map(str::to_owned)), "{header:?}");
+            assert_eq!(
+                whole(&header),
+                Some(source.map(str::to_owned)),
+                "{header:?}"
+            );
         }
     }
 

@@ -39,6 +39,9 @@ pub struct AccessRecord<'a> {
     pub time: Time,
     pub request_id: &'a str,
     pub client: OrEmpty<IpAddr>,
+    /// Who the connection is from, where that is a proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Shown<IpAddr>>,
     pub zone: &'a str,
     pub method: &'a str,
     pub scheme: &'a str,

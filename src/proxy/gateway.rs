@@ -26,9 +26,11 @@ use super::{
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
-use crate::edge;
+use crate::edge::{self, Guest};
+use crate::guard::connections::Refused;
 use crate::origin::{Ask, Fetcher, Outcome, is_outage};
 use crate::request::Scheme;
+use crate::request::arrival::Refusal;
 use crate::rules::phase::OriginPatch;
 use crate::server::Shared;
 use crate::store::Flights;
@@ -282,6 +284,13 @@ impl ProxyHttp for Gateway {
             )
             .map_err(|error: Box<Error>| error.into_down());
         }
+        if !end && too_slow(session, exchange) {
+            if let Some(guest) = guest(session) {
+                guest.refused(Refused::SlowBody);
+            }
+            return Error::e_explain(ErrorType::HTTPStatus(408), "the body comes too slowly")
+                .map_err(|error: Box<Error>| error.into_down());
+        }
         if end {
             upstream::sent(exchange);
         }
@@ -441,8 +450,18 @@ impl Gateway {
     /// Evaluates a request that comes from Pingora: one of HTTP/2.
     fn receive(&self, session: &mut Session, exchange: &mut Exchange, has_body: bool) {
         let digest = session.digest();
+        let guest = guest(session);
+        if guest.is_some_and(|guest| !guest.may_ask()) {
+            exchange.refusal = Some(Refusal {
+                status: 429,
+                why: "too many requests".into(),
+            });
+            return;
+        }
+        let address = edge::client(session.client_addr());
         let downstream = Downstream {
-            client: edge::client(session.client_addr()),
+            client: guest.map_or(address, |guest| guest.client),
+            peer: guest.map_or(address, |guest| guest.peer),
             scheme: Scheme::of(digest.is_some_and(|digest| digest.ssl_digest.is_some())),
             unannounced_body: session.req_header().version == Version::HTTP_2 && has_body,
         };
@@ -473,4 +492,22 @@ impl Gateway {
             self.shared.metrics.origin_failure(&pool.config.name, kind);
         }
     }
+}
+
+/// Whose connection it is, where it is one of HTTP/2.
+fn guest(session: &Session) -> Option<&Arc<Guest>> {
+    edge::guest(session.digest()?.proxy_digest.as_deref())
+}
+
+/// Whether the body of a request over HTTP/2 comes too slowly. One of HTTP/1 is looked at as it is read. A stream
+/// of gRPC may be silent.
+fn too_slow(session: &Session, exchange: &mut Exchange) -> bool {
+    let asked: &Parts = session.req_header();
+    if asked.version != Version::HTTP_2 || forward::is_grpc(asked) {
+        return false;
+    }
+    let least = exchange.runtime.config.client.min_body_rate;
+    let now = clock::instant();
+    let began = *exchange.body_began.get_or_insert(now);
+    least.is_missed(now.saturating_duration_since(began), exchange.body_received)
 }

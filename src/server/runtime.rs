@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use super::tiers::{SiteTiers, Tiers};
 use crate::config::{Config, Zone};
 use crate::geo::Geo;
@@ -15,7 +17,7 @@ pub struct Runtime {
     /// All pools, running.
     pub pools: Vec<Arc<OriginPool>>,
     /// Where clients are.
-    pub geo: Geo,
+    pub geo: ArcSwap<Geo>,
     /// This node among others; `None` for one on its own.
     pub tiers: Option<Arc<Tiers>>,
     sites: Vec<Site>,
@@ -99,7 +101,7 @@ impl Runtime {
         Ok(Self {
             config,
             pools,
-            geo,
+            geo: ArcSwap::from_pointee(geo),
             tiers,
             sites,
         })

@@ -1,0 +1,202 @@
+//! A connection at the door: counted, told whose it is, and let in or not, before TLS where there is TLS.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora_core::listeners::PreTlsProcess;
+use pingora_core::protocols::l4::stream::Stream as TcpStream;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::{GetProxyDigest, GetSocketDigest};
+use pingora_error::{Error, ErrorType};
+use pingora_http::ResponseHeader;
+use tokio::io::AsyncReadExt;
+
+use crate::clock;
+use crate::config::{Config, Listener};
+use crate::guard::connections::{Place, Refused};
+use crate::guard::proxy_header::{self, NotOne, ProxyHeader};
+use crate::server::{Admitted, Counted, Shared};
+
+/// A client's connection that was let in.
+pub struct Guest {
+    /// Who it comes from: a client, or a proxy.
+    pub peer: IpAddr,
+    /// Whose it is, as a proxy's header says; else the peer's.
+    pub client: IpAddr,
+    shared: Arc<Shared>,
+    /// None for proxies, which speak for many, and where clients are too many to be remembered.
+    place: Option<Place>,
+    handshake: Mutex<Option<Counted>>,
+    _admitted: Admitted,
+}
+
+impl Guest {
+    /// Lets a connection in; `None` when it is to be closed.
+    pub(super) async fn welcome(
+        shared: &Arc<Shared>,
+        stream: &mut TcpStream,
+        tls: bool,
+    ) -> Option<Arc<Self>> {
+        let digest = stream.get_socket_digest();
+        let peer = super::client(digest.as_ref().and_then(|digest| digest.peer_addr()));
+        let runtime = shared.runtime();
+        let config = &runtime.config;
+        let limits = &config.client;
+        let refuse = |client, why| {
+            shared.refused_connection(client, why);
+            None
+        };
+        let connections = &shared.connections;
+        let Some(admitted) = connections.admit(limits.max_connections, &shared.metrics) else {
+            return refuse(peer, Refused::TooMany);
+        };
+        let mut handshake = None;
+        if tls {
+            handshake = connections.handshake(limits.max_tls_handshakes, limits.max_connections);
+            if handshake.is_none() {
+                return refuse(peer, Refused::Handshakes);
+            }
+        }
+        let mut client = peer;
+        let mut is_proxy = limits.trust.proxies.contains(peer);
+        if let Some(listener) = listener(config, || digest?.local_addr()?.as_inet().copied())
+            && let Some(proxies) = &listener.proxy_protocol
+            && proxies.contains(peer)
+        {
+            let header = tokio::time::timeout(limits.header_timeout, header(stream)).await;
+            let Ok(Some(header)) = header else {
+                return refuse(peer, Refused::ProxyProtocol);
+            };
+            client = header.source.unwrap_or(peer);
+            is_proxy = header.source.is_none() || limits.trust.proxies.contains(client);
+        }
+        let place = if is_proxy {
+            None
+        } else {
+            match shared
+                .clients
+                .connect(client, &limits.limits, clock::uptime())
+            {
+                Ok(place) => place,
+                Err(why) => return refuse(client, why),
+            }
+        };
+        Some(Arc::new(Self {
+            peer,
+            client,
+            shared: shared.clone(),
+            place,
+            handshake: Mutex::new(handshake),
+            _admitted: admitted,
+        }))
+    }
+
+    /// The one whose connection this is, where it has been let in already.
+    pub(super) fn of(digest: Option<&ProxyDigest>) -> Option<&Arc<Self>> {
+        digest?.user_data.as_ref()?.downcast_ref()
+    }
+
+    /// What the layers between it and those who ask carry.
+    pub(super) fn digest(self: Arc<Self>) -> Option<ProxyDigest> {
+        let unused = ResponseHeader::build(200, Some(0)).ok()?;
+        Some(ProxyDigest::new(Box::new(unused), Some(Box::new(self))))
+    }
+
+    /// The TLS handshake is over.
+    pub(super) fn is_through(&self) {
+        let mut handshake = self
+            .handshake
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *handshake = None;
+    }
+
+    /// Whether the client may send one more request now; it is told of when not.
+    pub fn may_ask(&self) -> bool {
+        let Some(place) = &self.place else {
+            return true;
+        };
+        let runtime = self.shared.runtime();
+        let may = place.request(&runtime.config.client.limits, clock::uptime());
+        if !may {
+            self.refused(Refused::Requests);
+        }
+        may
+    }
+
+    /// Whether one more stream of the client may be reset.
+    pub(super) fn may_reset(&self, most: u32) -> bool {
+        let place = self.place.as_ref();
+        place.is_none_or(|place| place.reset(most, clock::uptime()))
+    }
+
+    /// Tells that the connection, or a request on it, was refused.
+    pub fn refused(&self, why: Refused) {
+        self.shared.refused_connection(self.client, why);
+    }
+}
+
+impl std::fmt::Debug for Guest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = formatter.debug_struct("Guest");
+        shown.field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+/// The listener that a connection came in by, where any of them wants a header.
+fn listener(config: &Config, local: impl FnOnce() -> Option<SocketAddr>) -> Option<&Listener> {
+    let listeners = &config.listeners;
+    if listeners.iter().all(|it| it.proxy_protocol.is_none()) {
+        return None;
+    }
+    let local = local()?;
+    let same_port = |it: &&Listener| it.address.port() == local.port();
+    let exact = |it: &&Listener| it.address.ip().to_canonical() == local.ip().to_canonical();
+    let mut here = listeners.iter().filter(same_port);
+    let any = |it: &&Listener| it.address.ip().is_unspecified();
+    here.clone().find(exact).or_else(|| here.find(any))
+}
+
+/// Reads a proxy's header; `None` when there is none.
+async fn header(stream: &mut TcpStream) -> Option<ProxyHeader> {
+    let mut bytes = BytesMut::new();
+    loop {
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+        match proxy_header::read(&bytes) {
+            Ok(None) => {}
+            Ok(Some(header)) => {
+                stream.rewind(bytes.get(header.length..)?);
+                return Some(header);
+            }
+            Err(NotOne) => return None,
+        }
+    }
+}
+
+/// Lets in connections whose TLS handshake is still to come.
+pub struct BeforeTls {
+    shared: Arc<Shared>,
+}
+
+impl BeforeTls {
+    /// For all TLS listeners.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+#[async_trait]
+impl PreTlsProcess for BeforeTls {
+    async fn process(&self, stream: &mut TcpStream) -> pingora_error::Result<()> {
+        let guest = Guest::welcome(&self.shared, stream, true).await;
+        let Some(digest) = guest.and_then(Guest::digest) else {
+            return Error::e_explain(ErrorType::ConnectionClosed, "the connection is refused");
+        };
+        stream.set_proxy_digest(digest);
+        Ok(())
+    }
+}
