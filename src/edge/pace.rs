@@ -88,5 +88,8 @@ fn too_slow() -> io::Error {
 
 /// Whether it is the error of a client that is too slow.
 pub(super) fn is_too_slow(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|error| error.is::<TooSlow>())
+    let inner = error.get_ref();
+    inner
+        .and_then(|error| error.downcast_ref::<TooSlow>())
+        .is_some()
 }

@@ -37,7 +37,7 @@ struct Frame {
     kind: u8,
     flags: u8,
     stream: u32,
-    /// Of an RST_STREAM.
+    /// Of an `RST_STREAM`.
     code: u32,
 }
 
@@ -92,13 +92,18 @@ impl Frames {
     }
 
     fn frame(&self) -> Frame {
-        let [a, b, c, kind, flags, s, t, u, v, w, x, y, z] = self.head;
+        let number = |at: usize| {
+            let bytes = self.head.get(at..at + 4);
+            let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+            bytes.map_or(0, u32::from_be_bytes)
+        };
+        let byte = |at: usize| self.head.get(at).copied().unwrap_or_default();
         Frame {
-            length: u32::from_be_bytes([0, a, b, c]),
-            kind,
-            flags,
-            stream: u32::from_be_bytes([s & 0x7f, t, u, v]),
-            code: u32::from_be_bytes([w, x, y, z]),
+            length: number(0) >> 8,
+            kind: byte(3),
+            flags: byte(4),
+            stream: number(5) & 0x7fff_ffff,
+            code: number(FRAME_HEAD),
         }
     }
 }
@@ -183,7 +188,7 @@ impl Http2Watch {
         passed
     }
 
-    /// A last frame for the client, where one may be written now: GOAWAY with ENHANCE_YOUR_CALM (RFC 9113 §6.8,
+    /// A last frame for the client, where one may be written now: GOAWAY with `ENHANCE_YOUR_CALM` (RFC 9113 §6.8,
     /// §7).
     pub fn goodbye(&self) -> Option<[u8; 17]> {
         let [a, b, c, d] = self.last.to_be_bytes();

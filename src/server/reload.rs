@@ -212,19 +212,20 @@ fn has_changed(named: &Named) -> bool {
         .any(|(file, seen)| std::fs::read(file).ok() != *seen)
 }
 
+/// From whom a PROXY header is wanted is looked up for every connection.
+fn listeners(config: &Config) -> Vec<(SocketAddr, Option<&TlsFiles>)> {
+    let listeners = config.listeners.iter();
+    listeners
+        .map(|listener| (listener.address, listener.tls.as_ref()))
+        .collect()
+}
+
 fn warn_of_restart(old: &Config, new: &Config) {
     // Its capacity is taken over.
     let disk = |config: &Config| {
         let disk = config.cache.disk.as_ref();
         disk.map(|disk| (disk.directory.clone(), disk.write_rate))
     };
-    // From whom a PROXY header is wanted is looked up for every connection.
-    fn listeners(config: &Config) -> Vec<(SocketAddr, Option<&TlsFiles>)> {
-        let listeners = config.listeners.iter();
-        listeners
-            .map(|listener| (listener.address, listener.tls.as_ref()))
-            .collect()
-    }
     let server = Server {
         // Read for every request.
         hit_lane: old.server.hit_lane,
