@@ -267,6 +267,7 @@ mod tests {
             time: Time(SystemTime::UNIX_EPOCH),
             request_id: "",
             client: OrEmpty(None),
+            peer: None,
             zone: "",
             method: "GET",
             scheme: "",

@@ -1,3 +1,6 @@
 //! The guard: what is stopped at the edge, and what is told of it.
 
+mod connections;
 mod custom_rules;
+mod floods;
+mod identity;
