@@ -34,7 +34,9 @@ async fn limited(client: &str) -> (Origin, Seawall) {
 /// A connection from this last number of 127.0.0.0/24.
 async fn from(last: u8, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+    socket
+        .bind(SocketAddr::from(([127, 0, 0, last], 0)))
+        .unwrap();
     socket.connect(to).await.unwrap()
 }
 
@@ -68,7 +70,11 @@ async fn a_client_has_so_many_connections_and_others_have_theirs() {
     })
     .await;
     let events = seawall.admin("/security/events").await;
-    assert!(events.text().contains("\"module\":\"connections\""), "{}", events.text());
+    assert!(
+        events.text().contains("\"module\":\"connections\""),
+        "{}",
+        events.text()
+    );
     assert!(events.text().contains("127.0.0.0/24"));
 }
 
@@ -114,12 +120,19 @@ async fn a_client_sends_so_many_requests_a_second_over_all_connections() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let stopped = stopped.unwrap();
-    assert_eq!((stopped.status, stopped.field("retry-after")), (429, Some("1")));
+    assert_eq!(
+        (stopped.status, stopped.field("retry-after")),
+        (429, Some("1"))
+    );
     assert!(two.is_closed().await);
     assert!(is_answered(&mut from(8, seawall.address).await).await);
 
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let client = reqwest::Client::builder()
+        .http2_prior_knowledge()
+        .no_proxy()
+        .build()
+        .unwrap();
     eventually("a 429 over HTTP/2", async || {
         let url = format!("http://{}/p", seawall.address);
         client.get(url).send().await.unwrap().status() == 429
@@ -147,13 +160,18 @@ async fn shakes_hands(seawall: &Seawall, authority: &Authority) -> Option<impl S
     let connector = tokio_rustls::TlsConnector::from(authority.client(&[]));
     let stream = TcpStream::connect(seawall.address).await.unwrap();
     let name = "site.test".try_into().unwrap();
-    within("a handshake", connector.connect(name, stream)).await.ok()
+    within("a handshake", connector.connect(name, stream))
+        .await
+        .ok()
 }
 
 #[tokio::test]
 async fn handshakes_count_as_connections_and_only_so_many_are_in_progress() {
     let (_origin, seawall, authority) = encrypted("max_tls_handshakes = 2").await;
-    let silent = [from(7, seawall.address).await, from(8, seawall.address).await];
+    let silent = [
+        from(7, seawall.address).await,
+        from(8, seawall.address).await,
+    ];
     eventually("both to be counted", async || {
         seawall.metric("seawall_connections").await >= 2.0
     })
@@ -201,7 +219,9 @@ async fn a_body_that_trickles_is_given_up_and_a_steady_one_is_not() {
     assert!(refused(&seawall, "min_body_rate").await >= 2.0);
 
     let mut steady = seawall.connect().await;
-    steady.request("POST", "/steady", &["Content-Length: 6000"]).await;
+    steady
+        .request("POST", "/steady", &["Content-Length: 6000"])
+        .await;
     for _ in 0..30 {
         steady.send([b'x'; 200]).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -216,11 +236,16 @@ async fn a_body_over_http2_that_trickles_is_given_up() {
     let stream = TcpStream::connect(seawall.address).await.unwrap();
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
-    let request = http::Request::post("http://site.test/slow").body(()).unwrap();
+    let request = http::Request::post("http://site.test/slow")
+        .body(())
+        .unwrap();
     let mut client = client.ready().await.unwrap();
     let (_response, mut body) = client.send_request(request, false).unwrap();
     let trickle = async {
-        while body.send_data(bytes::Bytes::from_static(b"x"), false).is_ok() {
+        while body
+            .send_data(bytes::Bytes::from_static(b"x"), false)
+            .is_ok()
+        {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

@@ -1,15 +1,16 @@
 //! Floods over HTTP/2: the connection is ended with a GOAWAY, memory stays, and others are served.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::support::{Origin, Reply, Seawall, Setup, eventually, within};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// GET http://site.test/p, none of it indexed anew.
+/// A GET of `/p` at `site.test`, none of it indexed anew.
 const HEAD: &[u8] = b"\x82\x86\x04\x02/p\x01\x09site.test";
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -20,6 +21,9 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame.extend(payload);
     frame
 }
+
+/// Its name, and what makes its pieces.
+type Flood = (&'static str, Box<dyn FnMut(u32) -> Vec<u8>>);
 
 async fn seawall(client: &str) -> (Origin, Seawall) {
     let origin = Origin::start(|_| Reply::fresh("hello"));
@@ -52,7 +56,10 @@ async fn flood(
         let _ = reader.read_to_end(&mut all).await;
         all
     });
-    writer.write_all(&[PREFACE, &frame(4, 0, 0, &[])].concat()).await.unwrap();
+    writer
+        .write_all(&[PREFACE, &frame(4, 0, 0, &[])].concat())
+        .await
+        .unwrap();
     let (mut sent, mut pieces) = (0, 0);
     while sent < most && !reading.is_finished() {
         let piece = next(pieces);
@@ -69,7 +76,8 @@ async fn flood(
 /// The frames there are: kind, and the code of a GOAWAY.
 fn goodbye(mut bytes: &[u8]) -> Option<u32> {
     while bytes.len() >= 9 {
-        let length = usize::from(bytes[0]) << 16 | usize::from(bytes[1]) << 8 | usize::from(bytes[2]);
+        let length =
+            usize::from(bytes[0]) << 16 | usize::from(bytes[1]) << 8 | usize::from(bytes[2]);
         let payload = bytes.get(9..9 + length)?;
         if bytes[3] == 7 {
             return Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()));
@@ -84,9 +92,11 @@ async fn frames_that_bring_nothing_end_the_connection_and_take_no_memory() {
     let (_origin, seawall) = seawall("").await;
     let (before, _) = seawall.resident();
     let open = |flags| frame(1, flags, 1, HEAD);
-    type Flood<'a> = (&'a str, Box<dyn FnMut(u32) -> Vec<u8>>);
-    let floods: Vec<Flood<'_>> = vec![
-        ("SETTINGS", Box::new(|_| frame(4, 0, 0, &[0, 4, 0, 1, 0, 0]))),
+    let floods: Vec<Flood> = vec![
+        (
+            "SETTINGS",
+            Box::new(|_| frame(4, 0, 0, &[0, 4, 0, 1, 0, 0])),
+        ),
         ("PING", Box::new(|_| frame(6, 0, 0, &[0; 8]))),
         ("PRIORITY", Box::new(|_| frame(2, 0, 1, &[0, 0, 0, 3, 16]))),
         ("WINDOW_UPDATE", Box::new(|_| frame(8, 0, 0, &[0, 0, 0, 1]))),
@@ -94,13 +104,21 @@ async fn frames_that_bring_nothing_end_the_connection_and_take_no_memory() {
         (
             "empty DATA",
             Box::new(move |number| {
-                if number == 0 { open(4) } else { frame(0, 0, 1, &[]) }
+                if number == 0 {
+                    open(4)
+                } else {
+                    frame(0, 0, 1, &[])
+                }
             }),
         ),
         (
             "CONTINUATION",
             Box::new(move |number| {
-                if number == 0 { open(0) } else { frame(9, 0, 1, b"\x00\x01a\x01b") }
+                if number == 0 {
+                    open(0)
+                } else {
+                    frame(9, 0, 1, b"\x00\x01a\x01b")
+                }
             }),
         ),
     ];
@@ -122,14 +140,22 @@ async fn streams_that_are_reset_at_once_end_the_connection() {
     let (origin, seawall) = seawall("http2_max_resets = 50").await;
     let reset = |number: u32| {
         let stream = number * 2 + 1;
-        [frame(1, 5, stream, HEAD), frame(3, 0, stream, &[0, 0, 0, 8])].concat()
+        [
+            frame(1, 5, stream, HEAD),
+            frame(3, 0, stream, &[0, 0, 0, 8]),
+        ]
+        .concat()
     };
     let (back, _) = flood(&seawall, 64 << 20, reset).await;
     assert!(goodbye(&back).is_none_or(|code| code == 0xb));
     // Rule breaking for which the server resets the stream (CVE-2025-8671).
     let made = |number: u32| {
         let stream = number * 2 + 1;
-        [frame(1, 5, stream, HEAD), frame(8, 0, stream, &[0, 0, 0, 0])].concat()
+        [
+            frame(1, 5, stream, HEAD),
+            frame(8, 0, stream, &[0, 0, 0, 0]),
+        ]
+        .concat()
     };
     let (back, _) = flood(&seawall, 64 << 20, made).await;
     assert!(goodbye(&back).is_none_or(|code| [0xb, 1].contains(&code)));
@@ -156,7 +182,9 @@ async fn resets(seawall: &Seawall, most: u32) -> u32 {
     let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
     let connection = tokio::spawn(connection);
     for number in 0..most {
-        let Ok(ready) = client.ready().await else { return number };
+        let Ok(ready) = client.ready().await else {
+            return number;
+        };
         client = ready;
         let request = Request::post("http://site.test/p").body(()).unwrap();
         let Ok((_, mut body)) = client.send_request(request, false) else {
@@ -215,21 +243,28 @@ async fn bystanders_are_served_through_a_flood() {
     let quiet = p99(&seawall, 500).await;
     let mut flooded = Duration::ZERO;
     let mut ended_before = 0.0;
-    eventually("a flood that was ended while others were served", async || {
-        let reset = |number: u32| {
-            let stream = number * 2 + 1;
-            [frame(1, 5, stream, HEAD), frame(3, 0, stream, &[0, 0, 0, 8])].concat()
-        };
-        let attack = async {
-            for _ in 0..20 {
-                flood(&seawall, 1 << 20, reset).await;
-            }
-        };
-        let (time, ()) = tokio::join!(p99(&seawall, 500), attack);
-        flooded = time;
-        ended_before += 1.0;
-        ended(&seawall, "http2_max_resets").await >= ended_before
-    })
+    eventually(
+        "a flood that was ended while others were served",
+        async || {
+            let reset = |number: u32| {
+                let stream = number * 2 + 1;
+                [
+                    frame(1, 5, stream, HEAD),
+                    frame(3, 0, stream, &[0, 0, 0, 8]),
+                ]
+                .concat()
+            };
+            let attack = async {
+                for _ in 0..20 {
+                    flood(&seawall, 1 << 20, reset).await;
+                }
+            };
+            let (time, ()) = tokio::join!(p99(&seawall, 500), attack);
+            flooded = time;
+            ended_before += 1.0;
+            ended(&seawall, "http2_max_resets").await >= ended_before
+        },
+    )
     .await;
     // The machine that runs the tests runs the flood too.
     let bound = (quiet * 20).max(Duration::from_millis(200));

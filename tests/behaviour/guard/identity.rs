@@ -19,7 +19,8 @@ const TELLING: &str = "[[zones.site.custom_rules]]\nname = \"banned\"\n\
 
 async fn behind_proxies(client: &str) -> (Origin, Seawall) {
     let origin = Origin::start(|_| Reply::fresh("hello"));
-    let setup = Setup::before([&origin]).section(&TRUSTED.replace("[lists]", &format!("{client}\n[lists]")));
+    let setup = Setup::before([&origin])
+        .section(&TRUSTED.replace("[lists]", &format!("{client}\n[lists]")));
     let seawall = setup.zone(TELLING).start().await;
     (origin, seawall)
 }
@@ -27,10 +28,16 @@ async fn behind_proxies(client: &str) -> (Origin, Seawall) {
 #[tokio::test]
 async fn rules_log_and_origin_see_the_client_that_trusted_proxies_speak_for() {
     let (origin, seawall) = behind_proxies("").await;
-    let banned = ["X-Forwarded-For: 192.0.2.9, 198.51.100.7", "X-Forwarded-For: 10.1.1.1"];
+    let banned = [
+        "X-Forwarded-For: 192.0.2.9, 198.51.100.7",
+        "X-Forwarded-For: 10.1.1.1",
+    ];
     assert_eq!(seawall.get("/banned", &banned).await.status, 403);
 
-    let fields = ["X-Forwarded-For: 198.51.100.7", "X-Forwarded-For: 198.51.100.8:4711, 10.1.1.1"];
+    let fields = [
+        "X-Forwarded-For: 198.51.100.7",
+        "X-Forwarded-For: 198.51.100.8:4711, 10.1.1.1",
+    ];
     assert_eq!(seawall.get("/p", &fields).await.status, 200);
     let asked = origin.last();
     for (name, value) in [
@@ -49,14 +56,21 @@ async fn rules_log_and_origin_see_the_client_that_trusted_proxies_speak_for() {
 
     seawall.get("/direct", &[]).await;
     let line = seawall.logged("/direct").await;
-    assert_eq!((&line["client"], &line["peer"]), (&"127.0.0.1".into(), &Value::Null));
+    assert_eq!(
+        (&line["client"], &line["peer"]),
+        (&"127.0.0.1".into(), &Value::Null)
+    );
 }
 
 #[tokio::test]
 async fn without_trusted_proxies_nobody_is_believed() {
     let origin = Origin::start(|_| Reply::fresh("hello"));
     let seawall = Setup::before([&origin]).zone(TELLING).start().await;
-    for field in ["X-Forwarded-For: 198.51.100.7", "Forwarded: for=198.51.100.7", "CF-Connecting-IP: 198.51.100.7"] {
+    for field in [
+        "X-Forwarded-For: 198.51.100.7",
+        "Forwarded: for=198.51.100.7",
+        "CF-Connecting-IP: 198.51.100.7",
+    ] {
         assert_eq!(seawall.get("/p", &[field]).await.status, 200, "{field}");
     }
     assert_eq!(origin.last().all("x-forwarded-for"), ["127.0.0.1"]);
@@ -67,23 +81,49 @@ async fn without_trusted_proxies_nobody_is_believed() {
 async fn a_client_over_http2_is_seen_as_well() {
     let (origin, seawall) = behind_proxies("").await;
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let client = reqwest::Client::builder()
+        .http2_prior_knowledge()
+        .no_proxy()
+        .build()
+        .unwrap();
     for (address, status) in [("198.51.100.7", 403), ("198.51.100.8", 200)] {
         let url = format!("http://{}/h2", seawall.address);
-        let answer = client.get(url).header("X-Forwarded-For", address).send().await.unwrap();
+        let answer = client
+            .get(url)
+            .header("X-Forwarded-For", address)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), status);
     }
-    assert_eq!(origin.last().all("x-forwarded-for"), ["198.51.100.8, 127.0.0.1"]);
+    assert_eq!(
+        origin.last().all("x-forwarded-for"),
+        ["198.51.100.8, 127.0.0.1"]
+    );
 }
 
 #[tokio::test]
 async fn the_fields_that_are_configured_count_and_reach_no_origin() {
     let (origin, seawall) =
         behind_proxies("trusted_headers = [\"x-our-client\", \"forwarded\"]").await;
-    let both = ["X-Our-Client: 198.51.100.7", "Forwarded: for=192.0.2.1", "X-Forwarded-For: 192.0.2.2"];
+    let both = [
+        "X-Our-Client: 198.51.100.7",
+        "Forwarded: for=192.0.2.1",
+        "X-Forwarded-For: 192.0.2.2",
+    ];
     assert_eq!(seawall.get("/p", &both).await.status, 403);
-    assert_eq!(seawall.get("/p", &["Forwarded: for=\"198.51.100.7:80\""]).await.status, 403);
-    let other = ["X-Our-Client: 192.0.2.1", "X-Forwarded-For: 198.51.100.7", "Fly-Client-IP: 198.51.100.7"];
+    assert_eq!(
+        seawall
+            .get("/p", &["Forwarded: for=\"198.51.100.7:80\""])
+            .await
+            .status,
+        403
+    );
+    let other = [
+        "X-Our-Client: 192.0.2.1",
+        "X-Forwarded-For: 198.51.100.7",
+        "Fly-Client-IP: 198.51.100.7",
+    ];
     assert_eq!(seawall.get("/p", &other).await.status, 200);
     let asked = origin.last();
     assert_eq!(asked.all("x-real-ip"), ["192.0.2.1"]);
@@ -108,7 +148,11 @@ async fn the_scheme_is_believed_only_where_that_is_configured() {
 #[tokio::test]
 async fn purges_at_the_public_port_are_taken_from_clients_and_not_from_their_proxy() {
     let origin = Origin::start(|_| Reply::fresh("hello"));
-    let seawall = Setup::before([&origin]).section(TRUSTED).purging().start().await;
+    let seawall = Setup::before([&origin])
+        .section(TRUSTED)
+        .purging()
+        .start()
+        .await;
     let token = format!("Authorization: Bearer {TOKEN}");
     let elsewhere = [token.as_str(), "X-Forwarded-For: 192.0.2.1"];
     for (fields, status) in [(&elsewhere[..], 403), (&elsewhere[..1], 200)] {
@@ -134,9 +178,21 @@ async fn a_proxy_header_says_whose_the_connection_is() {
         .zone(TELLING);
     let seawall = seawall.start().await;
     for (number, (header, status, client)) in [
-        (b"PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n".to_vec(), 200, "192.0.2.1"),
-        (b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n".to_vec(), 200, "2001:db8::1"),
-        (b"PROXY TCP4 198.51.100.7 127.0.0.1 1 2\r\n".to_vec(), 403, "198.51.100.7"),
+        (
+            b"PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n".to_vec(),
+            200,
+            "192.0.2.1",
+        ),
+        (
+            b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n".to_vec(),
+            200,
+            "2001:db8::1",
+        ),
+        (
+            b"PROXY TCP4 198.51.100.7 127.0.0.1 1 2\r\n".to_vec(),
+            403,
+            "198.51.100.7",
+        ),
         (b"PROXY UNKNOWN\r\n".to_vec(), 200, "127.0.0.1"),
         (version_2(1, [192, 0, 2, 2]), 200, "192.0.2.2"),
         (version_2(1, [198, 51, 100, 7]), 403, "198.51.100.7"),
@@ -155,13 +211,23 @@ async fn a_proxy_header_says_whose_the_connection_is() {
         proxy.send([rest, request.as_bytes()].concat()).await;
         assert_eq!(proxy.response().await.status, status, "{client}");
         // It is the connection's.
-        assert_eq!(proxy.get(&format!("{target}/again"), &[]).await.status, status);
+        assert_eq!(
+            proxy.get(&format!("{target}/again"), &[]).await.status,
+            status
+        );
         let line = seawall.logged(&target).await;
         assert_eq!(line["client"], client);
-        let told = if client == "127.0.0.1" { Value::Null } else { "127.0.0.1".into() };
+        let told = if client == "127.0.0.1" {
+            Value::Null
+        } else {
+            "127.0.0.1".into()
+        };
         assert_eq!(line["peer"], told);
     }
-    for header in ["GET / HTTP/1.1\r\nHost: site.test\r\n\r\n", "PROXY TCP4 x\r\n"] {
+    for header in [
+        "GET / HTTP/1.1\r\nHost: site.test\r\n\r\n",
+        "PROXY TCP4 x\r\n",
+    ] {
         let mut proxy = seawall.connect().await;
         proxy.send(header).await;
         assert!(proxy.is_closed().await, "{header}");
@@ -177,9 +243,14 @@ async fn a_proxy_header_from_anybody_else_is_refused() {
         .listen("{ address = \"ADDRESS\", proxy_protocol = { from = [\"10.0.0.0/8\"] } }")
         .start()
         .await;
-    for header in [b"PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n".to_vec(), version_2(1, [192, 0, 2, 2])] {
+    for header in [
+        b"PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n".to_vec(),
+        version_2(1, [192, 0, 2, 2]),
+    ] {
         let mut stranger = seawall.connect().await;
-        stranger.send([&header[..], b"GET /p HTTP/1.1\r\nHost: site.test\r\n\r\n"].concat()).await;
+        stranger
+            .send([&header[..], b"GET /p HTTP/1.1\r\nHost: site.test\r\n\r\n"].concat())
+            .await;
         assert_eq!(stranger.response().await.status, 400);
         assert!(stranger.is_closed().await);
     }
@@ -203,14 +274,20 @@ async fn a_proxy_header_comes_before_tls() {
         .start()
         .await;
     for (header, status) in [
-        (b"PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n".to_vec(), Some("200")),
+        (
+            b"PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n".to_vec(),
+            Some("200"),
+        ),
         (version_2(1, [198, 51, 100, 7]), Some("403")),
         (Vec::new(), None),
     ] {
         let (address, config) = (seawall.address, authority.client(&[]));
         let answer = tokio::task::spawn_blocking(move || over_tls(address, &header, config));
         let answer = answer.await.unwrap();
-        assert_eq!(answer.as_deref().and_then(|text| text.split(' ').nth(1)), status);
+        assert_eq!(
+            answer.as_deref().and_then(|text| text.split(' ').nth(1)),
+            status
+        );
     }
     assert_eq!(origin.last().all("x-real-ip"), ["192.0.2.1"]);
 }
@@ -222,7 +299,9 @@ fn over_tls(
 ) -> Option<String> {
     let name = ServerName::try_from("site.test").unwrap();
     let mut socket = TcpStream::connect(address).ok()?;
-    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
     socket.write_all(header).ok()?;
     let connection = ClientConnection::new(config, name).unwrap();
     let mut stream = StreamOwned::new(connection, socket);
@@ -240,7 +319,11 @@ async fn a_database_that_changes_is_taken_over_and_a_broken_one_is_not() {
     let origin = Origin::start(|request| Reply::ok(request.field("x-country").unwrap_or("none")));
     let seawall = Setup::before([&origin])
         .section("[geo]\ncountry_database = \"DIR/places.mmdb\"")
-        .rule("by country", "/*", "cache = \"eligible\"\nkey = { country = true }");
+        .rule(
+            "by country",
+            "/*",
+            "cache = \"eligible\"\nkey = { country = true }",
+        );
     let places = |seawall: &Seawall, content: &[u8]| {
         let next = seawall.path("next.mmdb");
         std::fs::write(&next, content).unwrap();
@@ -253,10 +336,15 @@ async fn a_database_that_changes_is_taken_over_and_a_broken_one_is_not() {
         .await;
     assert_eq!(seawall.get("/p", &[]).await.text(), "none");
     places(&seawall, &std::fs::read(with).unwrap());
-    eventually("the new database", async || seawall.get("/p", &[]).await.text() == "DE").await;
+    eventually("the new database", async || {
+        seawall.get("/p", &[]).await.text() == "DE"
+    })
+    .await;
     places(&seawall, b"nothing of the kind");
     eventually("the fault in the log", async || {
-        seawall.stderr().contains("the databases of addresses stay as they were")
+        seawall
+            .stderr()
+            .contains("the databases of addresses stay as they were")
     })
     .await;
     assert_eq!(seawall.get("/p", &[]).await.text(), "DE");
