@@ -204,7 +204,7 @@ where
                 Next::Closed => return None,
             };
             connection.served += 1;
-            if !connection.guest.may_ask() {
+            if !connection.guest.may_ask(&client.limits) {
                 refuse(
                     &mut connection.stream,
                     TOO_FAST,

@@ -1,10 +1,13 @@
 //! A connection at the door: counted, told whose it is, and let in or not, before TLS where there is TLS.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
+use nix::sys::socket::{Shutdown, shutdown};
 use pingora_core::listeners::PreTlsProcess;
 use pingora_core::protocols::l4::stream::Stream as TcpStream;
 use pingora_core::protocols::raw_connect::ProxyDigest;
@@ -12,10 +15,11 @@ use pingora_core::protocols::{GetProxyDigest, GetSocketDigest};
 use pingora_error::{Error, ErrorType};
 use pingora_http::ResponseHeader;
 use tokio::io::AsyncReadExt;
+use tokio::task::AbortHandle;
 
 use crate::clock;
-use crate::config::{Config, Listener};
-use crate::guard::connections::{Place, Refused};
+use crate::config::{Client, Config, Listener};
+use crate::guard::connections::{ClientLimits, Place, Refused};
 use crate::guard::proxy_header::{self, NotOne, ProxyHeader};
 use crate::server::{Admitted, Counted, Shared};
 
@@ -26,10 +30,47 @@ pub struct Guest {
     /// Whose it is, as a proxy's header says; else the peer's.
     pub client: IpAddr,
     shared: Arc<Shared>,
+    /// Whether it speaks for many clients: a trusted proxy.
+    is_proxy: bool,
     /// None for proxies, which speak for many, and where clients are too many to be remembered.
     place: Option<Place>,
-    handshake: Mutex<Option<Counted>>,
+    handshake: Mutex<Option<Handshake>>,
     _admitted: Admitted,
+}
+
+/// A TLS handshake in progress.
+struct Handshake {
+    _counted: Counted,
+    timer: AbortHandle,
+}
+
+impl Handshake {
+    /// Ends the connection on `socket` when its handshake takes longer than `most`. Pingora's own timer is longer,
+    /// and fixed.
+    fn begin(
+        counted: Counted,
+        socket: RawFd,
+        most: Duration,
+        told: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        // Connections stay on their thread, and so does this. The stream is dropped together with what holds this,
+        // in one go: the socket cannot have become another's when the timer runs.
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(most).await;
+            told();
+            let _ = shutdown(socket, Shutdown::Both);
+        });
+        Self {
+            _counted: counted,
+            timer: timer.abort_handle(),
+        }
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.timer.abort();
+    }
 }
 
 impl Guest {
@@ -83,10 +124,16 @@ impl Guest {
                 Err(why) => return refuse(client, why),
             }
         };
+        let handshake = handshake.map(|counted| {
+            let shared = shared.clone();
+            let told = move || shared.refused_connection(client, Refused::SlowHandshake);
+            Handshake::begin(counted, stream.as_raw_fd(), limits.header_timeout, told)
+        });
         Some(Arc::new(Self {
             peer,
             client,
             shared: shared.clone(),
+            is_proxy,
             place,
             handshake: Mutex::new(handshake),
             _admitted: admitted,
@@ -114,16 +161,27 @@ impl Guest {
     }
 
     /// Whether the client may send one more request now; it is told of when not.
-    pub fn may_ask(&self) -> bool {
-        let Some(place) = &self.place else {
+    pub fn may_ask(&self, limits: &ClientLimits) -> bool {
+        let Some(place) = self
+            .place
+            .as_ref()
+            .filter(|_| limits.request_rate.is_some())
+        else {
             return true;
         };
-        let runtime = self.shared.runtime();
-        let may = place.request(&runtime.config.client.limits, clock::uptime());
+        let may = place.request(limits, clock::uptime());
         if !may {
             self.refused(Refused::Requests);
         }
         may
+    }
+
+    /// Streams that may be reset at once; those of a proxy are of many clients.
+    pub(super) fn most_resets(&self, client: &Client) -> u32 {
+        if self.is_proxy {
+            return u32::MAX;
+        }
+        client.http2_max_resets
     }
 
     /// Whether one more stream of the client may be reset.

@@ -27,6 +27,8 @@ pub enum Refused {
     TooMany,
     /// As many TLS handshakes are in progress as may be.
     Handshakes,
+    /// A TLS handshake takes too long.
+    SlowHandshake,
     /// A peer that must send a PROXY header did not, or not a good one, or not in time.
     ProxyProtocol,
     /// The client has as many connections as it may.
@@ -51,6 +53,7 @@ impl Refused {
         match self {
             Self::TooMany => "max_connections",
             Self::Handshakes => "max_tls_handshakes",
+            Self::SlowHandshake => "tls_handshake_timeout",
             Self::ProxyProtocol => "proxy_protocol",
             Self::OfOneClient => "max_connections_per_client",
             Self::TooFast => "connection_rate_per_client",

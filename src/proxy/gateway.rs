@@ -450,8 +450,9 @@ impl Gateway {
     /// Evaluates a request that comes from Pingora: one of HTTP/2.
     fn receive(&self, session: &mut Session, exchange: &mut Exchange, has_body: bool) {
         let digest = session.digest();
+        let limits = &exchange.runtime.config.client.limits;
         let guest = guest(session);
-        if guest.is_some_and(|guest| !guest.may_ask()) {
+        if guest.is_some_and(|guest| !guest.may_ask(limits)) {
             exchange.refusal = Some(Refusal {
                 status: 429,
                 why: "too many requests".into(),

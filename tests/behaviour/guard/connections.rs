@@ -156,7 +156,10 @@ async fn encrypted(client: &str) -> (Origin, Seawall, Authority) {
 }
 
 /// Whether the handshake comes to its end.
-async fn shakes_hands(seawall: &Seawall, authority: &Authority) -> Option<impl Sized> {
+async fn shakes_hands(
+    seawall: &Seawall,
+    authority: &Authority,
+) -> Option<tokio_rustls::client::TlsStream<TcpStream>> {
     let connector = tokio_rustls::TlsConnector::from(authority.client(&[]));
     let stream = TcpStream::connect(seawall.address).await.unwrap();
     let name = "site.test".try_into().unwrap();
@@ -198,6 +201,32 @@ async fn handshakes_count_as_connections_and_only_so_many_are_in_progress() {
     })
     .await;
     drop(silent);
+}
+
+#[tokio::test]
+async fn a_handshake_that_never_ends_is_given_up_and_one_that_did_is_not() {
+    let (_origin, seawall, authority) = encrypted("header_timeout = \"300ms\"").await;
+    let kept = shakes_hands(&seawall, &authority).await;
+    let mut silent = from(7, seawall.address).await;
+    let mut buffer = [0; 16];
+    let read = within("the end of a silent client", silent.read(&mut buffer)).await;
+    assert!(matches!(read, Ok(0) | Err(_)));
+    assert!(refused(&seawall, "tls_handshake_timeout").await >= 1.0);
+    drop(kept);
+    let (_origin, seawall, authority) =
+        encrypted("header_timeout = \"300ms\"\nidle_timeout = \"10s\"").await;
+    let mut kept = shakes_hands(&seawall, &authority).await.unwrap();
+    for _ in 0..3 {
+        kept.write_all(b"GET /p HTTP/1.1\r\nHost: site.test\r\n\r\n")
+            .await
+            .unwrap();
+        let read = within("an answer", kept.read(&mut buffer)).await.unwrap();
+        assert_eq!(&buffer[..read.min(12)], b"HTTP/1.1 200");
+        let mut rest = [0; 4096];
+        let _ = within("the rest of it", kept.read(&mut rest)).await;
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    assert!(refused(&seawall, "tls_handshake_timeout").await < 0.5);
 }
 
 #[tokio::test]
