@@ -1,6 +1,7 @@
 //! A client's connection of HTTP/2, whose frames are counted as they pass. One that costs more than it carries is
 //! ended with a GOAWAY.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use pingora_core::protocols::{
     Stream, TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use super::guest::Guest;
 use super::pace::{Paced, is_too_slow};
@@ -35,6 +37,8 @@ pub(super) struct Watched {
     /// Takes the guest to those who answer requests.
     digest: Option<Arc<ProxyDigest>>,
     watch: Http2Watch,
+    /// Until when the client must have begun; `None` once it has.
+    opening: Option<Pin<Box<Sleep>>>,
     most_resets: u32,
     written: Paced,
     least: MinRate,
@@ -46,14 +50,17 @@ impl Watched {
     pub(super) fn new(stream: Stream, first: Bytes, guest: Arc<Guest>, client: &Client) -> Self {
         Self {
             stream,
-            first,
             digest: guest.clone().digest().map(Arc::new),
             watch: Http2Watch::new(guest.most_resets(client)),
             most_resets: guest.most_resets(client),
             guest,
+            opening: first
+                .is_empty()
+                .then(|| Box::pin(sleep(client.header_timeout))),
             written: Paced::default(),
             least: client.min_read_rate,
             ended: false,
+            first,
         }
     }
 
@@ -134,7 +141,18 @@ impl AsyncRead for Watched {
             Poll::Ready(Ok(()))
         };
         let read = buffer.filled().get(before..).unwrap_or_default();
+        if read.is_empty()
+            && let Some(opening) = &mut this.opening
+            && opening.as_mut().poll(context).is_ready()
+        {
+            // Pingora waits for ever for who asks for HTTP/2 and then says nothing.
+            this.ended = true;
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         if !read.is_empty() {
+            if this.watch.has_begun() {
+                this.opening = None;
+            }
             let passed = this.watch.received(read, clock::uptime());
             this.judge(passed, context)?;
         }

@@ -125,6 +125,7 @@ pub struct Http2Watch {
     resets: Bucket,
     empty: Bucket,
     credit: u32,
+    begun: bool,
     /// The highest stream of the client.
     last: u32,
     /// Streams that may be reset at once, and a tenth of that a second.
@@ -152,6 +153,7 @@ impl Http2Watch {
             resets: Bucket::default(),
             empty: Bucket::default(),
             credit: MOST_CREDIT,
+            begun: false,
             last: 0,
             most_resets,
         }
@@ -160,18 +162,22 @@ impl Http2Watch {
     /// The client sent `bytes`; `now` is the uptime.
     pub fn received(&mut self, bytes: &[u8], now: Duration) -> Passed {
         let mut frames = self.received;
-        let mut passed = Passed::default();
-        frames.advance(bytes, |frame| match frame.kind {
-            HEADERS => {
-                self.last = self.last.max(frame.stream);
-                self.credit = self.credit.saturating_add(PER_USEFUL).min(MOST_CREDIT);
+        let (mut passed, mut begun) = (Passed::default(), false);
+        frames.advance(bytes, |frame| {
+            begun = true;
+            match frame.kind {
+                HEADERS => {
+                    self.last = self.last.max(frame.stream);
+                    self.credit = self.credit.saturating_add(PER_USEFUL).min(MOST_CREDIT);
+                }
+                DATA if frame.length > 0 || frame.flags & END_STREAM != 0 => {}
+                RST_STREAM => self.reset(now, &mut passed),
+                SETTINGS | PING if frame.flags & ACK != 0 => {}
+                _ => self.empty(now, &mut passed),
             }
-            DATA if frame.length > 0 || frame.flags & END_STREAM != 0 => {}
-            RST_STREAM => self.reset(now, &mut passed),
-            SETTINGS | PING if frame.flags & ACK != 0 => {}
-            _ => self.empty(now, &mut passed),
         });
         self.received = frames;
+        self.begun |= begun;
         passed
     }
 
@@ -186,6 +192,11 @@ impl Http2Watch {
         });
         self.sent = frames;
         passed
+    }
+
+    /// Whether the client has sent a whole frame's head.
+    pub const fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// A last frame for the client, where one may be written now: GOAWAY with `ENHANCE_YOUR_CALM` (RFC 9113 §6.8,

@@ -230,6 +230,19 @@ async fn a_handshake_that_never_ends_is_given_up_and_one_that_did_is_not() {
 }
 
 #[tokio::test]
+async fn who_asks_for_http2_and_then_says_nothing_is_given_up() {
+    let (_origin, seawall, authority) = encrypted("header_timeout = \"300ms\"").await;
+    let connector = tokio_rustls::TlsConnector::from(authority.client(&["h2"]));
+    let stream = TcpStream::connect(seawall.address).await.unwrap();
+    let name = "site.test".try_into().unwrap();
+    let mut silent = connector.connect(name, stream).await.unwrap();
+    silent.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+    let mut all = Vec::new();
+    let _ = within("the end of it", silent.read_to_end(&mut all)).await;
+    idle(&seawall).await;
+}
+
+#[tokio::test]
 async fn a_body_that_trickles_is_given_up_and_a_steady_one_is_not() {
     let (origin, seawall) = limited("min_body_rate = 1000\nmin_rate_over = \"1s\"").await;
     for head in [

@@ -164,6 +164,29 @@ async fn streams_that_are_reset_at_once_end_the_connection() {
 }
 
 #[tokio::test]
+async fn heads_that_grow_when_they_are_decoded_take_no_memory() {
+    let (_origin, seawall) = seawall("").await;
+    let (before, _) = seawall.resident();
+    // A field of 4,000 bytes that is put into the table, and then named by one byte each time.
+    let mut long = b"\x40\x01a\x7f\xa1\x1e".to_vec();
+    long.extend([b'x'; 4000]);
+    let first = [HEAD, &long].concat();
+    let bomb = [HEAD, &[0xbe; 16_000]].concat();
+    let no_window = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let pieces = |number: u32| {
+        let stream = number * 2 + 1;
+        match number {
+            0 => [no_window.as_slice(), &frame(1, 5, stream, &first)].concat(),
+            _ => frame(1, 5, stream, &bomb),
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(5), flood(&seawall, 32 << 20, pieces)).await;
+    assert_eq!(seawall.get("/p", &[]).await.status, 200);
+    let (_, most) = seawall.resident();
+    assert!(most < before + (96 << 20), "{before} and at most {most}");
+}
+
+#[tokio::test]
 async fn a_client_that_comes_back_to_reset_more_is_ended_sooner() {
     let (_origin, seawall) = seawall("http2_max_resets = 20").await;
     let mut counts = Vec::new();
