@@ -219,7 +219,10 @@ pub(super) fn read_networks(
     }
     let told = |fault: ListFault| {
         if let Some(item) = own.get(fault.place) {
-            (section.reader).fault(item.span.clone(), fault.message, fault.help);
+            let help = "write an address, a network such as \"10.0.0.0/8\", or a list as \"$name\"";
+            let better = fault.help.filter(|help| help.starts_with("write"));
+            let help = better.unwrap_or(help.to_owned());
+            (section.reader).fault(item.span.clone(), fault.message, Some(help));
         }
     };
     let kind = (!own.is_empty()).then_some(ListKind::Ip);

@@ -17,20 +17,19 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::stream::Stream as TcpStream;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
-use tokio::io::AsyncWriteExt;
 
 use super::chunked::{ChunkedBody, Malformed};
 use super::guest::Guest;
 use super::head::{BodyFraming, Head, HeadError, HeadLimits, Parsed, complete, no_fields, parse};
 use super::io::{Reader, close, read, write};
 use super::lane::{Arriving, Evaluation, Hit, Lane, Sent};
+use super::refusal::{TOO_FAST, refuse};
 use super::relay::{Relayed, relay};
 use super::timer::Timer;
 use super::turnstile::{Allowance, Turnstile};
 use super::watched::Watched;
 use crate::clock;
 use crate::config::Client;
-use crate::observe::Metrics;
 use crate::server::Shared;
 
 /// How long a kept connection may still send a request after the process was told to end. Its answer
@@ -42,12 +41,6 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bodies up to this size are copied behind their head, so that both go out in one write.
 const COPIED: usize = 32 << 10;
-
-/// For a client that sends more requests than it may.
-const TOO_FAST: HeadError = HeadError {
-    status: StatusCode::TOO_MANY_REQUESTS,
-    reason: "too many requests",
-};
 
 /// Accepts connections for `requests`, which evaluates requests and handles them one at a time.
 pub struct Front<R> {
@@ -493,31 +486,4 @@ async fn lingered(shutdown: &mut ShutdownWatch) {
         }
     }
     tokio::time::sleep(LINGER).await;
-}
-
-async fn refuse(stream: &mut Stream, error: HeadError, client: &Client, metrics: &Metrics) {
-    metrics.refused(error.reason);
-    tracing::debug!(
-        status = error.status.as_u16(),
-        reason = error.reason,
-        "request refused"
-    );
-    let body = format!("{} {}\n", error.status.as_u16(), error.reason);
-    let wait = if error.status == StatusCode::TOO_MANY_REQUESTS {
-        "Retry-After: 1\r\n"
-    } else {
-        ""
-    };
-    let response = format!(
-        "HTTP/1.1 {} {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         Cache-Control: no-store\r\nCache-Status: Seawall; detail=refused\r\n{wait}Connection: close\r\n\r\n{body}",
-        error.status.as_u16(),
-        error.status.canonical_reason().unwrap_or_default(),
-        body.len(),
-    );
-    let bound = client.write_timeout.min(LINGER);
-    let sent = tokio::time::timeout(bound, stream.write_all(response.as_bytes())).await;
-    if matches!(sent, Ok(Ok(()))) {
-        close(stream, client).await;
-    }
 }

@@ -12,6 +12,7 @@ pub mod head;
 mod io;
 pub mod lane;
 mod pace;
+mod refusal;
 mod relay;
 mod timer;
 mod tls;

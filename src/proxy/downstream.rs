@@ -1,9 +1,17 @@
 //! What Pingora knows of a client's connection.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 
+use http::Version;
+use http::request::Parts;
 use pingora_proxy::Session;
+
+use super::exchange::Exchange;
+use super::forward;
+use crate::clock;
+use crate::edge::{self, Guest};
 
 /// Whether a client of HTTP/2 is gone, or reset its request before anything was done about it. Such a request
 /// must cost next to nothing; and its end may no longer show, so that it would be taken for one with a body.
@@ -20,4 +28,22 @@ pub(super) fn nothing_final_written(session: &Session) -> bool {
     session
         .response_written()
         .is_none_or(|head| head.status.is_informational())
+}
+
+/// Whose connection it is, where it is one of HTTP/2.
+pub(super) fn guest(session: &Session) -> Option<&Arc<Guest>> {
+    edge::guest(session.digest()?.proxy_digest.as_deref())
+}
+
+/// Whether the body of a request over HTTP/2 comes too slowly. One of HTTP/1 is looked at as it is read. A stream
+/// of gRPC may be silent.
+pub(super) fn body_is_too_slow(session: &Session, exchange: &mut Exchange) -> bool {
+    let asked: &Parts = session.req_header();
+    if asked.version != Version::HTTP_2 || forward::is_grpc(asked) {
+        return false;
+    }
+    let least = exchange.runtime.config.client.min_body_rate;
+    let now = clock::instant();
+    let began = *exchange.body_began.get_or_insert(now);
+    least.is_missed(now.saturating_duration_since(began), exchange.body_received)
 }

@@ -17,7 +17,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use super::arrival::Downstream;
-use super::downstream::{is_reset, nothing_final_written};
+use super::downstream::{body_is_too_slow, guest, is_reset, nothing_final_written};
 use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
-use crate::edge::{self, Guest};
+use crate::edge;
 use crate::guard::connections::Refused;
 use crate::origin::{Ask, Fetcher, Outcome, is_outage};
 use crate::request::Scheme;
@@ -284,7 +284,7 @@ impl ProxyHttp for Gateway {
             )
             .map_err(|error: Box<Error>| error.into_down());
         }
-        if !end && too_slow(session, exchange) {
+        if !end && body_is_too_slow(session, exchange) {
             if let Some(guest) = guest(session) {
                 guest.refused(Refused::SlowBody);
             }
@@ -493,22 +493,4 @@ impl Gateway {
             self.shared.metrics.origin_failure(&pool.config.name, kind);
         }
     }
-}
-
-/// Whose connection it is, where it is one of HTTP/2.
-fn guest(session: &Session) -> Option<&Arc<Guest>> {
-    edge::guest(session.digest()?.proxy_digest.as_deref())
-}
-
-/// Whether the body of a request over HTTP/2 comes too slowly. One of HTTP/1 is looked at as it is read. A stream
-/// of gRPC may be silent.
-fn too_slow(session: &Session, exchange: &mut Exchange) -> bool {
-    let asked: &Parts = session.req_header();
-    if asked.version != Version::HTTP_2 || forward::is_grpc(asked) {
-        return false;
-    }
-    let least = exchange.runtime.config.client.min_body_rate;
-    let now = clock::instant();
-    let began = *exchange.body_began.get_or_insert(now);
-    least.is_missed(now.saturating_duration_since(began), exchange.body_received)
 }
