@@ -20,7 +20,7 @@ pub(super) fn check(config: &Config, found: &mut Findings) {
     };
     if STRANGERS
         .iter()
-        .any(|few| few.iter().all(|one| trusted(&one)))
+        .any(|few| few.iter().all(|one| trusted(one)))
     {
         let message =
             "`trusted_proxies` holds the whole internet: any client says who it is".to_owned();
