@@ -100,19 +100,10 @@ impl Guest {
                 return refuse(peer, Refused::Handshakes);
             }
         }
-        let mut client = peer;
-        let mut is_proxy = limits.trust.proxies.contains(peer);
-        if let Some(listener) = listener(config, || digest?.local_addr()?.as_inet().copied())
-            && let Some(proxies) = &listener.proxy_protocol
-            && proxies.contains(peer)
-        {
-            let header = tokio::time::timeout(limits.header_timeout, header(stream)).await;
-            let Ok(Some(header)) = header else {
-                return refuse(peer, Refused::ProxyProtocol);
-            };
-            client = header.source.unwrap_or(peer);
-            is_proxy = header.source.is_none() || limits.trust.proxies.contains(client);
-        }
+        let (client, is_proxy) = match whose(config, stream, peer).await {
+            Ok(known) => known,
+            Err(why) => return refuse(peer, why),
+        };
         let place = if is_proxy {
             None
         } else {
@@ -120,7 +111,12 @@ impl Guest {
                 .clients
                 .connect(client, &limits.limits, clock::uptime())
             {
-                Ok(place) => place,
+                Ok(place) => {
+                    if place.is_none() {
+                        shared.metrics.guard.uncounted();
+                    }
+                    place
+                }
                 Err(why) => return refuse(client, why),
             }
         };
@@ -200,6 +196,30 @@ impl std::fmt::Debug for Guest {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = formatter.debug_struct("Guest");
         shown.field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+/// Whose a connection from `peer` is, and whether that is one who speaks for many.
+///
+/// # Errors
+/// When a proxy does not say.
+async fn whose(
+    config: &Config,
+    stream: &mut TcpStream,
+    peer: IpAddr,
+) -> Result<(IpAddr, bool), Refused> {
+    let (trusted, most) = (&config.client.trust.proxies, config.client.header_timeout);
+    let digest = stream.get_socket_digest();
+    let local = || digest?.local_addr()?.as_inet().copied();
+    let proxies = listener(config, local).and_then(|listener| listener.proxy_protocol.as_ref());
+    if !proxies.is_some_and(|proxies| proxies.contains(peer)) {
+        return Ok((peer, trusted.contains(peer)));
+    }
+    match tokio::time::timeout(most, header(stream)).await {
+        Ok(Some(ProxyHeader { source, .. })) => {
+            Ok(source.map_or((peer, true), |source| (source, trusted.contains(source))))
+        }
+        Ok(None) | Err(_) => Err(Refused::ProxyProtocol),
     }
 }
 

@@ -4,17 +4,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use ipnet::IpNet;
-use prometheus::{IntCounterVec, Registry};
+use prometheus::{IntCounter, IntCounterVec, Registry};
 use serde::Serialize;
 
 use super::access_log::Time;
-use super::metrics::counters;
+use super::metrics::{counters, name, register};
 use crate::guard::Finding;
 use crate::guard::events::{Events, Figures, Group, Line};
 
 /// Counters of the guard.
 pub struct GuardMetrics {
     found: IntCounterVec,
+    uncounted: IntCounter,
 }
 
 impl GuardMetrics {
@@ -26,7 +27,19 @@ impl GuardMetrics {
                 "What the guard found, by part, rule and what was done, or would be in a dry run",
                 &["zone", "module", "rule", "action"],
             )?,
+            uncounted: register(
+                to,
+                IntCounter::new(
+                    name("guard_uncounted_connections_total"),
+                    "Connections of clients that there was no room to remember",
+                )?,
+            )?,
         })
+    }
+
+    /// Counts a connection that no limit of its client is held against.
+    pub fn uncounted(&self) {
+        self.uncounted.inc();
     }
 
     /// Counts a finding in `zone`.
