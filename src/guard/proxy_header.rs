@@ -32,15 +32,13 @@ pub fn read(bytes: &[u8]) -> Result<Option<ProxyHeader>, NotOne> {
     if bytes.get(..common) == is_text.get(..common) {
         return read_text(bytes);
     }
+    let announced = bytes.get(14..16).and_then(|length| length.try_into().ok());
+    if announced.is_some_and(|length| usize::from(u16::from_be_bytes(length)) + 16 > LONGEST_2) {
+        return Err(NotOne);
+    }
     let header = v2::Header::try_from(bytes);
     if header.is_incomplete() {
-        let announced = bytes.get(14..16).and_then(|length| length.try_into().ok());
-        let announced = announced.map_or(0, |length| usize::from(u16::from_be_bytes(length)));
-        return if announced + 16 > LONGEST_2 {
-            Err(NotOne)
-        } else {
-            Ok(None)
-        };
+        return Ok(None);
     }
     let header = header.map_err(|_| NotOne)?;
     let source = match (header.command, &header.addresses) {
