@@ -30,6 +30,7 @@ pub(super) fn read_listeners(root: &Section<'_>, lists: &Lists) -> Vec<Located<L
                         address,
                         tls: None,
                         proxy_protocol: None,
+                        client_ca: None,
                     },
                     span,
                 })
@@ -44,7 +45,11 @@ fn read_listener(section: Section<'_>, lists: &Lists) -> Option<Located<Listener
     let address = section
         .required_string("address", "\"[::]:8443\"")
         .and_then(|text| read_address(&section, "address", text));
+    let mut client_ca = None;
     let tls = section.section("tls").map(|tls| {
+        client_ca = tls
+            .string("client_ca")
+            .map(|path| PathBuf::from(path.value));
         let certificate = tls.required_string("certificate", "\"/etc/seawall/fullchain.pem\"");
         let key = tls.required_string("key", "\"/etc/seawall/privkey.pem\"");
         tls.finish();
@@ -74,6 +79,7 @@ fn read_listener(section: Section<'_>, lists: &Lists) -> Option<Located<Listener
             address: address?,
             tls,
             proxy_protocol,
+            client_ca,
         },
         span,
     })

@@ -123,6 +123,8 @@ pub struct Listener {
     pub tls: Option<TlsFiles>,
     /// Peers that begin a connection with a PROXY header; `None` where nobody does.
     pub proxy_protocol: Option<Networks>,
+    /// PEM file of the authorities of which clients must have a certificate.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// PEM files of a TLS listener; both are read again on reload.
@@ -350,6 +352,8 @@ pub struct Retries {
     pub max: u32,
     /// Retries allowed per hundred requests of the pool, above a small constant.
     pub budget_percent: u32,
+    /// Whether a safe request is sent to another replica when one answers nobody in time.
+    pub on_timeout: bool,
 }
 
 impl Default for Retries {
@@ -357,6 +361,7 @@ impl Default for Retries {
         Self {
             max: 2,
             budget_percent: 20,
+            on_timeout: true,
         }
     }
 }

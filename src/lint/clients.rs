@@ -18,10 +18,7 @@ pub(super) fn check(config: &Config, found: &mut Findings) {
         let address = address.parse::<IpAddr>();
         address.is_ok_and(|address| proxies.contains(address))
     };
-    if STRANGERS
-        .iter()
-        .any(|few| few.iter().all(|one| trusted(one)))
-    {
+    if STRANGERS.iter().any(|few| few.iter().all(trusted)) {
         let message =
             "`trusted_proxies` holds the whole internet: any client says who it is".to_owned();
         found.add_table(EVERYBODY_TRUSTED, "client", "trusted_proxies", message);

@@ -1,7 +1,6 @@
 //! Taking over a changed configuration: on SIGHUP, and when the file's content changes.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Runtime, Shared};
 use crate::clock;
-use crate::config::{self, Config, Outside, Server, TlsFiles};
+use crate::config::{self, Config, Listener, Outside, Server, TlsFiles};
 use crate::edge::Certificates;
 use crate::geo::{Geo, Stamps};
 
@@ -213,11 +212,13 @@ fn has_changed(named: &Named) -> bool {
 }
 
 /// From whom a PROXY header is wanted is looked up for every connection.
-fn listeners(config: &Config) -> Vec<(SocketAddr, Option<&TlsFiles>)> {
-    let listeners = config.listeners.iter();
-    listeners
-        .map(|listener| (listener.address, listener.tls.as_ref()))
-        .collect()
+fn listeners(config: &Config) -> Vec<Listener> {
+    let listeners = config.listeners.iter().cloned();
+    let otherwise = listeners.map(|listener| Listener {
+        proxy_protocol: None,
+        ..listener
+    });
+    otherwise.collect()
 }
 
 fn warn_of_restart(old: &Config, new: &Config) {

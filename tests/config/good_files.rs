@@ -66,6 +66,7 @@ fn what_is_not_written_has_its_default() {
             address: "[::]:8080".parse().unwrap(),
             tls: None,
             proxy_protocol: None,
+            client_ca: None,
         }]
     );
     assert_eq!(config.admin, None);
