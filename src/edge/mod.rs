@@ -1,10 +1,11 @@
 //! Where clients arrive: listeners, TLS, and the strict reading of HTTP/1 request heads.
 //!
 //! [`front`] owns a connection between requests and has each request, once its head is complete and
-//! unambiguous, evaluated ([`lane`]): a hit in memory is written at once, what simply goes past the cache
+//! unambiguous, evaluated ([`lane`]): a hit is written at once ([`answers`]), what simply goes past the cache
 //! is relayed from the origin ([`relay`]), every other request goes to Pingora. HTTP/2 connections go to
 //! Pingora, and are watched on the way ([`watched`]). Before all that, [`guest`] lets a connection in.
 
+mod answers;
 pub mod chunked;
 mod front;
 mod guest;
@@ -14,7 +15,7 @@ pub mod lane;
 mod pace;
 mod refusal;
 mod relay;
-mod timer;
+pub(crate) mod timer;
 mod tls;
 mod turnstile;
 mod watched;

@@ -4,14 +4,14 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 
-use uuid::Uuid;
 use uuid::fmt::Simple;
+use uuid::{NoContext, Timestamp, Uuid};
 
 use super::edge_reply::EdgeReply;
 use super::lookup::Lookup;
@@ -105,9 +105,13 @@ pub(super) struct Evaluated {
 pub(super) struct RequestId([u8; Simple::LENGTH]);
 
 impl RequestId {
-    fn new() -> Self {
+    /// A name for what arrived then.
+    fn new(arrived: SystemTime) -> Self {
+        let since = arrived.duration_since(UNIX_EPOCH).unwrap_or_default();
+        // Random bits tell those of a millisecond apart: counting would need a lock.
+        let time = Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos());
         let mut text = [0; Simple::LENGTH];
-        Uuid::now_v7().simple().encode_lower(&mut text);
+        Uuid::new_v7(time).simple().encode_lower(&mut text);
         Self(text)
     }
 
@@ -136,7 +140,7 @@ pub(super) struct SiteRequest {
     pub(super) upgrade: bool,
     pub(super) has_body: bool,
     pub(super) session_cookie: bool,
-    pub(super) settings: CacheSettings,
+    pub(super) settings: Arc<CacheSettings>,
     pub(super) decision: RequestDecision,
     pub(super) applied: Applied,
     /// The lower tier that it is from; `None` for a client's own.
@@ -198,7 +202,7 @@ impl Exchange {
             runtime,
             started,
             arrived,
-            request_id: RequestId::new(),
+            request_id: RequestId::new(arrived),
             debug: false,
             request: None,
             refusal: None,

@@ -16,8 +16,7 @@ use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use super::arrival::Downstream;
-use super::downstream::{body_is_too_slow, guest, is_reset, nothing_final_written};
+use super::downstream::{body_is_too_slow, downstream, is_reset, nothing_final_written};
 use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
@@ -26,11 +25,7 @@ use super::{
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
-use crate::edge;
-use crate::guard::connections::Refused;
 use crate::origin::{Ask, Fetcher, Outcome, is_outage};
-use crate::request::Scheme;
-use crate::request::arrival::Refusal;
 use crate::rules::phase::OriginPatch;
 use crate::server::Shared;
 use crate::store::Flights;
@@ -287,9 +282,6 @@ impl ProxyHttp for Gateway {
             .map_err(|error: Box<Error>| error.into_down());
         }
         if !end && body_is_too_slow(session, exchange) {
-            if let Some(guest) = guest(session) {
-                guest.refused(Refused::SlowBody);
-            }
             return Error::e_explain(ErrorType::HTTPStatus(408), "the body comes too slowly")
                 .map_err(|error: Box<Error>| error.into_down());
         }
@@ -460,22 +452,12 @@ impl ProxyHttp for Gateway {
 impl Gateway {
     /// Evaluates a request that comes from Pingora: one of HTTP/2.
     fn receive(&self, session: &mut Session, exchange: &mut Exchange, has_body: bool) {
-        let digest = session.digest();
-        let limits = &exchange.runtime.config.client.limits;
-        let guest = guest(session);
-        if guest.is_some_and(|guest| !guest.may_ask(limits)) {
-            exchange.refusal = Some(Refusal {
-                status: 429,
-                why: "too many requests".into(),
-            });
-            return;
-        }
-        let address = edge::client(session.client_addr());
-        let downstream = Downstream {
-            client: guest.map_or(address, |guest| guest.client),
-            peer: guest.map_or(address, |guest| guest.peer),
-            scheme: Scheme::of(digest.is_some_and(|digest| digest.ssl_digest.is_some())),
-            unannounced_body: session.req_header().version == Version::HTTP_2 && has_body,
+        let downstream = match downstream(session, exchange, has_body) {
+            Ok(downstream) => downstream,
+            Err(refusal) => {
+                exchange.refusal = Some(refusal);
+                return;
+            }
         };
         let head = session.req_header_mut();
         let taken = std::mem::replace(

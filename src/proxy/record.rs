@@ -97,7 +97,7 @@ pub(super) fn write(shared: &Shared, exchange: &Exchange, finished: &Finished<'_
         client: OrEmpty(request.map(|request| request.client).or(finished.client)),
         peer: request
             .filter(|request| request.peer != request.client)
-            .map(|request| Shown(request.peer)),
+            .map(|request| request.peer),
         zone,
         method: head.method.as_str(),
         scheme: request.map_or("", |request| request.scheme.as_str()),

@@ -21,6 +21,7 @@ use arc_swap::ArcSwap;
 pub use assemble::{StartError, serve};
 pub use connections::{Admitted, Connections, Counted};
 pub use development::DevelopmentMode;
+pub use drain::InFlightGuard;
 pub use reload::load_config;
 pub use renewals::{Renewal, Renewals};
 pub use runtime::{Runtime, Site};
