@@ -22,6 +22,8 @@ use seawall::config::Config;
 use seawall::edge::head::{HeadLimits, check};
 use seawall::fields::request_control::RequestControl;
 use seawall::fields::vary::Vary;
+use seawall::guard::client::{Networks, Trust, identify};
+use seawall::guard::connections::{ClientLimits, Clients};
 use seawall::request::{RequestView, Scheme};
 use seawall::rules::expression::{Environment, Expression, ValueExpression};
 use seawall::rules::{List, Lists, Rule, RuleSource, Ruleset};
@@ -226,5 +228,54 @@ fn rules(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, arrival, decisions, rules);
+fn clients(criterion: &mut Criterion) {
+    let networks: Vec<String> = (0..24_u8).map(|net| format!("172.{net}.0.0/16")).collect();
+    let own = List::new(None, networks.iter().map(String::as_str).enumerate()).unwrap();
+    let trust = Trust {
+        proxies: Networks {
+            own,
+            lists: Vec::new(),
+        },
+        ..Trust::default()
+    };
+    let mut fields = headers();
+    fields.insert(
+        "x-forwarded-for",
+        "198.51.100.7, 172.3.0.9".parse().unwrap(),
+    );
+    for (name, peer, trust) in [
+        (
+            "client: nobody is trusted",
+            [172, 1, 0, 1],
+            &Trust::default(),
+        ),
+        ("client: a stranger", [203, 0, 113, 9], &trust),
+        ("client: two hops", [172, 1, 0, 1], &trust),
+    ] {
+        let peer = IpAddr::from(peer);
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| identify(black_box(peer), &fields, trust).client);
+        });
+    }
+    let limits = ClientLimits {
+        request_rate: Some(1_000_000),
+        ..ClientLimits::default()
+    };
+    let clients = Clients::default();
+    let client = IpAddr::from([203, 0, 113, 9]);
+    let place = clients.connect(client, &limits, Duration::ZERO).unwrap();
+    let place = place.unwrap();
+    let mut now = Duration::ZERO;
+    criterion.bench_function("client: one more request", |bencher| {
+        bencher.iter(|| {
+            now += Duration::from_micros(2);
+            place.request(&limits, now)
+        });
+    });
+    criterion.bench_function("client: one more connection", |bencher| {
+        bencher.iter(|| clients.connect(black_box(client), &limits, now).is_ok());
+    });
+}
+
+criterion_group!(benches, arrival, decisions, rules, clients);
 criterion_main!(benches);

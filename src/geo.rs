@@ -2,7 +2,9 @@
 //! `MaxMind`.
 
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use maxminddb::{Reader, path};
 
@@ -22,6 +24,24 @@ pub struct Place {
 pub struct Geo {
     country: Option<Reader<Vec<u8>>>,
     asn: Option<Reader<Vec<u8>>>,
+    stamps: Stamps,
+}
+
+/// What tells one version of the files from another, without reading them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stamps(Vec<Option<(u64, u64, SystemTime)>>);
+
+impl Stamps {
+    /// Of the databases as they are now.
+    pub fn of(config: &config::Geo) -> Self {
+        let files = [&config.country_database, &config.asn_database];
+        let stamp = |path: &Path| {
+            let file = std::fs::metadata(path).ok()?;
+            Some((file.ino(), file.len(), file.modified().ok()?))
+        };
+        let files = files.into_iter().flatten();
+        Self(files.map(|path| stamp(path)).collect())
+    }
 }
 
 impl Geo {
@@ -33,10 +53,17 @@ impl Geo {
         let open = |path: &Path| {
             Reader::open_readfile(path).map_err(|error| format!("{}: {error}", path.display()))
         };
+        let stamps = Stamps::of(config);
         Ok(Self {
             country: config.country_database.as_deref().map(open).transpose()?,
             asn: config.asn_database.as_deref().map(open).transpose()?,
+            stamps,
         })
+    }
+
+    /// Which versions of the databases these are.
+    pub fn stamps(&self) -> &Stamps {
+        &self.stamps
     }
 
     /// What is known of `address`.

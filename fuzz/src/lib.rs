@@ -4,6 +4,7 @@
 //! input. `cargo fuzz` drives them from `fuzz_targets/`, and `tests/fuzz_smoke.rs` runs them all
 //! for a moment with the stable toolchain.
 
+mod clients;
 mod config;
 mod expressions;
 mod fields;
@@ -27,6 +28,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("cache_key", keys::cache_key),
     ("cache_tags", fields::cache_tags),
     ("canonical_path", requests::canonical_path),
+    ("client", clients::client),
     ("config", config::config),
     ("connection", fields::connection),
     ("content_range", fields::content_range),
@@ -34,9 +36,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("dates", fields::dates),
     ("entity_tags", fields::entity_tags),
     ("expression", expressions::expression),
+    ("frames", clients::frames),
     ("handover", requests::handover),
     ("head", requests::head),
     ("list", config::list),
+    ("proxy_header", clients::proxy_header),
     ("purge_json", requests::purge_json),
     ("query", keys::query),
     ("range", fields::range),

@@ -145,7 +145,7 @@ pub(super) async fn answer(session: &mut ServerSession, shared: &Shared) -> Resp
 fn explained(body: &Body, shared: &Shared, now: SystemTime) -> Result<Answer, QuestionError> {
     let runtime = shared.runtime();
     let mut question = question(body)?;
-    let place = runtime.geo.place(question.client);
+    let place = runtime.geo.load().place(question.client);
     question.country = question.country.or(place.country);
     question.asn = question.asn.or(place.asn);
     let response = body.response.as_ref().map(origin_answer).transpose()?;

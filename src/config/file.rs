@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::client::{Client, read_client};
 use super::diagnostics::Diagnostic;
 use super::disk::read_disk;
 use super::listen::{read_admin, read_listeners};
@@ -24,7 +25,7 @@ use super::test::read_tests;
 use super::tiers::{Tiers, read_tiers};
 use super::token::read_tokens;
 use super::zone::{ZoneFile, read_zone};
-use super::{Cache, Client, Geo, Listener, Log, Pool, Server};
+use super::{Cache, Geo, Listener, Log, Pool, Server};
 use crate::explain::RuleTest;
 use crate::guard::token::Tokens;
 use crate::rules::Lists;
@@ -104,10 +105,13 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
         .map(|(name, section)| read_pool(name.value, section, locality, from))
         .collect();
     let file = ConfigFile {
-        listeners: read_listeners(&root),
+        listeners: read_listeners(&root, &lists),
         admin: read_admin(&root),
         server,
-        client: root.section("client").map(read_client).unwrap_or_default(),
+        client: root
+            .section("client")
+            .map(|section| read_client(section, &lists))
+            .unwrap_or_default(),
         cache: root.section("cache").map(read_cache).unwrap_or_default(),
         geo: root.section("geo").map(read_geo).unwrap_or_default(),
         purge: root
@@ -163,52 +167,6 @@ fn read_server(section: Section<'_>) -> Server {
     put(&mut server.hit_lane, section.boolean("hit_lane"));
     section.finish();
     server
-}
-
-fn read_client(section: Section<'_>) -> Client {
-    let mut client = Client::default();
-    put(
-        &mut client.header_timeout,
-        section.duration_of("header_timeout", SHORTEST),
-    );
-    put(
-        &mut client.idle_timeout,
-        section.duration_of("idle_timeout", SHORTEST),
-    );
-    put(
-        &mut client.body_timeout,
-        section.duration_of("body_timeout", SHORTEST),
-    );
-    put(
-        &mut client.write_timeout,
-        section.duration_of("write_timeout", SHORTEST),
-    );
-    // Pingora's own ceilings: 1 MiB of head and 256 fields.
-    put_number(
-        &mut client.max_header_size,
-        bounded_size(&section, "max_header_size", 1024..=1_000_000),
-    );
-    put_number(
-        &mut client.max_headers,
-        section.integer("max_headers", 8..=250),
-    );
-    put_number(
-        &mut client.max_uri_length,
-        bounded_size(&section, "max_uri_length", 256..=1_000_000),
-    );
-    put(&mut client.max_body_size, section.size("max_body_size"));
-    let most = section.integer("max_connections", 1..=u64::from(u32::MAX));
-    client.max_connections = most.and_then(|most| u32::try_from(most.value).ok());
-    put_number(
-        &mut client.max_requests_per_connection,
-        section.integer("max_requests_per_connection", 1..=u64::from(u32::MAX)),
-    );
-    put_number(
-        &mut client.http2_max_streams,
-        section.integer("http2_max_streams", 1..=10_000),
-    );
-    section.finish();
-    client
 }
 
 /// A size within `bounds`, in bytes.

@@ -3,10 +3,12 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
+use super::client::read_networks;
 use super::reader::{Located, Section, StringOrSection};
 use super::{Listener, TlsFiles};
+use crate::rules::Lists;
 
-pub(super) fn read_listeners(root: &Section<'_>) -> Vec<Located<Listener>> {
+pub(super) fn read_listeners(root: &Section<'_>, lists: &Lists) -> Vec<Located<Listener>> {
     let items = root.strings_or_sections("listen");
     if items.as_ref().is_none_or(Vec::is_empty) {
         let help = "write `listen = [\"[::]:${PORT:-8080}\"]` at the top".to_owned();
@@ -27,17 +29,18 @@ pub(super) fn read_listeners(root: &Section<'_>) -> Vec<Located<Listener>> {
                     value: Listener {
                         address,
                         tls: None,
+                        proxy_protocol: None,
                         client_ca: None,
                     },
                     span,
                 })
             }
-            StringOrSection::Section(section) => read_tls_listener(section),
+            StringOrSection::Section(section) => read_listener(section, lists),
         })
         .collect()
 }
 
-fn read_tls_listener(section: Section<'_>) -> Option<Located<Listener>> {
+fn read_listener(section: Section<'_>, lists: &Lists) -> Option<Located<Listener>> {
     let span = section.span.clone();
     let address = section
         .required_string("address", "\"[::]:8443\"")
@@ -55,6 +58,16 @@ fn read_tls_listener(section: Section<'_>) -> Option<Located<Listener>> {
             key: PathBuf::from(key.value),
         })
     });
+    let proxies = section.section_or(
+        "proxy_protocol",
+        "write `proxy_protocol = { from = [\"10.0.0.0/8\"] }`, with the networks of your proxies",
+    );
+    let proxy_protocol = proxies.and_then(|proxies| {
+        proxies.required("from", "[\"10.0.0.0/8\"]");
+        let from = read_networks(&proxies, "from", lists);
+        proxies.finish();
+        from
+    });
     section.finish();
     // A `tls` that could not be read must not become cleartext.
     let tls = match tls {
@@ -65,6 +78,7 @@ fn read_tls_listener(section: Section<'_>) -> Option<Located<Listener>> {
         value: Listener {
             address: address?,
             tls,
+            proxy_protocol,
             client_ca,
         },
         span,

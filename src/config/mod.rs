@@ -6,6 +6,7 @@
 mod affinity;
 mod bucket;
 mod cache_rule;
+mod client;
 pub mod diagnostics;
 mod disk;
 mod file;
@@ -42,6 +43,7 @@ use std::time::Duration;
 
 pub use affinity::{Affinity, AffinityBy, Balance, Failover};
 pub use bucket::{Bucket, Credentials};
+pub use client::Client;
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use disk::Disk;
 pub use health::{CheckKind, Counted, HealthCheck, Outliers};
@@ -58,6 +60,7 @@ pub use tiers::{SIBLINGS, Tier, Tiers};
 pub use overload::{AdaptiveSettings, BreakerSettings, QueueOrder, QueueSettings};
 
 use crate::explain::RuleTest;
+use crate::guard::client::Networks;
 use crate::guard::token::Tokens;
 use crate::rules::phase::Phases;
 use crate::zone::{HostPattern, SessionCookies};
@@ -122,6 +125,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Certificate files; `None` is cleartext.
     pub tls: Option<TlsFiles>,
+    /// Peers that begin a connection with a PROXY header; `None` where nobody does.
+    pub proxy_protocol: Option<Networks>,
     /// PEM file of the authorities of which clients must have a certificate.
     pub client_ca: Option<PathBuf>,
 }
@@ -160,51 +165,6 @@ impl Default for Server {
             // A directory of its own: who can put a socket there can take the listeners over.
             upgrade_socket: PathBuf::from("/run/seawall/upgrade.sock"),
             hit_lane: true,
-        }
-    }
-}
-
-/// Limits and deadlines towards clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Client {
-    /// Deadline for a whole request head, from its first byte.
-    pub header_timeout: Duration,
-    /// How long a keep-alive connection may stay idle.
-    pub idle_timeout: Duration,
-    /// Longest pause between two reads of a request body.
-    pub body_timeout: Duration,
-    /// Longest time one write to the client may take.
-    pub write_timeout: Duration,
-    /// Largest request head in bytes, request line included.
-    pub max_header_size: usize,
-    /// Most header fields in a request.
-    pub max_headers: usize,
-    /// Longest request target in bytes.
-    pub max_uri_length: usize,
-    /// Largest request body in bytes.
-    pub max_body_size: u64,
-    /// Connections at a time; by default some of the open files that the process may have stay free.
-    pub max_connections: Option<u32>,
-    /// Requests served on one HTTP/1 connection before it is closed.
-    pub max_requests_per_connection: u32,
-    /// Concurrent HTTP/2 streams per connection.
-    pub http2_max_streams: u32,
-}
-
-impl Default for Client {
-    fn default() -> Self {
-        Self {
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(75),
-            body_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_mins(1),
-            max_header_size: 32 << 10,
-            max_headers: 100,
-            max_uri_length: 8 << 10,
-            max_body_size: 100 << 20,
-            max_connections: None,
-            max_requests_per_connection: 10_000,
-            http2_max_streams: 100,
         }
     }
 }

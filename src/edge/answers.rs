@@ -9,7 +9,8 @@ use http::HeaderMap;
 use pingora_core::protocols::Stream;
 use smallvec::SmallVec;
 
-use super::io::write;
+use super::guest::Guest;
+use super::io::{Reader, write};
 use super::lane::{Hit, Sent};
 use crate::config::Client;
 use crate::server::InFlightGuard;
@@ -86,7 +87,12 @@ impl<H: Hit> Answers<H> {
     }
 
     /// Writes all that wait; whether that worked.
-    pub(super) async fn write(&mut self, stream: &mut Stream, client: &Client) -> bool {
+    pub(super) async fn write(
+        &mut self,
+        stream: &mut Stream,
+        client: &Client,
+        guest: &Guest,
+    ) -> bool {
         if self.waiting.is_empty() {
             return true;
         }
@@ -94,7 +100,8 @@ impl<H: Hit> Answers<H> {
         let apart = self.waiting.last().filter(|last| last.apart);
         let apart = apart.map_or(&[][..], |last| last.hit.body());
         let pieces = std::iter::once(self.out.as_slice()).chain(apart.iter().map(Bytes::as_ref));
-        let result = write(stream, pieces, client, &mut written).await;
+        let mut reader = Reader::new(client, guest);
+        let result = write(stream, pieces, &mut reader, &mut written).await;
         let complete = result.is_ok();
         self.finish(written, result.err());
         complete

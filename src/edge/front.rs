@@ -3,7 +3,6 @@
 //! and every other request goes to Pingora with its evaluation. A head that never completes or means two
 //! things ends here.
 
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,19 +16,20 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::stream::Stream as TcpStream;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
-use tokio::io::AsyncWriteExt;
 
 use super::answers::{self, Answers};
 use super::chunked::{ChunkedBody, Malformed};
+use super::guest::Guest;
 use super::head::{BodyFraming, Head, HeadError, HeadLimits, Parsed, complete, no_fields, parse};
 use super::io::{close, read};
 use super::lane::{Arriving, Evaluation, Hit, Lane};
+use super::refusal::{TOO_FAST, refuse};
 use super::relay::{Relayed, relay};
 use super::timer::Timer;
 use super::turnstile::{Allowance, Turnstile};
+use super::watched::Watched;
 use crate::clock;
 use crate::config::Client;
-use crate::observe::Metrics;
 use crate::server::Shared;
 
 /// How long a kept connection may still send a request after the process was told to end. Its answer
@@ -48,7 +48,7 @@ pub struct Front<R> {
 /// A connection and what it keeps from one request to the next.
 struct Connection {
     stream: Stream,
-    client: IpAddr,
+    guest: Arc<Guest>,
     tls: bool,
     /// What has come and was not read yet.
     buffer: BytesMut,
@@ -119,15 +119,49 @@ where
     R: Lane + Send + Sync + 'static,
 {
     async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let _connection = self.shared.admit()?;
+        let (stream, guest) = self.welcome(stream).await?;
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return self.requests.process_new(stream, shutdown).await;
+            return self
+                .serve_http2(stream, Bytes::new(), guest, shutdown)
+                .await;
         }
-        self.serve_http1(stream, shutdown).await
+        self.serve_http1(stream, guest, shutdown).await
     }
 
-    async fn serve_http1(&self, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let mut connection = Connection::new(stream);
+    /// Lets a connection in. One of TLS was before its handshake.
+    async fn welcome(&self, stream: Stream) -> Option<(Stream, Arc<Guest>)> {
+        if let Some(guest) = Guest::of(stream.get_proxy_digest().as_deref()) {
+            guest.is_through();
+            return Some((stream, guest.clone()));
+        }
+        let mut tcp = stream.into_any().downcast::<TcpStream>().ok()?;
+        // In a box, so that idle connections need no room for it.
+        let guest = Box::pin(Guest::welcome(&self.shared, &mut tcp, false)).await?;
+        Some((tcp, guest))
+    }
+
+    /// Gives a connection of HTTP/2, of which `first` has been read, to Pingora.
+    async fn serve_http2(
+        &self,
+        stream: Stream,
+        first: Bytes,
+        guest: Arc<Guest>,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let runtime = self.shared.runtime();
+        let watched = Watched::new(stream, first, guest, &runtime.config.client);
+        drop(runtime);
+        let requests = &self.requests;
+        requests.process_new(Box::new(watched), shutdown).await
+    }
+
+    async fn serve_http1(
+        &self,
+        stream: Stream,
+        guest: Arc<Guest>,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let mut connection = Connection::new(stream, guest);
         let mut ending = shutdown.clone();
         let mut lingered = std::pin::pin!(lingered(&mut ending));
         let mut answers = Answers::none();
@@ -137,9 +171,14 @@ where
             let request = match connection.next(client, lingered.as_mut()).await {
                 Next::Request(request) => request,
                 Next::Http2 => {
-                    let Connection { stream, buffer, .. } = connection;
-                    let stream = rewind(stream, &buffer)?;
-                    return self.requests.process_new(stream, shutdown).await;
+                    let Connection {
+                        stream,
+                        buffer,
+                        guest,
+                        ..
+                    } = connection;
+                    let first = buffer.freeze();
+                    return self.serve_http2(stream, first, guest, shutdown).await;
                 }
                 Next::Refused(error) => {
                     connection.write(&mut answers, client).await?;
@@ -149,6 +188,17 @@ where
                 Next::Closed => return None,
             };
             connection.served += 1;
+            if !connection.guest.may_ask(&client.limits) {
+                connection.write(&mut answers, client).await?;
+                refuse(
+                    &mut connection.stream,
+                    TOO_FAST,
+                    client,
+                    &self.shared.metrics,
+                )
+                .await;
+                return None;
+            }
             let last =
                 connection.served >= client.max_requests_per_connection || *shutdown.borrow();
             let simple = runtime.config.server.hit_lane
@@ -157,7 +207,8 @@ where
             let evaluation = self.requests.evaluate(Arriving {
                 runtime: runtime.clone(),
                 head: request.parts,
-                client: connection.client,
+                client: connection.guest.client,
+                peer: connection.guest.peer,
                 tls: connection.tls,
                 simple,
             });
@@ -181,7 +232,8 @@ where
                     let _in_flight = self.shared.in_flight.enter();
                     let (stream, early) = (&mut connection.stream, &mut connection.buffer);
                     // In a box, so that idle connections need no room for it.
-                    match Box::pin(relay(stream, early, pass, keep, client)).await {
+                    let guest = &connection.guest;
+                    match Box::pin(relay(stream, early, pass, keep, client, guest)).await {
                         Relayed::Answered => continue,
                         Relayed::Over => return None,
                         Relayed::Unanswered(evaluated) => evaluated,
@@ -194,7 +246,8 @@ where
             prefix.unsplit(connection.buffer.split_to(request.arrived));
             let (allowance, upgrade) = (request.allowance, request.head.upgrade);
             let next = std::mem::take(&mut connection.buffer);
-            let turnstile = Turnstile::new(connection.stream, allowance, upgrade, next);
+            let turnstile = Turnstile::new(connection.stream, allowance, upgrade, next)
+                .timing(connection.guest.clone(), client);
             // Pingora reads one Connection line where there are several.
             let mut session = session(Box::new(turnstile), prefix, client, !keep);
             session.set_connection_user_context(Some(evaluated));
@@ -206,10 +259,9 @@ where
 }
 
 impl Connection {
-    fn new(stream: Stream) -> Self {
-        let digest = stream.get_socket_digest();
+    fn new(stream: Stream, guest: Arc<Guest>) -> Self {
         Self {
-            client: super::client(digest.as_ref().and_then(|digest| digest.peer_addr())),
+            guest,
             tls: stream.get_ssl_digest().is_some(),
             stream,
             buffer: BytesMut::new(),
@@ -281,7 +333,7 @@ impl Connection {
 
     /// Writes what waits; nothing when the connection is broken.
     async fn write<H: Hit>(&mut self, answers: &mut Answers<H>, client: &Client) -> Option<()> {
-        let written = answers.write(&mut self.stream, client).await;
+        let written = answers.write(&mut self.stream, client, &self.guest).await;
         written.then_some(())
     }
 
@@ -407,33 +459,4 @@ async fn lingered(shutdown: &mut ShutdownWatch) {
         }
     }
     tokio::time::sleep(LINGER).await;
-}
-
-/// Puts what was read back in front, for Pingora to look at the preface itself.
-fn rewind(stream: Stream, read: &[u8]) -> Option<Stream> {
-    let mut tcp = stream.into_any().downcast::<TcpStream>().ok()?;
-    tcp.rewind(read);
-    Some(tcp)
-}
-
-async fn refuse(stream: &mut Stream, error: HeadError, client: &Client, metrics: &Metrics) {
-    metrics.refused(error.reason);
-    tracing::debug!(
-        status = error.status.as_u16(),
-        reason = error.reason,
-        "request refused"
-    );
-    let body = format!("{} {}\n", error.status.as_u16(), error.reason);
-    let response = format!(
-        "HTTP/1.1 {} {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         Cache-Control: no-store\r\nCache-Status: Seawall; detail=refused\r\nConnection: close\r\n\r\n{body}",
-        error.status.as_u16(),
-        error.status.canonical_reason().unwrap_or_default(),
-        body.len(),
-    );
-    let bound = client.write_timeout.min(LINGER);
-    let sent = tokio::time::timeout(bound, stream.write_all(response.as_bytes())).await;
-    if matches!(sent, Ok(Ok(()))) {
-        close(stream, client).await;
-    }
 }

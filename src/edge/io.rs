@@ -10,10 +10,13 @@ use std::time::Duration;
 use bytes::BytesMut;
 use pingora_core::protocols::Stream;
 use smallvec::SmallVec;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::LINGER;
+use super::guest::Guest;
+use super::pace::{Paced, is_too_slow};
 use crate::config::Client;
+use crate::guard::connections::Refused;
 
 /// Most bytes that are read at once.
 const AT_ONCE: usize = 8 << 10;
@@ -30,25 +33,63 @@ pub(super) async fn read(stream: &mut Stream, buffer: &mut BytesMut) -> io::Resu
     .await
 }
 
+/// For whom an answer is written, and how fast it was taken so far.
+pub(super) struct Reader<'a> {
+    pub(super) client: &'a Client,
+    pub(super) guest: &'a Guest,
+    pace: Paced,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(client: &'a Client, guest: &'a Guest) -> Self {
+        Self {
+            client,
+            guest,
+            pace: Paced::default(),
+        }
+    }
+
+    /// Writes as much as is taken at once.
+    async fn write(&mut self, stream: &mut Stream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let least = self.client.min_read_rate;
+        let pace = &mut self.pace;
+        let write = std::future::poll_fn(|context| {
+            let written = Pin::new(&mut *stream).poll_write_vectored(context, pieces);
+            let moved = match &written {
+                Poll::Ready(Ok(count)) => Poll::Ready(*count),
+                Poll::Ready(Err(_)) => return written,
+                Poll::Pending => Poll::Pending,
+            };
+            pace.look(least, moved, context)?;
+            written
+        });
+        let written = in_time(self.client.write_timeout, write).await;
+        if written.as_ref().is_err_and(is_too_slow) {
+            self.guest.refused(Refused::SlowRead);
+        }
+        written
+    }
+}
+
 /// Writes all of it, together where the stream can do that, counting.
 pub(super) async fn write<'b>(
     stream: &mut Stream,
     pieces: impl Iterator<Item = &'b [u8]>,
-    client: &Client,
+    reader: &mut Reader<'_>,
     written: &mut usize,
 ) -> io::Result<()> {
     let pieces = pieces.filter(|piece| !piece.is_empty()).map(IoSlice::new);
     let mut pieces: SmallVec<[IoSlice<'_>; 4]> = pieces.collect();
     let mut rest = pieces.as_mut_slice();
     while !rest.is_empty() {
-        let count = in_time(client.write_timeout, stream.write_vectored(rest)).await?;
+        let count = reader.write(stream, rest).await?;
         if count == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
         *written += count;
         IoSlice::advance_slices(&mut rest, count);
     }
-    in_time(client.write_timeout, stream.flush()).await
+    in_time(reader.client.write_timeout, stream.flush()).await
 }
 
 /// What `io` comes to within `time`. Most is done at once, and needs no timer.

@@ -32,8 +32,10 @@ pub struct Arriving {
     pub runtime: Arc<Runtime>,
     /// Its head as it was sent.
     pub head: Parts,
-    /// Whose it is.
+    /// Whose connection it is.
     pub client: IpAddr,
+    /// Who the connection is from; a proxy may have said that it is another's.
+    pub peer: IpAddr,
     /// Whether its connection is encrypted.
     pub tls: bool,
     /// Whether it is such that it may be answered at once: without a body, and staying with HTTP.

@@ -10,7 +10,8 @@ use pingora_core::protocols::Stream;
 use pingora_http::ResponseHeader;
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::io::{close, read, write};
+use super::guest::Guest;
+use super::io::{Reader, close, read, write};
 use super::lane::{Cut, Evaluated, Pass, Sent};
 use crate::config::Client;
 
@@ -37,7 +38,7 @@ struct Downstream<'a> {
     stream: &'a mut Stream,
     /// What the client sent ahead.
     early: &'a mut BytesMut,
-    client: &'a Client,
+    reader: Reader<'a>,
     /// What is to be written next, of which the first `head` bytes are the head's.
     out: Vec<u8>,
     head: usize,
@@ -51,11 +52,12 @@ pub(super) async fn relay(
     mut pass: Box<impl Pass>,
     keep: bool,
     client: &Client,
+    guest: &Guest,
 ) -> Relayed {
     let mut downstream = Downstream {
         stream,
         early,
-        client,
+        reader: Reader::new(client, guest),
         out: Vec::with_capacity(AT_FIRST),
         head: 0,
         sent: Sent {
@@ -121,7 +123,7 @@ impl Downstream<'_> {
         head.header_to_h1_wire(&mut out);
         out.extend_from_slice(b"\r\n");
         let pieces = std::iter::once(out.as_slice());
-        write(self.stream, pieces, self.client, &mut 0).await
+        write(self.stream, pieces, &mut self.reader, &mut 0).await
     }
 
     /// Writes the body as it comes; whether all of it was.
@@ -183,7 +185,7 @@ impl Downstream<'_> {
     async fn flush(&mut self, more: &[u8]) -> io::Result<()> {
         let mut written = 0;
         let pieces = [self.out.as_slice(), more].into_iter();
-        let result = write(self.stream, pieces, self.client, &mut written).await;
+        let result = write(self.stream, pieces, &mut self.reader, &mut written).await;
         self.sent.head |= written >= self.head;
         if result.is_err() {
             let lost = (self.out.len() + more.len()).saturating_sub(written.max(self.head));

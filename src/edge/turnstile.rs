@@ -25,6 +25,11 @@ use pingora_core::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::chunked::{ChunkedBody, Malformed};
+use super::guest::Guest;
+use super::pace::{Paced, is_too_slow};
+use crate::config::Client;
+use crate::guard::connections::Refused;
+use crate::guard::pace::MinRate;
 
 /// Most bytes kept back; a client that sends more before it has its answer has to wait.
 const MOST_KEPT: usize = 64 << 10;
@@ -65,6 +70,25 @@ pub(super) struct Turnstile {
     date: Mutex<Option<Date>>,
     /// Where in the bytes to be written next it goes.
     patch: Option<Patch>,
+    timing: Option<Timing>,
+}
+
+/// How fast the client must be, and is.
+#[derive(Debug)]
+struct Timing {
+    guest: Arc<Guest>,
+    min_body_rate: MinRate,
+    body: Paced,
+    min_read_rate: MinRate,
+    answer: Paced,
+}
+
+impl Timing {
+    fn tell(&self, error: &io::Error, why: Refused) {
+        if is_too_slow(error) {
+            self.guest.refused(why);
+        }
+    }
 }
 
 /// An IMF-fixdate; all are of this length (RFC 9110 §5.6.7).
@@ -92,7 +116,49 @@ impl Turnstile {
             waiting: None,
             date: Mutex::default(),
             patch: None,
+            timing: None,
         }
+    }
+
+    /// Ends the connection when the client is slower than it may be.
+    pub(super) fn timing(mut self, guest: Arc<Guest>, client: &Client) -> Self {
+        self.timing = Some(Timing {
+            guest,
+            min_body_rate: client.min_body_rate,
+            body: Paced::default(),
+            min_read_rate: client.min_read_rate,
+            answer: Paced::default(),
+        });
+        self
+    }
+
+    /// Looks at how fast the body comes; not when the connection has left HTTP, or the body has come.
+    fn look_at_body(&mut self, moved: Poll<usize>, context: &mut Context<'_>) -> io::Result<()> {
+        let done = self.allowance == Allowance::All || self.allowance.is_used_up();
+        let Some(timing) = self.timing.as_mut().filter(|_| !done) else {
+            return Ok(());
+        };
+        let looked = timing.body.look(timing.min_body_rate, moved, context);
+        looked.inspect_err(|error| timing.tell(error, Refused::SlowBody))
+    }
+
+    /// Looks at how fast the answer is taken.
+    fn look_at_answer(
+        &mut self,
+        written: &Poll<io::Result<usize>>,
+        context: &mut Context<'_>,
+    ) -> io::Result<()> {
+        let open = self.allowance == Allowance::All;
+        let moved = match written {
+            Poll::Ready(Ok(count)) => Poll::Ready(*count),
+            Poll::Ready(Err(_)) => return Ok(()),
+            Poll::Pending => Poll::Pending,
+        };
+        let Some(timing) = self.timing.as_mut().filter(|_| !open) else {
+            return Ok(());
+        };
+        let looked = timing.answer.look(timing.min_read_rate, moved, context);
+        looked.inspect_err(|error| timing.tell(error, Refused::SlowRead))
     }
 
     /// The next response head keeps this Date, where the connection to the client is one of ours.
@@ -213,6 +279,26 @@ impl AsyncRead for Turnstile {
         if this.allowance.is_used_up() {
             return this.keep_back(context);
         }
+        let before = buffer.filled().len();
+        let polled = this.read_own(context, buffer);
+        let moved = match &polled {
+            Poll::Ready(Ok(())) => Poll::Ready(buffer.filled().len() - before),
+            Poll::Ready(Err(_)) => return polled,
+            Poll::Pending => Poll::Pending,
+        };
+        this.look_at_body(moved, context)?;
+        polled
+    }
+}
+
+impl Turnstile {
+    /// Reads what is the current request's.
+    fn read_own(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self;
         let allowed = match this.allowance {
             Allowance::Bytes(allowed) => allowed,
             Allowance::Chunked(body) => return this.read_chunked(body, context, buffer),
@@ -246,6 +332,7 @@ impl AsyncWrite for Turnstile {
         self.answers(bytes);
         let bytes = self.patched(bytes);
         let written = Pin::new(&mut self.stream).poll_write(context, &bytes);
+        self.look_at_answer(&written, context)?;
         if let Poll::Ready(Ok(count)) = written {
             self.written(count);
         }
@@ -272,7 +359,9 @@ impl AsyncWrite for Turnstile {
         }
         let first = slices.iter().find(|slice| !slice.is_empty());
         self.answers(first.map_or(&[], |slice| slice));
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.look_at_answer(&written, context)?;
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -11,6 +11,8 @@ use crate::rules::{Rule, RuleSource};
 /// A part of the guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Module {
+    /// The connection guard, which comes before all rules.
+    Connections,
     /// `custom_rules`
     CustomRules,
     /// `access_rules`
@@ -21,6 +23,7 @@ impl Module {
     /// Its name in rules, logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Connections => "connections",
             Self::CustomRules => "custom_rules",
             Self::AccessRules => "access_rules",
         }

@@ -5,12 +5,19 @@
 
 pub mod access;
 mod assess;
+mod bucket;
+pub mod client;
+pub mod connections;
 pub mod custom;
 pub mod decision;
 pub mod events;
+pub mod http2;
+pub mod pace;
+pub mod proxy_header;
 pub mod template;
 pub mod token;
 
 pub use assess::assess;
+pub use client::client_key;
 pub use custom::{CustomAction, CustomRule, Skips};
 pub use decision::{Action, Assessment, Finding, Module, Stop};

@@ -127,6 +127,10 @@ codes! {
     LOCALITY_OF_NOTHING: Warning, "locality-of-nothing",
         "servers are preferred when they are where the node is, and nothing says where that is: all are alike",
         "write `locality` under [server], or take it from the servers";
+    EVERYBODY_TRUSTED: Warning, "everybody-trusted",
+        "what a trusted proxy says of the client is believed: when everybody is one, every client is whoever it \
+         likes, and what is blocked, limited or allowed by address is not",
+        "name the networks of your proxies alone";
     UNUSED_POOL: Note, "unused-pool",
         "no zone and no origin rule refers to the pool, so its servers get health checks and nothing else",
         "remove it, or refer to it";

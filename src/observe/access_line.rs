@@ -23,6 +23,9 @@ impl Line for AccessRecord<'_> {
         write!(out, "{{\"time\":\"{time}\"")?;
         text(out, name!("request_id"), self.request_id)?;
         plain(out, name!("client"), &self.client)?;
+        if self.peer.is_some() {
+            plain(out, name!("peer"), &OrEmpty(self.peer))?;
+        }
         text(out, name!("zone"), self.zone)?;
         text(out, name!("method"), self.method)?;
         text(out, name!("scheme"), self.scheme)?;
@@ -174,6 +177,7 @@ mod tests {
                 time: Time(SystemTime::UNIX_EPOCH + Duration::from_millis(1)),
                 request_id: &texts[0],
                 client: OrEmpty(Some("2001:db8::1".parse().unwrap())),
+                peer: Some("192.0.2.1".parse().unwrap()),
                 host: &texts[1],
                 rewritten: Some(&texts[2]),
                 response_bytes: number,
@@ -195,7 +199,7 @@ mod tests {
             };
             let expected = json!({
                 "time": "1970-01-01T00:00:00.001Z", "request_id": texts[0], "client": "2001:db8::1",
-                "zone": "", "method": "GET", "scheme": "", "host": texts[1], "target": "/p",
+                "peer": "192.0.2.1", "zone": "", "method": "GET", "scheme": "", "host": texts[1], "target": "/p",
                 "rewritten": texts[2], "protocol": "", "status": 200, "response_bytes": number,
                 "request_bytes": 0, "cache": "", "tier": "disk", "cache_status": status.to_string(),
                 "rule": texts[3], "rule_at": texts[7], "key": format!("{number:016x}"),

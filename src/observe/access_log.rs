@@ -43,6 +43,8 @@ pub struct AccessRecord<'a> {
     pub time: Time,
     pub request_id: &'a str,
     pub client: OrEmpty<IpAddr>,
+    /// Who the connection is from, where that is a proxy.
+    pub peer: Option<IpAddr>,
     pub zone: &'a str,
     pub method: &'a str,
     pub scheme: &'a str,
@@ -233,6 +235,7 @@ pub(super) mod tests {
             time: Time(SystemTime::UNIX_EPOCH),
             request_id: "",
             client: OrEmpty(None),
+            peer: None,
             zone: "",
             method: "GET",
             scheme: "",

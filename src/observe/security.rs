@@ -4,17 +4,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use ipnet::IpNet;
-use prometheus::{IntCounterVec, Registry};
+use prometheus::{IntCounter, IntCounterVec, Registry};
 use serde::Serialize;
 
-use super::access_log::{Line, Time};
-use super::metrics::counters;
+use super::access_log::{self, Time};
+use super::metrics::{counters, name, register};
 use crate::guard::Finding;
 use crate::guard::events::{Events, Figures, Group, Line};
 
 /// Counters of the guard.
 pub struct GuardMetrics {
     found: IntCounterVec,
+    uncounted: IntCounter,
 }
 
 impl GuardMetrics {
@@ -26,7 +27,19 @@ impl GuardMetrics {
                 "What the guard found, by part, rule and what was done, or would be in a dry run",
                 &["zone", "module", "rule", "action"],
             )?,
+            uncounted: register(
+                to,
+                IntCounter::new(
+                    name("guard_uncounted_connections_total"),
+                    "Connections of clients that there was no room to remember",
+                )?,
+            )?,
         })
+    }
+
+    /// Counts a connection that no limit of its client is held against.
+    pub fn uncounted(&self) {
+        self.uncounted.inc();
     }
 
     /// Counts a finding in `zone`.
@@ -91,7 +104,7 @@ pub struct SecurityRecord<'a> {
     pub request_id: &'a str,
 }
 
-impl Line for SecurityRecord<'_> {
+impl access_log::Line for SecurityRecord<'_> {
     fn append(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
         serde_json::to_writer(&mut *out, self)?;
         out.push(b'\n');

@@ -18,6 +18,7 @@ use crate::cache::settings::KeySettings;
 use crate::clock;
 use crate::config::{Bucket, Config, Zone};
 use crate::geo::Place;
+use crate::guard::client::{Hops, identify};
 use crate::origin::remove_cookies;
 use crate::request::Scheme;
 use crate::request::arrival::{self, Arrival, Refusal};
@@ -33,7 +34,10 @@ const SEAWALL_DEBUG: &str = "seawall-debug";
 /// The connection that a request came on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Downstream {
+    /// Whose it is.
     pub(super) client: IpAddr,
+    /// Who it is from.
+    pub(super) peer: IpAddr,
     pub(super) scheme: Scheme,
     /// Whether it has a body that no field announces, as only HTTP/2 allows (RFC 9113 §8.1).
     pub(super) unannounced_body: bool,
@@ -52,11 +56,21 @@ pub(super) fn receive(
     arrival::check_form(&head.method, &head.headers)?;
     let node = exchange.runtime.tiers.as_ref().map(|tiers| &*tiers.node);
     let handover = tiered::receive(&shared.metrics, node, head, downstream.client)?;
-    let (client, scheme) = match &handover {
-        Some(handover) => (handover.client, handover.scheme()),
-        None => (downstream.client, downstream.scheme),
+    let (client, scheme, hops) = if let Some(handover) = &handover {
+        (handover.client, handover.scheme(), Hops::new())
+    } else {
+        // Before anything is taken out of the head.
+        let trust = &exchange.runtime.config.client.trust;
+        let known = identify(downstream.client, &head.headers, trust);
+        (
+            known.client,
+            known.scheme.unwrap_or(downstream.scheme),
+            known.hops,
+        )
     };
     if handover.is_none() {
+        let trust = &exchange.runtime.config.client.trust;
+        trust.remove_spoken(&mut head.headers);
         tidy(&mut head.headers);
     }
     let in_target = head.uri.authority().map(http::uri::Authority::as_str);
@@ -97,10 +111,12 @@ pub(super) fn receive(
                 country: handover.country(),
                 asn: handover.asn,
             },
-            None => exchange.runtime.geo.place(client),
+            None => exchange.runtime.geo.load().place(client),
         },
         site: site.clone(),
         client,
+        peer: downstream.peer,
+        hops,
         scheme,
         authority,
         version: handover.as_ref().map_or(head.version, Handover::version),

@@ -1,9 +1,21 @@
 //! What Pingora knows of a client's connection.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 
+use http::Version;
+use http::request::Parts;
 use pingora_proxy::Session;
+
+use super::arrival::Downstream;
+use super::exchange::Exchange;
+use super::forward;
+use crate::clock;
+use crate::edge::{self, Guest};
+use crate::guard::connections::Refused;
+use crate::request::Scheme;
+use crate::request::arrival::Refusal;
 
 /// Whether a client of HTTP/2 is gone, or reset its request before anything was done about it. Such a request
 /// must cost next to nothing; and its end may no longer show, so that it would be taken for one with a body.
@@ -20,4 +32,51 @@ pub(super) fn nothing_final_written(session: &Session) -> bool {
     session
         .response_written()
         .is_none_or(|head| head.status.is_informational())
+}
+
+/// The connection of a request that comes from Pingora: one of HTTP/2.
+///
+/// # Errors
+/// When its client sends too many of them.
+pub(super) fn downstream(
+    session: &Session,
+    exchange: &Exchange,
+    has_body: bool,
+) -> Result<Downstream, Refusal> {
+    let guest = guest(session);
+    let limits = &exchange.runtime.config.client.limits;
+    if guest.is_some_and(|guest| !guest.may_ask(limits)) {
+        let why = "too many requests".into();
+        return Err(Refusal { status: 429, why });
+    }
+    let address = edge::client(session.client_addr());
+    let digest = session.digest();
+    Ok(Downstream {
+        client: guest.map_or(address, |guest| guest.client),
+        peer: guest.map_or(address, |guest| guest.peer),
+        scheme: Scheme::of(digest.is_some_and(|digest| digest.ssl_digest.is_some())),
+        unannounced_body: session.req_header().version == Version::HTTP_2 && has_body,
+    })
+}
+
+/// Whose connection it is, where it is one of HTTP/2.
+fn guest(session: &Session) -> Option<&Arc<Guest>> {
+    edge::guest(session.digest()?.proxy_digest.as_deref())
+}
+
+/// Whether the body of a request over HTTP/2 comes too slowly. One of HTTP/1 is looked at as it is read. A stream
+/// of gRPC may be silent.
+pub(super) fn body_is_too_slow(session: &Session, exchange: &mut Exchange) -> bool {
+    let asked: &Parts = session.req_header();
+    if asked.version != Version::HTTP_2 || forward::is_grpc(asked) {
+        return false;
+    }
+    let least = exchange.runtime.config.client.min_body_rate;
+    let now = clock::instant();
+    let began = *exchange.body_began.get_or_insert(now);
+    let missed = least.is_missed(now.saturating_duration_since(began), exchange.body_received);
+    if let Some(guest) = guest(session).filter(|_| missed) {
+        guest.refused(Refused::SlowBody);
+    }
+    missed
 }

@@ -25,6 +25,7 @@ use crate::cache::reuse::{ForwardReason, StoredTimes};
 use crate::cache::settings::{CacheSettings, RuleId};
 use crate::cache::status::{CACHE_NAME, CacheStatus, Named};
 use crate::geo::Place;
+use crate::guard::client::Hops;
 use crate::origin::{Client, FetchFailure, FetchReport, OriginPool, Permit, Replica, Turn};
 use crate::request::arrival::Refusal;
 use crate::request::{Facts, RequestView, Scheme, SplitChoice};
@@ -95,6 +96,8 @@ pub(super) struct Exchange {
     /// What was told to the client.
     pub(super) status: Option<CacheStatus>,
     pub(super) body_received: u64,
+    /// When the first piece of the body came.
+    pub(super) body_began: Option<Instant>,
 }
 
 /// A request that was evaluated before Pingora saw it: what came of that, and its head in the form in
@@ -135,6 +138,10 @@ impl RequestId {
 pub(super) struct SiteRequest {
     pub(super) site: Site,
     pub(super) client: IpAddr,
+    /// Who the connection is from.
+    pub(super) peer: IpAddr,
+    /// The trusted proxies that it came by, from the client's side.
+    pub(super) hops: Hops,
     pub(super) scheme: Scheme,
     pub(super) authority: Authority,
     pub(super) version: Version,
@@ -230,6 +237,7 @@ impl Exchange {
             posted: None,
             status: None,
             body_received: 0,
+            body_began: None,
         }
     }
 

@@ -1,6 +1,9 @@
 //! The request as the origin gets it: what clients may not say is removed, what Seawall knows is
 //! added.
 
+use std::fmt::Write;
+use std::net::IpAddr;
+
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
@@ -170,21 +173,30 @@ fn replace_fields(head: &mut RequestHeader, fields: &HeaderMap) -> Result<()> {
     Ok(())
 }
 
-/// `host` is the one that the app may think it was reached under.
+/// RFC 7239 §6: an IPv6 address is bracketed and quoted.
+fn node(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("\"[{address}]\""),
+    }
+}
+
+/// Says whose the request is and which proxies it came by. `host` is the one that the app may think it was reached under.
 fn describe_client(head: &mut RequestHeader, request: &SiteRequest, host: &str) -> Result<()> {
     let client = request.client.to_string();
     let scheme = request.scheme.as_str();
-    // RFC 7239 §6: an IPv6 address is bracketed and quoted.
-    let node = if request.client.is_ipv6() {
-        format!("\"[{client}]\"")
-    } else {
-        client.clone()
-    };
-    head.insert_header(
-        "Forwarded",
-        format!("for={node};host=\"{host}\";proto={scheme}"),
-    )?;
-    head.insert_header("X-Forwarded-For", &client)?;
+    let mut forwarded = format!(
+        "for={};host=\"{host}\";proto={scheme}",
+        node(request.client)
+    );
+    let mut chain = client.clone();
+    for hop in &request.hops {
+        // Writing into memory does not fail.
+        let _ = write!(forwarded, ", for={}", node(*hop));
+        let _ = write!(chain, ", {hop}");
+    }
+    head.insert_header("Forwarded", forwarded)?;
+    head.insert_header("X-Forwarded-For", chain)?;
     head.insert_header("X-Real-IP", client)?;
     head.insert_header("X-Forwarded-Host", host)?;
     head.insert_header("X-Forwarded-Proto", scheme)

@@ -16,8 +16,7 @@ use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use super::arrival::Downstream;
-use super::downstream::{is_reset, nothing_final_written};
+use super::downstream::{body_is_too_slow, downstream, is_reset, nothing_final_written};
 use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
@@ -26,9 +25,7 @@ use super::{
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
-use crate::edge;
 use crate::origin::{Ask, Fetcher, Outcome, is_outage};
-use crate::request::Scheme;
 use crate::rules::phase::OriginPatch;
 use crate::server::Shared;
 use crate::store::Flights;
@@ -285,6 +282,10 @@ impl ProxyHttp for Gateway {
             )
             .map_err(|error: Box<Error>| error.into_down());
         }
+        if !end && body_is_too_slow(session, exchange) {
+            return Error::e_explain(ErrorType::HTTPStatus(408), "the body comes too slowly")
+                .map_err(|error: Box<Error>| error.into_down());
+        }
         if end {
             upstream::sent(exchange);
         }
@@ -452,11 +453,12 @@ impl ProxyHttp for Gateway {
 impl Gateway {
     /// Evaluates a request that comes from Pingora: one of HTTP/2.
     fn receive(&self, session: &mut Session, exchange: &mut Exchange, has_body: bool) {
-        let digest = session.digest();
-        let downstream = Downstream {
-            client: edge::client(session.client_addr()),
-            scheme: Scheme::of(digest.is_some_and(|digest| digest.ssl_digest.is_some())),
-            unannounced_body: session.req_header().version == Version::HTTP_2 && has_body,
+        let downstream = match downstream(session, exchange, has_body) {
+            Ok(downstream) => downstream,
+            Err(refusal) => {
+                exchange.refusal = Some(refusal);
+                return;
+            }
         };
         let head = session.req_header_mut();
         let taken = std::mem::replace(

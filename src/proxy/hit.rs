@@ -78,6 +78,7 @@ impl Lane for Requests {
         let mut exchange = Box::new(Exchange::new(runtime, clock::instant(), clock::now()));
         let downstream = Downstream {
             client: arriving.client,
+            peer: arriving.peer,
             scheme: Scheme::of(arriving.tls),
             unannounced_body: false,
         };

@@ -95,6 +95,9 @@ pub(super) fn write(shared: &Shared, exchange: &Exchange, finished: &Finished<'_
         time: Time(exchange.arrived),
         request_id: exchange.request_id.as_str(),
         client: OrEmpty(request.map(|request| request.client).or(finished.client)),
+        peer: request
+            .filter(|request| request.peer != request.client)
+            .map(|request| request.peer),
         zone,
         method: head.method.as_str(),
         scheme: request.map_or("", |request| request.scheme.as_str()),

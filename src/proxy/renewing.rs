@@ -89,6 +89,7 @@ fn request(renewal: &Renewal) -> Option<(Parts, Downstream)> {
     }
     let downstream = Downstream {
         client: NOWHERE,
+        peer: NOWHERE,
         scheme: key.scheme,
         unannounced_body: false,
     };

@@ -135,7 +135,7 @@ impl List {
     }
 
     /// Whether the list holds `address`.
-    pub(super) fn contains_address(&self, address: IpAddr) -> bool {
+    pub fn contains_address(&self, address: IpAddr) -> bool {
         matches!(&self.0, Items::Addresses(set) if set.contains(address))
     }
 

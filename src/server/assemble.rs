@@ -28,7 +28,8 @@ use super::{DevelopmentMode, Passwords, Renewals, Runtime, Shared};
 use crate::admin::Admin;
 use crate::clock;
 use crate::config::{Config, Diagnostics, TlsFiles};
-use crate::edge::{Certificates, Front};
+use crate::edge::{BeforeTls, Certificates, Front};
+use crate::guard::connections::Clients;
 use crate::observe::{AccessLog, Metrics, SecurityEvents};
 use crate::proxy;
 use crate::shared_state::SharedState;
@@ -154,6 +155,7 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
         development: DevelopmentMode::default(),
         in_flight: InFlight::default(),
         connections: Connections::new(files),
+        clients: Clients::default(),
     }))
 }
 
@@ -168,6 +170,8 @@ fn assemble(upgrade: bool, shared: &Arc<Shared>, reload: Reload) -> Result<Serve
 
     let (requests, renewer) = proxy::requests(shared.clone(), &server.configuration);
     let mut edge = Service::new("edge".to_owned(), Front::new(requests, shared.clone()));
+    let before = BeforeTls::new(shared.clone());
+    edge.endpoints().set_pre_tls_callback(Arc::new(before));
     for listener in &config.listeners {
         let address = listener.address.to_string();
         let endpoint = ListenerConfig::tcp(address.as_str())

@@ -1,6 +1,7 @@
 //! Client connections: how many are open, and how many may be. Each takes a file descriptor, and so
 //! does each connection to an origin: clients alone must not use all of them up.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -21,7 +22,9 @@ const QUIET: Duration = Duration::from_secs(10);
 /// Counts client connections.
 #[derive(Debug)]
 pub struct Connections {
-    open: AtomicU64,
+    open: Arc<AtomicU64>,
+    /// Those of them whose TLS handshake is in progress.
+    handshaking: Arc<AtomicU64>,
     /// How many there may be where the configuration sets nothing.
     by_files: u64,
     /// When refusals were last logged, in milliseconds of uptime; 0 before the first.
@@ -29,16 +32,35 @@ pub struct Connections {
 }
 
 /// A connection that counts until dropped.
-pub struct Admitted<'c> {
-    open: &'c AtomicU64,
+pub struct Admitted {
+    _open: Counted,
     _metric: Connection,
+}
+
+/// One more, until dropped.
+pub struct Counted(Arc<AtomicU64>);
+
+impl Counted {
+    /// One more of `all`, unless there are `most`.
+    fn within(all: &Arc<AtomicU64>, most: u64) -> Option<Self> {
+        let one_more = |count: u64| (count < most).then(|| count.saturating_add(1));
+        let counted = all.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        counted.is_ok().then(|| Self(all.clone()))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Connections {
     /// For a process that may have so many files open.
     pub fn new(files: u64) -> Self {
         Self {
-            open: AtomicU64::new(0),
+            open: Arc::default(),
+            handshaking: Arc::default(),
             by_files: files.saturating_sub(LEAST_LEFT.max(files / LEFT)).max(1),
             logged: AtomicU64::new(0),
         }
@@ -46,21 +68,27 @@ impl Connections {
 
     /// Room for one more, or none: the connection is to be closed at once. `most` is the configured
     /// limit.
-    pub fn admit(&self, most: Option<u32>, metrics: &Metrics) -> Option<Admitted<'_>> {
-        let most = most.map_or(self.by_files, u64::from);
-        let one_more = |open: u64| (open < most).then(|| open.saturating_add(1));
-        let counted = self
-            .open
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
-        if counted.is_err() {
+    pub fn admit(&self, most: Option<u32>, metrics: &Metrics) -> Option<Admitted> {
+        let most = self.most(most);
+        let Some(open) = Counted::within(&self.open, most) else {
             metrics.connection_refused();
             self.tell(most);
             return None;
-        }
+        };
         Some(Admitted {
-            open: &self.open,
+            _open: open,
             _metric: metrics.connection(),
         })
+    }
+
+    /// Room for one more TLS handshake, or none. Both limits are the configured ones.
+    pub fn handshake(&self, most: Option<u32>, of: Option<u32>) -> Option<Counted> {
+        let most = most.map_or_else(|| self.most(of).div_ceil(2), u64::from);
+        Counted::within(&self.handshaking, most)
+    }
+
+    fn most(&self, configured: Option<u32>) -> u64 {
+        configured.map_or(self.by_files, u64::from)
     }
 
     /// Logs that connections are refused, but not for each.
@@ -78,12 +106,6 @@ impl Connections {
                 "as many client connections as there may be: new ones are closed"
             );
         }
-    }
-}
-
-impl Drop for Admitted<'_> {
-    fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -124,6 +146,16 @@ mod tests {
         assert!(connections.admit(Some(3), &metrics).is_some());
         drop(first);
         assert!(connections.admit(Some(2), &metrics).is_some());
+    }
+
+    #[test]
+    fn by_default_half_of_the_connections_may_be_in_their_handshake() {
+        let connections = Connections::new(1000);
+        for (most, of, room) in [(None, Some(5), 3), (Some(4), Some(5), 4), (None, None, 375)] {
+            let begun: Vec<_> = (0..room).map(|_| connections.handshake(most, of)).collect();
+            assert!(begun.iter().all(Option::is_some));
+            assert!(connections.handshake(most, of).is_none());
+        }
     }
 
     #[test]

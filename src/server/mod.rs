@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 
 pub use assemble::{StartError, serve};
-pub use connections::{Admitted, Connections};
+pub use connections::{Admitted, Connections, Counted};
 pub use development::DevelopmentMode;
 pub use drain::InFlightGuard;
 pub use passwords::{Mark, Passwords};
@@ -32,8 +32,8 @@ pub use rooms::{OpenRoom, Rooms, Totals};
 pub use runtime::{Runtime, Site};
 pub use tiers::{Fallback, Node, SiteTiers, Tiers, UpperTier};
 
-use crate::guard::events::Line;
-use crate::observe::{AccessLog, Metrics, SecurityEvents, SecurityRecord};
+use crate::guard::connections::Clients;
+use crate::observe::{AccessLog, Metrics, SecurityEvents};
 use crate::purge::Limiter;
 use crate::shared_state::SharedState;
 use crate::store::MemoryStore;
@@ -67,24 +67,13 @@ pub struct Shared {
     pub in_flight: InFlight,
     /// Connections of clients.
     pub connections: Connections,
+    /// What each client does with its own.
+    pub clients: Clients,
 }
 
 impl Shared {
     /// The configuration in force. A request keeps the one it began with.
     pub fn runtime(&self) -> Arc<Runtime> {
         self.runtime.load_full()
-    }
-
-    /// Writes a line about what the guard found.
-    pub fn tell(&self, line: &Line) {
-        if !self.access_log.write(&SecurityRecord::of(line)) {
-            self.metrics.log_dropped();
-        }
-    }
-
-    /// Room for one more connection of a client, or none.
-    pub fn admit(&self) -> Option<Admitted<'_>> {
-        let most = self.runtime.load().config.client.max_connections;
-        self.connections.admit(most, &self.metrics)
     }
 }

@@ -12,8 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Runtime, Shared};
 use crate::clock;
-use crate::config::{self, Config, Outside, Server, TlsFiles};
+use crate::config::{self, Config, Listener, Outside, Server, TlsFiles};
 use crate::edge::Certificates;
+use crate::geo::{Geo, Stamps};
 
 /// How often the files are looked at. Looking works for editors that replace a file, for mounted
 /// Kubernetes `ConfigMaps` and for network file systems alike.
@@ -111,6 +112,7 @@ impl BackgroundService for Reload {
         };
         let mut seen = self.seen.clone();
         let mut named = self.named.clone();
+        let mut databases = Databases::default();
         loop {
             let asked = tokio::select! {
                 received = hangup.recv() => received.is_some(),
@@ -123,6 +125,7 @@ impl BackgroundService for Reload {
                 // Those of a configuration with faults as well: mending one of them may mend it.
                 named = self.reload();
             }
+            databases.look(&self.shared.runtime());
         }
     }
 }
@@ -170,10 +173,52 @@ impl Reload {
     }
 }
 
+/// What has been seen of the databases of addresses.
+#[derive(Default)]
+struct Databases {
+    last: Stamps,
+    /// Those that could not be read: they are not tried again.
+    broken: Stamps,
+}
+
+impl Databases {
+    /// Takes databases over that changed, once they stayed the same from one look to the next: they are large,
+    /// and may be on their way.
+    fn look(&mut self, runtime: &Runtime) {
+        let config = &runtime.config.geo;
+        let now = Stamps::of(config);
+        let settled = now == self.last;
+        self.last = now.clone();
+        if !settled || now == *runtime.geo.load().stamps() || now == self.broken {
+            return;
+        }
+        match Geo::load(config) {
+            Ok(geo) => {
+                runtime.geo.store(Arc::new(geo));
+                tracing::info!("databases of addresses read again");
+            }
+            Err(fault) => {
+                self.broken = now;
+                tracing::error!(fault, "the databases of addresses stay as they were");
+            }
+        }
+    }
+}
+
 fn has_changed(named: &Named) -> bool {
     named
         .iter()
         .any(|(file, seen)| std::fs::read(file).ok() != *seen)
+}
+
+/// From whom a PROXY header is wanted is looked up for every connection.
+fn listeners(config: &Config) -> Vec<Listener> {
+    let listeners = config.listeners.iter().cloned();
+    let otherwise = listeners.map(|listener| Listener {
+        proxy_protocol: None,
+        ..listener
+    });
+    otherwise.collect()
 }
 
 fn warn_of_restart(old: &Config, new: &Config) {
@@ -188,7 +233,7 @@ fn warn_of_restart(old: &Config, new: &Config) {
         ..new.server.clone()
     };
     let changed = [
-        ("listen", old.listeners != new.listeners),
+        ("listen", listeners(old) != listeners(new)),
         ("admin", old.admin != new.admin),
         ("server", old.server != server),
         ("cache.disk", disk(old) != disk(new)),

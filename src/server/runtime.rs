@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use super::rooms::{self, Rooms};
 use super::tiers::{SiteTiers, Tiers};
 use crate::config::{Config, Zone};
@@ -16,7 +18,7 @@ pub struct Runtime {
     /// All pools, running.
     pub pools: Vec<Arc<OriginPool>>,
     /// Where clients are.
-    pub geo: Geo,
+    pub geo: ArcSwap<Geo>,
     /// This node among others; `None` for one on its own.
     pub tiers: Option<Arc<Tiers>>,
     sites: Vec<Site>,
@@ -107,7 +109,7 @@ impl Runtime {
         Ok(Self {
             config,
             pools,
-            geo,
+            geo: ArcSwap::from_pointee(geo),
             tiers,
             sites,
         })

@@ -65,7 +65,8 @@ fn what_is_not_written_has_its_default() {
         [Listener {
             address: "[::]:8080".parse().unwrap(),
             tls: None,
-            client_ca: None
+            proxy_protocol: None,
+            client_ca: None,
         }]
     );
     assert_eq!(config.admin, None);

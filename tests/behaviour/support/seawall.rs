@@ -24,7 +24,7 @@ pub struct Setup {
     pool: String,
     hosts: Option<String>,
     zone: String,
-    files: Vec<(String, String)>,
+    files: Vec<(String, Vec<u8>)>,
     open_files: Option<u32>,
 }
 
@@ -162,7 +162,12 @@ impl Setup {
     }
 
     /// A file in the directory of the configuration.
-    pub fn file(mut self, name: &str, content: &str) -> Self {
+    pub fn file(self, name: &str, content: &str) -> Self {
+        self.bytes(name, content.as_bytes())
+    }
+
+    /// The same, of any bytes.
+    pub fn bytes(mut self, name: &str, content: &[u8]) -> Self {
         self.files.push((name.to_owned(), content.to_owned()));
         self
     }
