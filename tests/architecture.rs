@@ -20,6 +20,8 @@ const CORE: &[&str] = &[
     "explain",
     "fields",
     "guard/assess",
+    "guard/bots",
+    "guard/challenge",
     "guard/custom",
     "guard/decision",
     "guard/events",

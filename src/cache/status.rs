@@ -56,6 +56,8 @@ pub enum EdgeReason {
     BulkRedirect,
     /// The guard refused it.
     Blocked,
+    /// The guard challenged who sent it, or answered who took the challenge.
+    Challenge,
 }
 
 impl EdgeReason {
@@ -66,6 +68,7 @@ impl EdgeReason {
             Self::Redirect => "redirect",
             Self::BulkRedirect => "bulk-redirect",
             Self::Blocked => "blocked",
+            Self::Challenge => "challenge",
         }
     }
 }

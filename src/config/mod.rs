@@ -6,6 +6,7 @@
 mod affinity;
 mod bucket;
 mod cache_rule;
+mod challenge;
 pub mod diagnostics;
 mod disk;
 mod file;
@@ -41,6 +42,7 @@ use std::time::Duration;
 
 pub use affinity::{Affinity, AffinityBy, Balance, Failover};
 pub use bucket::{Bucket, Credentials};
+pub use challenge::Challenge;
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use disk::Disk;
 pub use health::{CheckKind, Counted, HealthCheck, Outliers};
@@ -57,6 +59,7 @@ pub use tiers::{SIBLINGS, Tier, Tiers};
 pub use overload::{AdaptiveSettings, BreakerSettings, QueueOrder, QueueSettings};
 
 use crate::explain::RuleTest;
+use crate::guard::bots::VerifiedBot;
 use crate::rules::phase::Phases;
 use crate::zone::{HostPattern, SessionCookies};
 
@@ -99,6 +102,12 @@ pub struct Config {
     pub shared: Option<SharedState>,
     /// What is written where.
     pub log: Log,
+    /// Signs what clients keep.
+    pub secret: Option<Secret>,
+    /// What visitors are asked to do where the guard challenges them.
+    pub challenge: Challenge,
+    /// Crawlers that are known by where they come from.
+    pub verified_bots: Vec<VerifiedBot>,
     /// Origin pools by name.
     pub pools: Vec<Arc<Pool>>,
     /// This node among others; `None` for one on its own.
@@ -454,6 +463,8 @@ pub struct Zone {
     pub merge_slashes: bool,
     /// Cookie names that mark a session.
     pub session_cookies: SessionCookies,
+    /// Whether everybody is challenged.
+    pub under_attack: bool,
     /// Its rules, presets first.
     pub rules: Phases,
 }

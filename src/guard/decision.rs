@@ -12,6 +12,8 @@ use crate::rules::{Rule, RuleSource};
 pub enum Module {
     /// `custom_rules`
     CustomRules,
+    /// Everybody is challenged, as the zone is under attack.
+    Challenge,
 }
 
 impl Module {
@@ -19,6 +21,7 @@ impl Module {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CustomRules => "custom_rules",
+            Self::Challenge => "challenge",
         }
     }
 }
@@ -28,6 +31,8 @@ impl Module {
 pub enum Action {
     /// It is refused.
     Block,
+    /// Its sender has to pass a challenge first.
+    Challenge,
     /// It is only told of.
     Log,
     /// Some of the guard is not for it.
@@ -41,6 +46,7 @@ impl Action {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Block => "block",
+            Self::Challenge => "challenge",
             Self::Log => "log",
             Self::Skip => "skip",
             Self::Allow => "allow",

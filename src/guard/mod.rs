@@ -4,6 +4,8 @@
 //! is, and an answer of the guard is never stored.
 
 mod assess;
+pub mod bots;
+pub mod challenge;
 pub mod custom;
 pub mod decision;
 pub mod events;

@@ -15,6 +15,7 @@ use crate::guard::events::{Events, Figures, Group, Line};
 /// Counters of the guard.
 pub struct GuardMetrics {
     found: IntCounterVec,
+    redeemed: IntCounterVec,
 }
 
 impl GuardMetrics {
@@ -26,7 +27,18 @@ impl GuardMetrics {
                 "What the guard found, by part, rule and what was done, or would be in a dry run",
                 &["zone", "module", "rule", "action"],
             )?,
+            redeemed: counters(
+                to,
+                "challenges_total",
+                "Challenges that were solved, waited out or refused",
+                &["zone", "outcome"],
+            )?,
         })
+    }
+
+    /// Counts what became of a challenge in `zone`.
+    pub fn redeemed(&self, zone: &str, outcome: &str) {
+        self.redeemed.with_label_values(&[zone, outcome]).inc();
     }
 
     /// Counts a finding in `zone`.

@@ -23,6 +23,7 @@ use crate::cache::reuse::{ForwardReason, StoredTimes};
 use crate::cache::settings::{CacheSettings, RuleId};
 use crate::cache::status::{CACHE_NAME, CacheStatus, Named};
 use crate::geo::Place;
+use crate::guard::challenge::Sealed;
 use crate::origin::{Client, FetchFailure, FetchReport, OriginPool, Permit, Replica, Turn};
 use crate::request::arrival::Refusal;
 use crate::request::{Facts, RequestView, Scheme, SplitChoice};
@@ -129,6 +130,9 @@ pub(super) struct SiteRequest {
     pub(super) upgrade: bool,
     pub(super) has_body: bool,
     pub(super) session_cookie: bool,
+    /// The leave to pass that it carried, whoever that is from.
+    pub(super) clearance: Option<Sealed>,
+    pub(super) verified_bot: bool,
     pub(super) settings: CacheSettings,
     pub(super) decision: RequestDecision,
     pub(super) applied: Applied,
@@ -281,6 +285,7 @@ impl SiteRequest {
                 body_size: self.body_size,
                 country: self.place.country,
                 asn: self.place.asn,
+                verified_bot: self.verified_bot,
                 raw_target: self.applied.raw_target.as_deref(),
                 splits: &self.applied.splits,
             },

@@ -2,8 +2,10 @@
 
 use http::request::Parts;
 
+use super::challenging;
 use super::edge_reply::EdgeReply;
 use super::exchange::{Exchange, SiteRequest};
+use crate::cache::status::EdgeReason;
 use crate::guard::{assess, events, template};
 use crate::server::Shared;
 
@@ -16,7 +18,8 @@ pub(super) fn guard(
 ) -> Option<EdgeReply> {
     let zone = &request.site.zone;
     let view = request.view(head);
-    let assessment = assess(&zone.rules, &view, &mut ());
+    let visitor = challenging::visitor(shared, request, exchange);
+    let assessment = assess(&zone.rules, &view, &visitor, &mut ());
     if assessment.findings.is_empty() {
         return None;
     }
@@ -46,6 +49,11 @@ pub(super) fn guard(
     }
     let by = assessment.findings.last()?;
     let stop = assessment.stop?;
+    if stop.reason == EdgeReason::Challenge {
+        let at = by.source.map(ToString::to_string).unwrap_or_default();
+        let rule = (by.rule.to_owned(), at);
+        return Some(challenging::demanded(&view, &visitor, rule, exchange));
+    }
     Some(EdgeReply::stopped(
         stop,
         by,

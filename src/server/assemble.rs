@@ -23,11 +23,12 @@ use super::reload::{Contents, Loaded, Reload, contents, load, tls_paths};
 use super::security::Telling;
 use super::sharing::Sharing;
 use super::signals::Signals;
-use super::{DevelopmentMode, Renewals, Runtime, Shared};
+use super::{Renewals, Runtime, Shared, ZoneSwitch};
 use crate::admin::Admin;
 use crate::clock;
 use crate::config::{Config, Diagnostics, TlsFiles};
 use crate::edge::{Certificates, Front};
+use crate::guard::challenge::Spent;
 use crate::observe::{AccessLog, Metrics, SecurityEvents};
 use crate::proxy;
 use crate::shared_state::SharedState;
@@ -148,7 +149,9 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
         renewals: Renewals::default(),
         access_log,
         security: SecurityEvents::default(),
-        development: DevelopmentMode::default(),
+        development: ZoneSwitch::default(),
+        under_attack: ZoneSwitch::default(),
+        spent: Spent::default(),
         in_flight: InFlight::default(),
         connections: Connections::new(files),
     }))

@@ -1,8 +1,8 @@
 //! The process: what is shared, how it is put together, how it reloads and ends.
 
 mod assemble;
+mod bots;
 mod connections;
-mod development;
 mod drain;
 mod encoder;
 mod purging;
@@ -12,6 +12,7 @@ mod runtime;
 mod security;
 mod sharing;
 mod signals;
+mod switch;
 mod tiers;
 
 use std::sync::{Arc, Mutex};
@@ -19,13 +20,15 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 
 pub use assemble::{StartError, serve};
+pub use bots::Bots;
 pub use connections::{Admitted, Connections};
-pub use development::DevelopmentMode;
 pub use reload::load_config;
 pub use renewals::{Renewal, Renewals};
 pub use runtime::{Runtime, Site};
+pub use switch::ZoneSwitch;
 pub use tiers::{Fallback, Node, SiteTiers, Tiers, UpperTier};
 
+use crate::guard::challenge::Spent;
 use crate::guard::events::Line;
 use crate::observe::{AccessLog, Metrics, SecurityEvents, SecurityRecord};
 use crate::purge::Limiter;
@@ -50,7 +53,11 @@ pub struct Shared {
     /// What was purged and is to be fetched again.
     pub renewals: Renewals,
     /// Zones whose cache is switched off for a while.
-    pub development: DevelopmentMode,
+    pub development: ZoneSwitch,
+    /// Zones in which everybody is challenged for a while.
+    pub under_attack: ZoneSwitch,
+    /// Challenges that were passed.
+    pub spent: Spent,
     /// Where requests are logged.
     pub access_log: AccessLog,
     /// What the guard found.
