@@ -7,6 +7,7 @@
 mod config;
 mod expressions;
 mod fields;
+mod guard;
 mod keys;
 mod requests;
 mod store;
@@ -27,6 +28,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("cache_key", keys::cache_key),
     ("cache_tags", fields::cache_tags),
     ("canonical_path", requests::canonical_path),
+    ("challenge", guard::challenge),
     ("config", config::config),
     ("connection", fields::connection),
     ("content_range", fields::content_range),

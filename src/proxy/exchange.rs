@@ -121,6 +121,10 @@ impl RequestId {
 }
 
 /// A request that has a zone.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, as the view of the request has it"
+)]
 pub(super) struct SiteRequest {
     pub(super) site: Site,
     pub(super) client: IpAddr,

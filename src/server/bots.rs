@@ -73,6 +73,11 @@ impl Bots {
         })
     }
 
+    /// Whether no question is under way.
+    pub fn is_idle(&self) -> bool {
+        self.asking.load(Ordering::Acquire) == 0
+    }
+
     fn by_name(self: &Arc<Self>, index: usize, client: IpAddr, now: i64) -> bool {
         let key = (index, client);
         if let Some(verdict) = self.found.get(&key).filter(|verdict| now < verdict.until) {

@@ -270,7 +270,7 @@ mod tests {
             let offer = offer(&self.keys, "shop", request, &self.settings, 5);
             let (puzzle, bits) = offer.puzzle();
             let text = puzzle.text();
-            let tried = (0..).map(|n| format!("{text}{n:08x}"));
+            let tried = (0..u32::MAX).map(|n| format!("{text}{n:08x}"));
             let mut right = tried.filter(|text| {
                 let hash = digest::digest(&digest::SHA256, text.as_bytes());
                 u32::from_be_bytes(*hash.as_ref().first_chunk().unwrap()).leading_zeros()
@@ -376,7 +376,7 @@ mod tests {
             assert!(refused(&foreign));
         }
         // Not solved: the number of zero bits is the server's to say.
-        let wrong = (0..)
+        let wrong = (0..1000_u32)
             .map(|n| format!("{}{n:08x}", &text[..TEXT]))
             .find(|text| digest::digest(&digest::SHA256, text.as_bytes()).as_ref()[0] > 3);
         assert!(refused(&view(&Method::POST, &fields(&wrong.unwrap()), 1)));

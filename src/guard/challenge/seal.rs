@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderValue;
 use http::header::USER_AGENT;
 use ring::hmac;
 use subtle::ConstantTimeEq as _;
@@ -143,7 +144,7 @@ impl<'a> Holder<'a> {
             zone,
             host: request.host,
             client: request.client,
-            user_agent: user_agent.map(|agent| agent.as_bytes()).unwrap_or_default(),
+            user_agent: user_agent.map(HeaderValue::as_bytes).unwrap_or_default(),
         }
     }
 }
