@@ -13,7 +13,7 @@
 //! | [`proxy`] | shell | Pingora's hooks; a request from its zone to its log line |
 //! | [`zone`] | core | host to zone, canonical paths, session cookies |
 //! | [`request`] | core | the request as decisions see it, and what becomes of its head before |
-//! | [`guard`] | core | what stops a request: custom rules; security events |
+//! | [`guard`] | core | what stops a request: custom rules, challenges; verified bots; security events |
 //! | [`rules`] | core | expressions, the phases of a zone, and the plan they make |
 //! | [`geo`] | shell | country and network of an address |
 //! | [`fields`] | core | HTTP header fields |

@@ -127,6 +127,10 @@ codes! {
     LOCALITY_OF_NOTHING: Warning, "locality-of-nothing",
         "servers are preferred when they are where the node is, and nothing says where that is: all are alike",
         "write `locality` under [server], or take it from the servers";
+    CHALLENGE_WITHOUT_SECRET: Warning, "challenge-without-secret",
+        "each node signs with a secret that it made at its start: who has passed the challenge of one node is \
+         challenged by the next one, and by the same one after a restart",
+        "write the same `secret` at the top of the file of every node";
     UNUSED_POOL: Note, "unused-pool",
         "no zone and no origin rule refers to the pool, so its servers get health checks and nothing else",
         "remove it, or refer to it";

@@ -3,6 +3,7 @@
 //!
 //! [`lint`] errs towards silence. A rule that is meant so says it: `lint_allow = ["CODE"]`.
 
+mod challenge;
 mod codes;
 mod expressions;
 mod finding;
@@ -32,6 +33,7 @@ pub fn lint(name: &str, source: &str, config: &Config, now: i64) -> Findings {
         origin::check(&zone.rules, &mut found);
         redirects::check(zone, &mut found);
     }
+    challenge::check(config, &mut found);
     pools::check(config, &mut found);
     unused::check(config, &mut found);
     tiers::check(config, &mut found);
