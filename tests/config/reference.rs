@@ -19,9 +19,12 @@ pub(super) fn file(path: &std::path::Path) -> String {
     let networks = path
         .extension()
         .is_some_and(|extension| extension == "json");
-    networks
-        .then(|| r#"{"prefixes": [{"ipv4Prefix": "192.0.2.0/24"}]}"#.to_owned())
-        .unwrap_or_default()
+    let content = if networks {
+        r#"{"prefixes": [{"ipv4Prefix": "192.0.2.0/24"}]}"#
+    } else {
+        ""
+    };
+    content.to_owned()
 }
 
 /// Turns `#key` lines, the defaults, into keys; with `examples` the `#e.g. ` lines as well. Prose
