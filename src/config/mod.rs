@@ -127,6 +127,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Certificate files; `None` is cleartext.
     pub tls: Option<TlsFiles>,
+    /// PEM file of the authorities of which clients must have a certificate.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// PEM files of a TLS listener; both are read again on reload.
@@ -399,6 +401,8 @@ pub struct Retries {
     pub max: u32,
     /// Retries allowed per hundred requests of the pool, above a small constant.
     pub budget_percent: u32,
+    /// Whether a safe request is sent to another replica when one answers nobody in time.
+    pub on_timeout: bool,
 }
 
 impl Default for Retries {
@@ -406,6 +410,7 @@ impl Default for Retries {
         Self {
             max: 2,
             budget_percent: 20,
+            on_timeout: true,
         }
     }
 }

@@ -180,12 +180,13 @@ impl Fetcher {
         report: &mut FetchReport,
         observer: &mut impl Observer,
     ) -> Result<Answer, FetchFailure> {
-        let permit = pool.permit(terms.priority).await;
+        let permit = pool.permit(terms.priority, terms.started).await;
         let mut permit = permit.map_err(|shed| {
             observer.shed(shed, terms.priority);
             FetchFailure::Shed(shed)
         })?;
         let mut tried = Vec::new();
+        let mut replaced = false;
         pool.retries.earn();
         loop {
             let ask = Ask {
@@ -194,12 +195,13 @@ impl Fetcher {
                 client: terms.client,
                 stays_open: false,
             };
-            let turn = pool.turn(&ask).ok_or_else(|| pool.no_turn())?;
+            let turn = pool.turn(&ask)?;
             let replica = turn.replica();
             tried.push(replica.address);
             report.replica = Some(replica.address);
             report.attempts += 1;
             report.cookie = turn.cookie().cloned();
+            let began = clock::instant();
             let attempt = self
                 .attempt(pool, replica, request, terms, report, observer)
                 .await;
@@ -210,8 +212,12 @@ impl Fetcher {
                 }
                 Err(Failed { failure, .. }) => {
                     observer.failed(failure);
-                    // A slow origin is not asked again.
-                    let repeatable = !matches!(failure, FetchFailure::Timeout);
+                    let total = terms.started + pool.config.timeouts.total;
+                    // A slow origin is not asked again, and a replica that hangs is replaced once.
+                    let repeatable = failure != FetchFailure::Timeout
+                        || (!std::mem::replace(&mut replaced, true)
+                            && clock::instant() < total
+                            && pool.may_replace(replica, began, &tried));
                     let may = repeatable
                         && report.attempts <= pool.config.retries.max
                         && pool.retries.spend();
@@ -238,7 +244,7 @@ impl Fetcher {
         report: &mut FetchReport,
         observer: &mut impl Observer,
     ) -> Result<Answer, FetchFailure> {
-        let permit = pool.permit(terms.priority).await;
+        let permit = pool.permit(terms.priority, terms.started).await;
         let permit = permit.map_err(FetchFailure::Shed)?;
         report.replica = Some(replica.address);
         loop {

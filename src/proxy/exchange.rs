@@ -173,6 +173,8 @@ pub(super) struct OriginExchange {
     pub(super) turn: Option<Turn>,
     pub(super) tried: Vec<SocketAddr>,
     pub(super) attempts: u32,
+    /// Whether a replica that hung was replaced, which is done once.
+    pub(super) replaced: bool,
     pub(super) attempt_started: Option<Instant>,
     pub(super) connected_after: Option<Duration>,
     /// The connection's descriptor.
@@ -251,11 +253,24 @@ impl Exchange {
 
     /// Tells the pool how a request that went past the cache ended: whether it was answered.
     pub(super) fn tell_pool(&mut self, success: bool) {
-        if let (Some(pool), Some((_, sent))) = (self.pool(), self.origin.requested) {
-            pool.record_latency(sent, success);
-        }
+        self.tell_latency(success);
         if let Some(permit) = &mut self.origin.permit {
             permit.tell(success);
+        }
+    }
+
+    /// An attempt past the cache failed, and there is another one or not.
+    pub(super) fn attempt_failed(&mut self, again: bool) {
+        if again {
+            self.tell_latency(false);
+        } else {
+            self.tell_pool(false);
+        }
+    }
+
+    fn tell_latency(&self, success: bool) {
+        if let (Some(pool), Some((_, sent))) = (self.pool(), self.origin.requested) {
+            pool.record_latency(sent, success);
         }
     }
 

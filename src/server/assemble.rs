@@ -109,15 +109,16 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
     if let Some(reserve) = &config.cache.reserve {
         store.use_reserve(reserve)?;
     }
+    let mut kept = config.cache.reserve.is_some();
     if let Some(disk) = &config.cache.disk {
-        store.use_disk(disk)?;
+        kept |= store.use_disk(disk)?;
     }
     let shared_state = match &config.shared {
         Some(shared) => {
             let disk = config.cache.disk.as_ref().map(|disk| &*disk.directory);
             // What earlier processes stored may have been purged elsewhere since.
             store.wait_for_purges();
-            Some(Arc::new(SharedState::new(shared, disk)?))
+            Some(Arc::new(SharedState::new(shared, disk, kept)?))
         }
         None => None,
     };
@@ -181,7 +182,7 @@ fn assemble(upgrade: bool, shared: &Arc<Shared>, reload: Reload) -> Result<Serve
         let (_, certificates) = loaded
             .find(|(loaded, _)| loaded == files)
             .ok_or_else(|| format!("{address} has no certificate"))?;
-        edge.add_listener(endpoint.tls(certificates.settings()?));
+        edge.add_listener(endpoint.tls(certificates.settings(listener.client_ca.as_deref())?));
     }
     server.add_service(edge);
     if let Some(address) = config.admin {
