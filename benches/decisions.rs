@@ -24,6 +24,9 @@ use seawall::fields::request_control::RequestControl;
 use seawall::fields::vary::Vary;
 use seawall::guard::client::{Networks, Trust, identify};
 use seawall::guard::connections::{ClientLimits, Clients};
+use seawall::guard::challenge::{
+    Claim, Holder, Keys, Kind, Visitor, clearance, demand, has_own_cookie,
+};
 use seawall::request::{RequestView, Scheme};
 use seawall::rules::expression::{Environment, Expression, ValueExpression};
 use seawall::rules::{List, Lists, Rule, RuleSource, Ruleset};
@@ -277,5 +280,39 @@ fn clients(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, arrival, decisions, rules, clients);
+
+/// What the challenge costs a request: of who has passed it, of who is not asked, and of all others.
+fn challenge(criterion: &mut Criterion) {
+    let keys = Keys::new(b"0123456789abcdef");
+    let fields = headers();
+    let request = view(&fields);
+    let claim = Claim {
+        kind: Kind::Clearance,
+        number: 0,
+        time: u32::MAX,
+        nonce: 7,
+    };
+    let sealed = keys.seal(claim, &Holder::of("shop", &request), b"");
+    let mut sent = headers();
+    let cookie = format!("theme=dark; __Host-seawall_clearance={}", sealed.text());
+    sent.insert("cookie", cookie.parse().unwrap());
+    criterion.bench_function("a challenge: no cookie of it", |bench| {
+        bench.iter(|| has_own_cookie(black_box(&fields)));
+    });
+    criterion.bench_function("a challenge: the cookie read", |bench| {
+        bench.iter(|| clearance(black_box(&sent), Scheme::Https).unwrap());
+    });
+    let visitor = Visitor {
+        keys: Some(&keys),
+        zone: "shop",
+        clearance: Some(&sealed),
+        under_attack: true,
+    };
+    assert!(demand(&visitor, &request).is_none());
+    criterion.bench_function("a challenge: the cookie verified", |bench| {
+        bench.iter(|| demand(black_box(&visitor), black_box(&request)).is_none());
+    });
+}
+
+criterion_group!(benches, arrival, decisions, rules, clients, challenge);
 criterion_main!(benches);

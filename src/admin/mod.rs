@@ -2,12 +2,12 @@
 //! listeners.
 
 pub(crate) mod audit;
-mod development;
 mod explain;
 mod pools;
 mod purge;
 mod rooms;
 mod security;
+mod switches;
 mod wait;
 
 use std::sync::Arc;
@@ -97,9 +97,9 @@ impl ServeHttp for Admin {
                 wrong_method("GET, HEAD, POST")
             };
         }
-        if let Some(zone) = development::route(&path) {
+        if let Some(switch) = switches::route(&path) {
             return if reads || request.method == http::Method::POST {
-                development::answer(session, zone, &self.shared).await
+                switches::answer(session, switch, &self.shared).await
             } else {
                 wrong_method("GET, HEAD, POST")
             };
@@ -138,7 +138,7 @@ impl ServeHttp for Admin {
     }
 }
 
-const PATHS: &str = "/healthz /readyz /metrics /pools /waiting-rooms /purge /purges/wait /security/events /explain /zones/NAME/development_mode";
+const PATHS: &str = "/healthz /readyz /metrics /pools /waiting-rooms /purge /purges/wait /security/events /explain /zones/NAME/development_mode /zones/NAME/under_attack";
 
 fn wrong_method(allowed: &'static str) -> Response<Vec<u8>> {
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed}\n"));

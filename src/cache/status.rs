@@ -60,6 +60,8 @@ pub enum EdgeReason {
     Blocked,
     /// It did not show what lets it in.
     Unauthorized,
+    /// The guard challenged who sent it, or answered who took the challenge.
+    Challenge,
 }
 
 impl EdgeReason {
@@ -72,6 +74,7 @@ impl EdgeReason {
             Self::WaitingRoom => "waiting-room",
             Self::Blocked => "blocked",
             Self::Unauthorized => "unauthorized",
+            Self::Challenge => "challenge",
         }
     }
 }

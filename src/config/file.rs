@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::client::{Client, read_client};
+use super::challenge::{read_challenge, read_verified_bots};
 use super::diagnostics::Diagnostic;
 use super::disk::read_disk;
 use super::listen::{read_admin, read_listeners};
@@ -19,14 +20,15 @@ use super::purge::{Purge, read_purge};
 use super::reader::{Located, Reader, Section};
 use super::reserve::read_reserve;
 use super::rule::RuleFile;
-use super::secret::read_secret;
+use super::secret::{Secret, read_secret};
 use super::shared::{SharedState, read_shared};
 use super::test::read_tests;
 use super::tiers::{Tiers, read_tiers};
 use super::token::read_tokens;
 use super::zone::{ZoneFile, read_zone};
-use super::{Cache, Geo, Listener, Log, Pool, Server};
+use super::{Cache, Challenge, Geo, Listener, Log, Pool, Server};
 use crate::explain::RuleTest;
+use crate::guard::bots::VerifiedBot;
 use crate::guard::token::Tokens;
 use crate::rules::Lists;
 
@@ -45,6 +47,9 @@ pub(super) struct ConfigFile {
     pub(super) purge: Option<Purge>,
     pub(super) shared: Option<SharedState>,
     pub(super) log: Log,
+    pub(super) secret: Option<Secret>,
+    pub(super) challenge: Challenge,
+    pub(super) verified_bots: Vec<VerifiedBot>,
     pub(super) pools: Vec<Pool>,
     pub(super) tiers: Option<Tiers>,
     /// Their names.
@@ -127,6 +132,11 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
             )
             .and_then(read_shared),
         log: root.section("log").map(read_log).unwrap_or_default(),
+        challenge: root
+            .section("challenge")
+            .map(read_challenge)
+            .unwrap_or_default(),
+        verified_bots: read_verified_bots(&root),
         pools,
         tiers: root
             .section_or(
@@ -142,6 +152,7 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
             .map(|(name, section)| read_zone(name, section, from))
             .collect(),
         tests: read_tests(&root, from),
+        secret: secret.clone(),
     };
     if !root.has("zones") {
         let help = "add `[zones.site]` with `hosts = [\"*\"]` and `pool = \"app\"`".to_owned();

@@ -7,6 +7,7 @@ mod affinity;
 mod bucket;
 mod cache_rule;
 mod client;
+mod challenge;
 pub mod diagnostics;
 mod disk;
 mod file;
@@ -44,6 +45,7 @@ use std::time::Duration;
 pub use affinity::{Affinity, AffinityBy, Balance, Failover};
 pub use bucket::{Bucket, Credentials};
 pub use client::Client;
+pub use challenge::Challenge;
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use disk::Disk;
 pub use health::{CheckKind, Counted, HealthCheck, Outliers};
@@ -62,6 +64,7 @@ pub use overload::{AdaptiveSettings, BreakerSettings, QueueOrder, QueueSettings}
 use crate::explain::RuleTest;
 use crate::guard::client::Networks;
 use crate::guard::token::Tokens;
+use crate::guard::bots::VerifiedBot;
 use crate::rules::phase::Phases;
 use crate::zone::{HostPattern, SessionCookies};
 
@@ -104,6 +107,12 @@ pub struct Config {
     pub shared: Option<SharedState>,
     /// What is written where.
     pub log: Log,
+    /// Signs what clients keep.
+    pub secret: Option<Secret>,
+    /// What visitors are asked to do where the guard challenges them.
+    pub challenge: Challenge,
+    /// Crawlers that are known by where they come from.
+    pub verified_bots: Vec<VerifiedBot>,
     /// Origin pools by name.
     pub pools: Vec<Arc<Pool>>,
     /// This node among others; `None` for one on its own.
@@ -423,6 +432,8 @@ pub struct Zone {
     pub merge_slashes: bool,
     /// Cookie names that mark a session.
     pub session_cookies: SessionCookies,
+    /// Whether everybody is challenged.
+    pub under_attack: bool,
     /// Its rules, presets first.
     pub rules: Phases,
 }

@@ -48,6 +48,9 @@ pub(super) fn resolve(
         purge: file.purge,
         shared: file.shared,
         log: file.log,
+        secret: file.secret,
+        challenge: file.challenge,
+        verified_bots: file.verified_bots,
         pools: file.pools.into_iter().map(Arc::new).collect(),
         tiers: file.tiers,
         lists: file.lists,
@@ -155,6 +158,7 @@ fn resolve_zone(
             .collect(),
         origin_fallback_max_requests: zone.origin_fallback_max_requests,
         merge_slashes: zone.merge_slashes,
+        under_attack: zone.under_attack,
         session_cookies: SessionCookies::with_own(cookies.iter().map(String::as_str))
             .unwrap_or_else(|_| SessionCookies::frameworks()),
         rules: into_phases(phases, zone.development_mode_until, largest),

@@ -14,6 +14,7 @@ pub(super) struct ZoneFile {
     pub(super) origin_fallback_max_requests: Option<usize>,
     pub(super) presets: Vec<Located<String>>,
     pub(super) merge_slashes: bool,
+    pub(super) under_attack: bool,
     pub(super) session_cookies: Vec<Located<String>>,
     pub(super) development_mode_until: Option<i64>,
     pub(super) phases: PhasesFile,
@@ -46,6 +47,9 @@ pub(super) fn read_zone(
         merge_slashes: section
             .boolean("merge_slashes")
             .is_some_and(|merge| merge.value),
+        under_attack: section
+            .boolean("under_attack")
+            .is_some_and(|attacked| attacked.value),
         session_cookies: section.strings("session_cookies").unwrap_or_default(),
         development_mode_until: section
             .date_time("development_mode_until")

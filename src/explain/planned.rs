@@ -19,6 +19,7 @@ use crate::cache::query::keyed_query;
 use crate::cache::settings::RuleId;
 use crate::cache::status::{CacheStatus, EdgeReason};
 use crate::config::{Config, Pool, Zone};
+use crate::guard::challenge::Visitor;
 use crate::guard::{Assessment, Stop, assess};
 use crate::request::arrival::{Refusal, check_body};
 use crate::request::object::{Fate, fate, object_path, strip_credentials};
@@ -42,7 +43,13 @@ pub(super) fn explain(
         development_mode: inquiry.developing.contains(&arrived.zone.name),
     };
     let mut recorder = Recorder::default();
-    let assessment = assess(phases, &request, &mut recorder);
+    let zone = arrived.zone;
+    // Nobody has passed a challenge here.
+    let visitor = Visitor {
+        under_attack: zone.under_attack || inquiry.under_attack.contains(&zone.name),
+        ..Visitor::default()
+    };
+    let assessment = assess(phases, &request, &visitor, &mut recorder);
     if let Some(stop) = &assessment.stop {
         stopped(stop, &assessment, explanation);
         explanation.rules = recorder.steps(phases, inquiry.all, Phase::CustomRules);
@@ -136,7 +143,10 @@ pub(super) fn explain(
 /// Says that the guard stops it.
 fn stopped(stop: &Stop<'_>, assessment: &Assessment<'_>, explanation: &mut Explanation) {
     let by = assessment.findings.last();
-    explanation.verdict = Verdict::Blocked;
+    explanation.verdict = match stop.reason {
+        EdgeReason::Challenge => Verdict::Challenged,
+        _ => Verdict::Blocked,
+    };
     explanation.reason = Some(stop.reason.as_str().to_owned());
     explanation.because = format!("stopped by the guard with {}", stop.status.as_u16());
     explanation.decided_by = by.and_then(|by| {

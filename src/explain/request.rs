@@ -206,6 +206,8 @@ impl Arrived<'_> {
                 body_size: announced_length(&self.headers),
                 country: question.country,
                 asn: question.asn,
+                // Nobody is looked up for an explanation.
+                verified_bot: false,
                 raw_target: None,
                 splits: &[],
             },

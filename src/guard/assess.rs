@@ -3,6 +3,7 @@
 use std::ops::ControlFlow::{self, Break, Continue};
 
 use super::access::{Access, AccessRule, Refusal};
+use super::challenge::{Visitor, demand};
 use super::custom::{CustomAction, Skips};
 use super::decision::{Action, Assessment, Finding, Module, Stop};
 use crate::cache::status::EdgeReason;
@@ -13,13 +14,15 @@ use crate::rules::phase::{Phase, Phases, Trace};
 pub fn assess<'z>(
     phases: &'z Phases,
     request: &RequestView<'_>,
+    visitor: &Visitor<'_>,
     trace: &mut impl Trace,
 ) -> Assessment<'z> {
     let mut assessment = Assessment::default();
     let mut skips = Skips::default();
-    let _ = custom_rules(phases, request, &mut skips, &mut assessment, trace)
+    let _ = custom_rules(phases, request, visitor, &mut skips, &mut assessment, trace)
         .is_continue()
-        .then(|| access_rules(phases, request, skips, &mut assessment, trace));
+        && under_attack(request, visitor, skips, &mut assessment).is_continue()
+        && access_rules(phases, request, skips, &mut assessment, trace).is_continue();
     assessment
 }
 
@@ -30,9 +33,9 @@ fn access_rules<'z>(
     skips: Skips,
     assessment: &mut Assessment<'z>,
     trace: &mut impl Trace,
-) {
+) -> ControlFlow<()> {
     if skips.contains(Module::AccessRules) {
-        return;
+        return Continue(());
     }
     for (id, _) in phases.access_rules.matching(request) {
         let Some(rule) = phases.access_rules.get(id) else {
@@ -56,16 +59,18 @@ fn access_rules<'z>(
             Access::Refused(refusal) => {
                 assessment.findings.push(finding);
                 assessment.stop = Some(stop(refusal));
-                return;
+                return Break(());
             }
         }
     }
+    Continue(())
 }
 
 /// The custom rules; breaks when the request is stopped, or let through whatever else would be found.
 fn custom_rules<'z>(
     phases: &'z Phases,
     request: &RequestView<'_>,
+    visitor: &Visitor<'_>,
     skips: &mut Skips,
     assessment: &mut Assessment<'z>,
     trace: &mut impl Trace,
@@ -77,30 +82,62 @@ fn custom_rules<'z>(
         };
         trace.matched(Phase::CustomRules, id);
         let (action, dry_run) = (rule.action.action(), rule.action.dry_run);
+        let stop = match &rule.action.action {
+            CustomAction::Block { status, page } => Some(Stop {
+                reason: EdgeReason::Blocked,
+                status: *status,
+                page: page.as_ref(),
+                fields: Vec::new(),
+            }),
+            CustomAction::Challenge => match demand(visitor, request) {
+                None => continue,
+                demanded => demanded,
+            },
+            _ => None,
+        };
         let finding = Finding::of(Module::CustomRules, rule, action, dry_run);
         assessment.findings.push(finding);
         if dry_run {
             continue;
         }
+        if stop.is_some() {
+            assessment.stop = stop;
+            return Break(());
+        }
         match &rule.action.action {
-            CustomAction::Block { status, page } => {
-                assessment.stop = Some(Stop {
-                    reason: EdgeReason::Blocked,
-                    status: *status,
-                    page: page.as_ref(),
-                    fields: Vec::new(),
-                });
-                return Break(());
-            }
             CustomAction::Allow => return Break(()),
             CustomAction::Skip(parts) => skips.merge(*parts),
-            CustomAction::Log => {}
+            _ => {}
         }
         if skips.contains(Module::CustomRules) {
             break;
         }
     }
     Continue(())
+}
+
+/// A zone under attack challenges everybody.
+fn under_attack(
+    request: &RequestView<'_>,
+    visitor: &Visitor<'_>,
+    skips: Skips,
+    assessment: &mut Assessment<'_>,
+) -> ControlFlow<()> {
+    if !visitor.under_attack || skips.contains(Module::Challenge) {
+        return Continue(());
+    }
+    let Some(stop) = demand(visitor, request) else {
+        return Continue(());
+    };
+    assessment.findings.push(Finding {
+        module: Module::Challenge,
+        rule: "under_attack",
+        source: None,
+        action: Action::Challenge,
+        dry_run: false,
+    });
+    assessment.stop = Some(stop);
+    Break(())
 }
 
 #[cfg(test)]
@@ -138,6 +175,13 @@ mod tests {
     }
 
     fn found(rules: Vec<Rule<CustomRule>>) -> (Vec<(String, Action)>, bool) {
+        found_under_attack(rules, false)
+    }
+
+    fn found_under_attack(
+        rules: Vec<Rule<CustomRule>>,
+        under_attack: bool,
+    ) -> (Vec<(String, Action)>, bool) {
         let mut phases = Phases::of_cache(CacheRuleset::new(Vec::new(), 0));
         phases.custom_rules = Ruleset::new(rules);
         let request = RequestView {
@@ -153,7 +197,11 @@ mod tests {
             has_body: false,
             facts: Facts::default(),
         };
-        let assessment = assess(&phases, &request, &mut ());
+        let visitor = Visitor {
+            under_attack,
+            ..Visitor::default()
+        };
+        let assessment = assess(&phases, &request, &visitor, &mut ());
         let findings = assessment.findings.iter();
         (
             findings
@@ -201,5 +249,28 @@ mod tests {
         let (findings, stopped) = found(vec![tried, rule("seen", "true", CustomAction::Log)]);
         assert_eq!(findings.len(), 2);
         assert!(!stopped);
+    }
+
+    #[test]
+    fn under_attack_all_are_challenged_but_who_is_spared_that() {
+        let (findings, stopped) = found_under_attack(Vec::new(), true);
+        assert_eq!(findings, [("under_attack".to_owned(), Action::Challenge)]);
+        assert!(stopped);
+        let mut parts = Skips::default();
+        parts.insert(Module::Challenge);
+        for action in [CustomAction::Allow, CustomAction::Skip(parts)] {
+            let (_, stopped) = found_under_attack(vec![rule("office", "true", action)], true);
+            assert!(!stopped);
+        }
+    }
+
+    #[test]
+    fn a_rule_challenges_and_ends_it_and_the_next_is_for_who_has_passed() {
+        let (findings, stopped) = found(vec![
+            rule("browsers", "true", CustomAction::Challenge),
+            rule("php", "true", block()),
+        ]);
+        assert_eq!(findings, [("browsers".to_owned(), Action::Challenge)]);
+        assert!(stopped);
     }
 }

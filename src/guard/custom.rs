@@ -25,6 +25,8 @@ pub enum CustomAction {
         /// And this page; `None` for ours.
         page: Option<Page>,
     },
+    /// Challenges who sent it, unless they have passed one.
+    Challenge,
     /// Tells of it.
     Log,
     /// Spares it some of the guard.
@@ -42,6 +44,7 @@ impl Skips {
     pub const WORDS: &[(&'static str, Module)] = &[
         (Module::CustomRules.as_str(), Module::CustomRules),
         (Module::AccessRules.as_str(), Module::AccessRules),
+        (Module::Challenge.as_str(), Module::Challenge),
     ];
 
     /// Adds a part.
@@ -73,6 +76,7 @@ impl CustomRule {
     pub const fn action(&self) -> Action {
         match self.action {
             CustomAction::Block { .. } => Action::Block,
+            CustomAction::Challenge => Action::Challenge,
             CustomAction::Log => Action::Log,
             CustomAction::Skip(_) => Action::Skip,
             CustomAction::Allow => Action::Allow,
@@ -85,7 +89,8 @@ impl CustomRule {
             && match self.action {
                 CustomAction::Block { .. } | CustomAction::Allow => true,
                 CustomAction::Skip(parts) => parts.contains(Module::CustomRules),
-                CustomAction::Log => false,
+                // Who has passed meets the rules after it.
+                CustomAction::Challenge | CustomAction::Log => false,
             }
     }
 
@@ -102,7 +107,7 @@ impl CustomRule {
             CustomAction::Skip(parts) => {
                 sets.push(("skip", parts.names().collect::<Vec<_>>().join(", ")));
             }
-            CustomAction::Log | CustomAction::Allow => {}
+            CustomAction::Challenge | CustomAction::Log | CustomAction::Allow => {}
         }
         if self.dry_run {
             sets.push(("dry_run", "true".to_owned()));

@@ -15,6 +15,8 @@ pub enum Module {
     Connections,
     /// `custom_rules`
     CustomRules,
+    /// Everybody is challenged, as the zone is under attack.
+    Challenge,
     /// `access_rules`
     AccessRules,
 }
@@ -25,6 +27,7 @@ impl Module {
         match self {
             Self::Connections => "connections",
             Self::CustomRules => "custom_rules",
+            Self::Challenge => "challenge",
             Self::AccessRules => "access_rules",
         }
     }
@@ -35,6 +38,8 @@ impl Module {
 pub enum Action {
     /// It is refused.
     Block,
+    /// Its sender has to pass a challenge first.
+    Challenge,
     /// It is only told of.
     Log,
     /// Some of the guard is not for it.
@@ -48,6 +53,7 @@ impl Action {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Block => "block",
+            Self::Challenge => "challenge",
             Self::Log => "log",
             Self::Skip => "skip",
             Self::Allow => "allow",

@@ -131,6 +131,10 @@ codes! {
         "what a trusted proxy says of the client is believed: when everybody is one, every client is whoever it \
          likes, and what is blocked, limited or allowed by address is not",
         "name the networks of your proxies alone";
+    CHALLENGE_WITHOUT_SECRET: Warning, "challenge-without-secret",
+        "each node signs with a secret that it made at its start: who has passed the challenge of one node is \
+         challenged by the next one, and by the same one after a restart",
+        "write the same `secret` at the top of the file of every node";
     UNUSED_POOL: Note, "unused-pool",
         "no zone and no origin rule refers to the pool, so its servers get health checks and nothing else",
         "remove it, or refer to it";

@@ -4,6 +4,7 @@
 //! [`lint`] errs towards silence. A rule that is meant so says it: `lint_allow = ["CODE"]`.
 
 mod clients;
+mod challenge;
 mod codes;
 mod expressions;
 mod finding;
@@ -36,6 +37,7 @@ pub fn lint(name: &str, source: &str, config: &Config, now: i64) -> Findings {
         rooms::check(&zone.rules, &mut found);
     }
     clients::check(config, &mut found);
+    challenge::check(config, &mut found);
     pools::check(config, &mut found);
     unused::check(config, &mut found);
     tiers::check(config, &mut found);

@@ -21,7 +21,7 @@ use crate::cache::eligibility::RequestDecision;
 use crate::cache::freshness::initial_age;
 use crate::cache::response::{ExchangeTimes, ResponseView};
 use crate::cache::settings::BrowserTtl;
-use crate::cache::status::{CacheStatus, Outcome};
+use crate::cache::status::{CacheStatus, EdgeReason, Outcome};
 use crate::fields::content_coding::vary_by_encoding;
 use crate::fields::hop_by_hop::{strip_for_forwarding, strip_for_storing};
 use crate::fields::stored::{X_CACHE, X_REQUEST_ID, titled};
@@ -280,7 +280,10 @@ pub(super) fn dress(
     match request {
         Some(request) if !for_tier => {
             keep_session(fields, asked, exchange, request);
-            apply_rules(fields, status, asked, request);
+            // A policy for the site's pages would take the challenge's script away.
+            if told.outcome != Outcome::AnsweredAtEdge(EdgeReason::Challenge) {
+                apply_rules(fields, status, asked, request);
+            }
             keep_place(fields, exchange);
         }
         Some(_) => {

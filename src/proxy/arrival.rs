@@ -7,6 +7,7 @@ use http::header::{CONNECTION, COOKIE, HOST, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Version};
 
+use super::challenging;
 use super::edge_reply::EdgeReply;
 use super::exchange::{Applied, Exchange, RequestId, SiteRequest};
 use super::guarding::guard;
@@ -68,10 +69,12 @@ pub(super) fn receive(
             known.hops,
         )
     };
+    let mut clearance = None;
     if handover.is_none() {
         let trust = &exchange.runtime.config.client.trust;
         trust.remove_spoken(&mut head.headers);
         tidy(&mut head.headers);
+        clearance = challenging::take_clearance(&mut head.headers, scheme);
     }
     let in_target = head.uri.authority().map(http::uri::Authority::as_str);
     let authority = arrival::authority(&head.headers, in_target, scheme)?;
@@ -96,7 +99,11 @@ pub(super) fn receive(
         // RFC 9110 §15.5.20.
         return refuse(421, "no zone answers for this host");
     };
+    let unix_seconds = clock::unix_seconds_of(exchange.arrived);
+    let bots = &exchange.runtime.bots;
     let request = SiteRequest {
+        clearance,
+        verified_bot: bots.is_verified(&head.headers, client, unix_seconds),
         session_cookie: arrival::session_cookie(&head.headers, &site.zone.session_cookies)
             .is_some(),
         has_body: downstream.unannounced_body || arrival::has_body(&head.headers),
@@ -105,7 +112,7 @@ pub(super) fn receive(
         settings: site.zone.rules.cache_rules.no_settings(),
         decision: RequestDecision::Lookup,
         applied: Applied::default(),
-        unix_seconds: clock::unix_seconds_of(exchange.arrived),
+        unix_seconds,
         place: match &handover {
             Some(handover) => Place {
                 country: handover.country(),
@@ -135,6 +142,12 @@ fn decide(
     exchange: &mut Exchange,
 ) -> Arrival<()> {
     let most_body = exchange.runtime.config.client.max_body_size;
+    if let Some(reply) = challenging::reserved(shared, head, &request, exchange) {
+        arrival::check_body(&head.headers, most_body)?;
+        exchange.edge = Some(reply);
+        exchange.request = Some(Arc::new(request));
+        return Ok(());
+    }
     // A lower tier has guarded its own clients' requests.
     if request.lower.is_none() {
         guard(shared, head, &request, exchange)?;

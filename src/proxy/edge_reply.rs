@@ -102,6 +102,25 @@ impl EdgeReply {
     }
 }
 
+impl EdgeReply {
+    /// What has to do with challenges, by `rule`.
+    pub(super) fn of_challenge(
+        status: StatusCode,
+        mut fields: Vec<(HeaderName, HeaderValue)>,
+        body: String,
+        rule: (String, String),
+    ) -> Self {
+        fields.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+        Self {
+            reason: EdgeReason::Challenge,
+            rule,
+            status,
+            fields,
+            body,
+        }
+    }
+}
+
 /// What the edge answers itself, where it does, as either lane writes it.
 pub(super) fn found(exchange: &mut Exchange, asked: &Parts) -> Option<Found> {
     let reply = exchange.edge.as_ref()?;

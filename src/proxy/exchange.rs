@@ -26,6 +26,7 @@ use crate::cache::settings::{CacheSettings, RuleId};
 use crate::cache::status::{CACHE_NAME, CacheStatus, Named};
 use crate::geo::Place;
 use crate::guard::client::Hops;
+use crate::guard::challenge::Sealed;
 use crate::origin::{Client, FetchFailure, FetchReport, OriginPool, Permit, Replica, Turn};
 use crate::request::arrival::Refusal;
 use crate::request::{Facts, RequestView, Scheme, SplitChoice};
@@ -135,6 +136,10 @@ impl RequestId {
 }
 
 /// A request that has a zone.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, as the view of the request has it"
+)]
 pub(super) struct SiteRequest {
     pub(super) site: Site,
     pub(super) client: IpAddr,
@@ -148,6 +153,9 @@ pub(super) struct SiteRequest {
     pub(super) upgrade: bool,
     pub(super) has_body: bool,
     pub(super) session_cookie: bool,
+    /// The leave to pass that it carried, whoever that is from.
+    pub(super) clearance: Option<Sealed>,
+    pub(super) verified_bot: bool,
     pub(super) settings: Arc<CacheSettings>,
     pub(super) decision: RequestDecision,
     pub(super) applied: Applied,
@@ -319,6 +327,7 @@ impl SiteRequest {
                 body_size: self.body_size,
                 country: self.place.country,
                 asn: self.place.asn,
+                verified_bot: self.verified_bot,
                 raw_target: self.applied.raw_target.as_deref(),
                 splits: &self.applied.splits,
             },

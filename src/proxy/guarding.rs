@@ -5,6 +5,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use super::arrival::set_target;
+use super::challenging;
 use super::edge_reply::EdgeReply;
 use super::exchange::{Exchange, SiteRequest};
 use crate::cache::status::EdgeReason;
@@ -40,7 +41,8 @@ pub(super) fn guard(
 ) -> Arrival<()> {
     let zone = request.site.zone.clone();
     let view = request.view(head);
-    let mut assessment = assess(&zone.rules, &view, &mut ());
+    let visitor = challenging::visitor(shared, request, exchange);
+    let mut assessment = assess(&zone.rules, &view, &visitor, &mut ());
     let id = exchange.request_id;
     if let Some((credentials, finding, stop)) = assessment.check.take()
         && assessment.stop.is_none()
@@ -69,7 +71,12 @@ pub(super) fn guard(
         tell(shared, request, head.uri.path(), exchange, finding);
     }
     if let (Some(by), Some(stop)) = (assessment.findings.last(), assessment.stop) {
-        let reply = EdgeReply::stopped(stop, by, &head.headers, id.as_str());
+        let reply = if stop.reason == EdgeReason::Challenge {
+            let at = by.source.map(ToString::to_string).unwrap_or_default();
+            challenging::demanded(&view, &visitor, (by.rule.to_owned(), at), exchange)
+        } else {
+            EdgeReply::stopped(stop, by, &head.headers, id.as_str())
+        };
         exchange.edge = Some(reply);
     }
     if assessment.takes_authorization {

@@ -12,6 +12,7 @@
 mod answer;
 mod arrival;
 mod cached;
+mod challenging;
 mod deadline;
 mod downstream;
 mod edge_reply;

@@ -24,11 +24,12 @@ use super::reload::{Contents, Loaded, Reload, contents, load, tls_paths};
 use super::security::Telling;
 use super::sharing::Sharing;
 use super::signals::Signals;
-use super::{DevelopmentMode, Passwords, Renewals, Runtime, Shared};
+use super::{Passwords, Renewals, Runtime, Shared, ZoneSwitch};
 use crate::admin::Admin;
 use crate::clock;
 use crate::config::{Config, Diagnostics, TlsFiles};
 use crate::edge::{BeforeTls, Certificates, Front};
+use crate::guard::challenge::Spent;
 use crate::guard::connections::Clients;
 use crate::observe::{AccessLog, Metrics, SecurityEvents};
 use crate::proxy;
@@ -152,7 +153,9 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
         access_log,
         passwords: Passwords::default(),
         security: SecurityEvents::default(),
-        development: DevelopmentMode::default(),
+        development: ZoneSwitch::default(),
+        under_attack: ZoneSwitch::default(),
+        spent: Spent::default(),
         in_flight: InFlight::default(),
         connections: Connections::new(files),
         clients: Clients::default(),

@@ -1,8 +1,8 @@
 //! The process: what is shared, how it is put together, how it reloads and ends.
 
 mod assemble;
+mod bots;
 mod connections;
-mod development;
 mod drain;
 mod encoder;
 mod key_sets;
@@ -15,6 +15,7 @@ mod runtime;
 mod security;
 mod sharing;
 mod signals;
+mod switch;
 mod tiers;
 
 use std::sync::{Arc, Mutex};
@@ -22,16 +23,18 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 
 pub use assemble::{StartError, serve};
+pub use bots::Bots;
 pub use connections::{Admitted, Connections, Counted};
-pub use development::DevelopmentMode;
 pub use drain::InFlightGuard;
 pub use passwords::{Mark, Passwords};
 pub use reload::load_config;
 pub use renewals::{Renewal, Renewals};
 pub use rooms::{OpenRoom, Rooms, Totals};
 pub use runtime::{Runtime, Site};
+pub use switch::ZoneSwitch;
 pub use tiers::{Fallback, Node, SiteTiers, Tiers, UpperTier};
 
+use crate::guard::challenge::Spent;
 use crate::guard::connections::Clients;
 use crate::observe::{AccessLog, Metrics, SecurityEvents};
 use crate::purge::Limiter;
@@ -56,7 +59,11 @@ pub struct Shared {
     /// What was purged and is to be fetched again.
     pub renewals: Renewals,
     /// Zones whose cache is switched off for a while.
-    pub development: DevelopmentMode,
+    pub development: ZoneSwitch,
+    /// Zones in which everybody is challenged for a while.
+    pub under_attack: ZoneSwitch,
+    /// Challenges that were passed.
+    pub spent: Spent,
     /// Where requests are logged.
     pub access_log: AccessLog,
     /// Which passwords are right.

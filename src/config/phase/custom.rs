@@ -11,6 +11,7 @@ use crate::rules::Rule;
 
 const ACTIONS: &[(&str, Action)] = &[
     ("block", Action::Block),
+    ("challenge", Action::Challenge),
     ("log", Action::Log),
     ("skip", Action::Skip),
     ("allow", Action::Allow),
@@ -39,7 +40,9 @@ pub(super) fn read_custom_rules(
         let dry_run = rule.boolean("dry_run").is_some_and(|dry| dry.value);
         let Some(action) = written else {
             if !rule.has("action") {
-                let help = "write `action = \"block\"`, \"log\", \"skip\" or \"allow\"".to_owned();
+                let help =
+                    "write `action = \"block\"`, \"challenge\", \"log\", \"skip\" or \"allow\""
+                        .to_owned();
                 let message = "the rule has no `action`";
                 rule.reader.fault(rule.span.clone(), message, Some(help));
             }
@@ -62,6 +65,7 @@ pub(super) fn read_custom_rules(
                 status: status.unwrap_or(StatusCode::FORBIDDEN),
                 page,
             },
+            Action::Challenge => CustomAction::Challenge,
             Action::Log => CustomAction::Log,
             Action::Allow => CustomAction::Allow,
             Action::Skip => CustomAction::Skip(skips.unwrap_or_else(|| {

@@ -75,6 +75,7 @@ pub(super) fn request<'r>(headers: &'r HeaderMap, splits: &'r [SplitChoice]) -> 
             body_size: Some(2048),
             country: Some(*b"DE"),
             asn: Some(64500),
+            verified_bot: true,
             raw_target: Some("/before?x=1"),
             splits,
         },

@@ -2,6 +2,8 @@
 
 mod access_rules;
 mod connections;
+mod browser;
+mod challenge;
 mod custom_rules;
 mod floods;
 mod identity;
