@@ -91,9 +91,9 @@ pub(super) fn read_addresses(
 ) -> Vec<Arc<List>> {
     let is_name = |item: &&Located<String>| item.value.starts_with('$');
     let (names, items): (Vec<_>, Vec<_>) = written.iter().partition(is_name);
-    let named = names.into_iter().filter_map(|item| {
-        named_list(section, item, lists, ListKind::Ip)
-    });
+    let named = names
+        .into_iter()
+        .filter_map(|item| named_list(section, item, lists, ListKind::Ip));
     let named: Vec<_> = named.collect();
     let items: Vec<_> = items.into_iter().cloned().collect();
     let kind = Some(ListKind::Ip).filter(|_| !items.is_empty());
@@ -162,7 +162,9 @@ fn with_file(
         faults.iter_mut().for_each(|fault| fault.place += before);
         faults
     });
-    let lines = lines.map_err(|faults| faults.into_iter().for_each(told)).ok()?;
+    let lines = lines
+        .map_err(|faults| faults.into_iter().for_each(told))
+        .ok()?;
     let lines = lines
         .iter()
         .map(|(line, item)| (before + line, item.as_ref()));

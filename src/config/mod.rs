@@ -3,12 +3,14 @@
 //! Reading is pure: text and environment in, a [`Config`] or all its faults out. Files are read at
 //! the edges, so that a reload and a test take the same way.
 
+mod access;
 mod affinity;
 mod bucket;
 mod cache_rule;
 pub mod diagnostics;
 mod disk;
 mod file;
+mod filters;
 mod health;
 mod interpolate;
 mod key;

@@ -2,8 +2,13 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
+use http::StatusCode;
+
+use super::access::AccessAction;
 use super::custom::{CustomAction, Skips};
-use super::decision::{Assessment, Finding, Module, Stop};
+use super::decision::{Action, Assessment, Finding, Module, Stop};
+use super::filters::Reaction;
+use super::lockdown;
 use crate::cache::status::EdgeReason;
 use crate::request::RequestView;
 use crate::rules::phase::{Phase, Phases, Trace};
@@ -16,8 +21,100 @@ pub fn assess<'z>(
 ) -> Assessment<'z> {
     let mut assessment = Assessment::default();
     let mut skips = Skips::default();
-    let _ = custom_rules(phases, request, &mut skips, &mut assessment, trace);
+    let _ = modules(phases, request, &mut skips, &mut assessment, trace);
     assessment
+}
+
+/// One module after the other, until one breaks.
+fn modules<'z>(
+    phases: &'z Phases,
+    request: &RequestView<'_>,
+    skips: &mut Skips,
+    assessment: &mut Assessment<'z>,
+    trace: &mut impl Trace,
+) -> ControlFlow<()> {
+    lockdown_rules(phases, request, assessment)?;
+    ip_access_rules(phases, request, assessment)?;
+    custom_rules(phases, request, skips, assessment, trace)?;
+    if !skips.contains(Module::RequestFilters) {
+        request_filters(phases, request, assessment)?;
+    }
+    Continue(())
+}
+
+/// What is locked stays so for those whom other rules let in.
+fn lockdown_rules<'z>(
+    phases: &'z Phases,
+    request: &RequestView<'_>,
+    assessment: &mut Assessment<'z>,
+) -> ControlFlow<()> {
+    for rule in lockdown::refusing(&phases.lockdown_rules, request) {
+        assessment.findings.push(Finding {
+            module: Module::LockdownRules,
+            rule: &rule.name,
+            source: Some(&rule.source),
+            action: Action::Block,
+            dry_run: rule.dry_run,
+        });
+        if !rule.dry_run {
+            assessment.stop = Some(Stop::refusal(StatusCode::FORBIDDEN));
+            return Break(());
+        }
+    }
+    Continue(())
+}
+
+fn ip_access_rules<'z>(
+    phases: &'z Phases,
+    request: &RequestView<'_>,
+    assessment: &mut Assessment<'z>,
+) -> ControlFlow<()> {
+    for rule in phases.ip_access_rules.find(request) {
+        assessment.findings.push(Finding {
+            module: Module::IpAccessRules,
+            rule: &rule.name,
+            source: Some(&rule.source),
+            action: rule.action.action(),
+            dry_run: false,
+        });
+        match rule.action {
+            AccessAction::Log => {}
+            AccessAction::Allow => return Break(()),
+            AccessAction::Block => {
+                assessment.stop = Some(Stop::refusal(StatusCode::FORBIDDEN));
+                return Break(());
+            }
+        }
+    }
+    Continue(())
+}
+
+fn request_filters<'z>(
+    phases: &'z Phases,
+    request: &RequestView<'_>,
+    assessment: &mut Assessment<'z>,
+) -> ControlFlow<()> {
+    let filters = &phases.request_filters;
+    for found in filters.find(request) {
+        let action = match found.reaction {
+            Reaction::Block => Action::Block,
+            Reaction::Log => Action::Log,
+        };
+        assessment.findings.push(Finding {
+            module: Module::RequestFilters,
+            rule: found.filter,
+            source: None,
+            action,
+            dry_run: false,
+        });
+        if found.reaction == Reaction::Block {
+            let mut stop = Stop::refusal(found.status);
+            stop.fields.extend(filters.fields(found.filter));
+            assessment.stop = Some(stop);
+            return Break(());
+        }
+    }
+    Continue(())
 }
 
 /// The custom rules; breaks when the request is stopped, or let through whatever else would be found.
@@ -63,10 +160,9 @@ fn custom_rules<'z>(
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Method, StatusCode, Version};
+    use http::{HeaderMap, Method, Version};
 
     use super::super::custom::CustomRule;
-    use super::super::decision::Action;
     use super::*;
     use crate::request::{Facts, Scheme};
     use crate::rules::expression::{Environment, Expression};

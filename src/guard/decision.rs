@@ -10,15 +10,24 @@ use crate::rules::{Rule, RuleSource};
 /// A part of the guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Module {
+    /// `lockdown_rules`
+    LockdownRules,
+    /// `ip_access_rules`
+    IpAccessRules,
     /// `custom_rules`
     CustomRules,
+    /// `request_filters`
+    RequestFilters,
 }
 
 impl Module {
     /// Its name in rules, logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::LockdownRules => "lockdown_rules",
+            Self::IpAccessRules => "ip_access_rules",
             Self::CustomRules => "custom_rules",
+            Self::RequestFilters => "request_filters",
         }
     }
 }
@@ -87,6 +96,18 @@ pub struct Stop<'z> {
     pub page: Option<&'z Page>,
     /// Fields beside those that every such answer has.
     pub fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Stop<'_> {
+    /// A refusal with our own page.
+    pub const fn refusal(status: StatusCode) -> Self {
+        Self {
+            reason: EdgeReason::Blocked,
+            status,
+            page: None,
+            fields: Vec::new(),
+        }
+    }
 }
 
 /// All that was found about one request.

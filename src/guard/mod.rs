@@ -3,12 +3,19 @@
 //! [`assess`] asks each of its modules in turn, on the node that sees the client: a hit is guarded as a miss
 //! is, and an answer of the guard is never stored.
 
+pub mod access;
 mod assess;
 pub mod custom;
 pub mod decision;
 pub mod events;
+pub mod filters;
+pub mod lockdown;
+mod spelling;
 pub mod template;
 
+pub use access::{AccessAction, AccessRule, AccessRules};
 pub use assess::assess;
 pub use custom::{CustomAction, CustomRule, Skips};
 pub use decision::{Action, Assessment, Finding, Module, Stop};
+pub use filters::RequestFilters;
+pub use lockdown::LockdownRule;

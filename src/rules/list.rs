@@ -131,7 +131,11 @@ impl List {
     /// The list without what is in `exceptions`, and with `private` without what no list of others should
     /// hold; a list of anything but addresses as it is.
     #[must_use]
-    pub fn without<'l>(self, exceptions: impl IntoIterator<Item = &'l Self>, private: bool) -> Self {
+    pub fn without<'l>(
+        self,
+        exceptions: impl IntoIterator<Item = &'l Self>,
+        private: bool,
+    ) -> Self {
         let Items::Addresses(set) = self.0 else {
             return self;
         };
@@ -205,7 +209,7 @@ fn looks_like_a_block(item: &str) -> bool {
 }
 
 /// A value, or what is wrong and the way out.
-pub type Parsed<T> = Result<T, (String, Option<String>)>;
+type Parsed<T> = Result<T, (String, Option<String>)>;
 
 fn parse_each<'t, T, S: FromIterator<T>>(
     items: impl Iterator<Item = (usize, &'t str)>,
@@ -243,7 +247,7 @@ fn parse_each<'t, T, S: FromIterator<T>>(
 ///
 /// # Errors
 /// What is wrong, in one sentence, and the way out where there is one.
-pub fn address_range(item: &str) -> Parsed<(IpAddr, IpAddr)> {
+pub fn address_range(item: &str) -> Result<(IpAddr, IpAddr), (String, Option<String>)> {
     match literal(item)? {
         Literal::Ip(address) => Ok((address, address)),
         Literal::IpRange(first, last) => Ok((first, last)),

@@ -24,11 +24,17 @@ pub use split::{Split, SplitBy, SplitKey, Variant, cookie_name};
 
 use super::{CachePatch, CacheRuleset, Rule, RuleSource, Ruleset};
 use crate::cache::settings::RuleId;
-use crate::guard::CustomRule;
+use crate::guard::{AccessRules, CustomRule, LockdownRule, RequestFilters};
 
 /// All rules of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Phases {
+    /// What only some addresses may reach.
+    pub lockdown_rules: Vec<LockdownRule>,
+    /// Who may come in.
+    pub ip_access_rules: AccessRules,
+    /// Which form requests may have.
+    pub request_filters: RequestFilters,
     /// What the guard stops, in order.
     pub custom_rules: Ruleset<CustomRule>,
     /// Answers everything with one page while it holds; the first match answers.
@@ -63,6 +69,9 @@ impl Phases {
     /// No rules but those of the cache.
     pub fn of_cache(cache_rules: CacheRuleset) -> Self {
         Self {
+            lockdown_rules: Vec::new(),
+            ip_access_rules: AccessRules::default(),
+            request_filters: RequestFilters::default(),
             custom_rules: Ruleset::default(),
             maintenance: Ruleset::default(),
             redirect_rules: Ruleset::default(),
