@@ -69,12 +69,12 @@ fn read_only_told(section: &Section<'_>) -> Vec<&'static str> {
         let limits = Limit::ALL.iter().map(|(name, ..)| *name);
         limits.chain([ALLOWED_METHODS, ALLOWED_CONTENT_TYPES, HOTLINK_PROTECTION])
     };
-    let names: Vec<&'static str> = known().collect();
+    let filters: Vec<&'static str> = known().collect();
     let written = section.strings("log_only").unwrap_or_default();
     let named = written.into_iter().filter_map(|name| {
-        let found = names.iter().find(|known| **known == name.value);
+        let found = filters.iter().find(|known| **known == name.value);
         if found.is_none() {
-            section.unknown_word("log_only", &name, names.iter().copied());
+            section.unknown_word("log_only", &name, filters.iter().copied());
         }
         found.copied()
     });

@@ -90,16 +90,16 @@ pub(super) fn read_addresses(
     lists: &Lists,
 ) -> Vec<Arc<List>> {
     let is_name = |item: &&Located<String>| item.value.starts_with('$');
-    let (names, items): (Vec<_>, Vec<_>) = written.iter().partition(is_name);
-    let named = names
-        .into_iter()
-        .filter_map(|item| named_list(section, item, lists, ListKind::Ip));
-    let named: Vec<_> = named.collect();
-    let items: Vec<_> = items.into_iter().cloned().collect();
-    let kind = Some(ListKind::Ip).filter(|_| !items.is_empty());
-    let own = of_items(section, kind, &items).map(Arc::new);
-    let own = own.filter(|_| !items.is_empty());
-    own.into_iter().chain(named).collect()
+    let items: Vec<_> = written
+        .iter()
+        .filter(|item| !is_name(item))
+        .cloned()
+        .collect();
+    let own = Some(&items).filter(|items| !items.is_empty());
+    let own = own.and_then(|items| of_items(section, Some(ListKind::Ip), items));
+    let named = written.iter().filter(is_name);
+    let named = named.filter_map(|item| named_list(section, item, lists, ListKind::Ip));
+    own.map(Arc::new).into_iter().chain(named).collect()
 }
 
 /// The list that `item` names, which must hold `kind`.
@@ -159,7 +159,9 @@ fn with_file(
         section.reader.fault(span, message, fault.help);
     };
     let lines = format.items(&file.value.text).map_err(|mut faults| {
-        faults.iter_mut().for_each(|fault| fault.place += before);
+        for fault in &mut faults {
+            fault.place += before;
+        }
         faults
     });
     let lines = lines

@@ -1,3 +1,6 @@
 //! The guard: what is stopped at the edge, and what is told of it.
 
+mod access_rules;
 mod custom_rules;
+mod request_filters;
+mod rows;
