@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::client::{Client, read_client};
 use super::challenge::{read_challenge, read_verified_bots};
+use super::client::{Client, read_client};
 use super::diagnostics::Diagnostic;
 use super::disk::read_disk;
 use super::listen::{read_admin, read_listeners};

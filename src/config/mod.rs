@@ -3,14 +3,16 @@
 //! Reading is pure: text and environment in, a [`Config`] or all its faults out. Files are read at
 //! the edges, so that a reload and a test take the same way.
 
+mod access;
 mod affinity;
 mod bucket;
 mod cache_rule;
-mod client;
 mod challenge;
+mod client;
 pub mod diagnostics;
 mod disk;
 mod file;
+mod filters;
 mod health;
 mod interpolate;
 mod key;
@@ -44,8 +46,8 @@ use std::time::Duration;
 
 pub use affinity::{Affinity, AffinityBy, Balance, Failover};
 pub use bucket::{Bucket, Credentials};
-pub use client::Client;
 pub use challenge::Challenge;
+pub use client::Client;
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use disk::Disk;
 pub use health::{CheckKind, Counted, HealthCheck, Outliers};
@@ -62,9 +64,9 @@ pub use tiers::{SIBLINGS, Tier, Tiers};
 pub use overload::{AdaptiveSettings, BreakerSettings, QueueOrder, QueueSettings};
 
 use crate::explain::RuleTest;
+use crate::guard::bots::VerifiedBot;
 use crate::guard::client::Networks;
 use crate::guard::token::Tokens;
-use crate::guard::bots::VerifiedBot;
 use crate::rules::phase::Phases;
 use crate::zone::{HostPattern, SessionCookies};
 

@@ -11,6 +11,7 @@ use super::presets::{Preset, unknown_preset};
 use super::tiers::{Tiers, check_upper_tiers};
 use super::zone::ZoneFile;
 use super::{Config, Pool, Zone};
+use crate::guard::{IpAccessRules, RequestFilters};
 use crate::rules::phase::{BulkRedirects, Phases, believed};
 use crate::rules::{CacheRuleset, Ruleset};
 use crate::zone::SessionCookies;
@@ -161,7 +162,12 @@ fn resolve_zone(
         under_attack: zone.under_attack,
         session_cookies: SessionCookies::with_own(cookies.iter().map(String::as_str))
             .unwrap_or_else(|_| SessionCookies::frameworks()),
-        rules: into_phases(phases, zone.development_mode_until, largest),
+        rules: Phases {
+            lockdown_rules: std::mem::take(&mut zone.lockdown_rules),
+            ip_access_rules: IpAccessRules::new(std::mem::take(&mut zone.ip_access_rules)),
+            request_filters: std::mem::take(&mut zone.request_filters),
+            ..into_phases(phases, zone.development_mode_until, largest)
+        },
     })
 }
 
@@ -182,6 +188,9 @@ fn origin_hosts(zone: &ZoneFile, phases: &PhasesFile, pools: &[Pool]) -> Vec<Str
 
 fn into_phases(file: PhasesFile, development_mode_until: Option<i64>, largest: u64) -> Phases {
     Phases {
+        lockdown_rules: Vec::new(),
+        ip_access_rules: IpAccessRules::default(),
+        request_filters: RequestFilters::default(),
         custom_rules: Ruleset::new(file.custom_rules),
         access_rules: Ruleset::new(file.access_rules),
         maintenance: Ruleset::new(file.maintenance),

@@ -149,11 +149,12 @@ fn stopped(stop: &Stop<'_>, assessment: &Assessment<'_>, explanation: &mut Expla
     };
     explanation.reason = Some(stop.reason.as_str().to_owned());
     explanation.because = format!("stopped by the guard with {}", stop.status.as_u16());
-    explanation.decided_by = by.and_then(|by| {
-        Some(RuleRef {
-            name: by.rule.to_owned(),
-            at: by.source?.to_string(),
-        })
+    explanation.decided_by = by.map(|by| RuleRef {
+        name: by.rule.to_owned(),
+        // What is no rule of the file has a part of the guard to be found in.
+        at: by
+            .source
+            .map_or_else(|| by.module.as_str().to_owned(), ToString::to_string),
     });
     explanation.answer = Some(EdgeFacts {
         status: stop.status.as_u16(),

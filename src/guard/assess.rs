@@ -2,10 +2,15 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
+use http::StatusCode;
+
 use super::access::{Access, AccessRule, Refusal};
 use super::challenge::{Visitor, demand};
 use super::custom::{CustomAction, Skips};
 use super::decision::{Action, Assessment, Finding, Module, Stop};
+use super::filters::Reaction;
+use super::ip_access::IpAccessAction;
+use super::lockdown;
 use crate::cache::status::EdgeReason;
 use crate::request::RequestView;
 use crate::rules::phase::{Phase, Phases, Trace};
@@ -19,48 +24,102 @@ pub fn assess<'z>(
 ) -> Assessment<'z> {
     let mut assessment = Assessment::default();
     let mut skips = Skips::default();
-    let _ = custom_rules(phases, request, visitor, &mut skips, &mut assessment, trace)
-        .is_continue()
-        && under_attack(request, visitor, skips, &mut assessment).is_continue()
-        && access_rules(phases, request, skips, &mut assessment, trace).is_continue();
+    let _ = modules(phases, request, visitor, &mut skips, &mut assessment, trace);
+    // Who one is, is asked of those as well whom other rules let in.
+    if assessment.stop.is_none() {
+        access_rules(phases, request, skips, &mut assessment, trace);
+    }
     assessment
 }
 
-/// The access rules; all that hold must be satisfied.
-fn access_rules<'z>(
+/// One module after the other, until one breaks.
+fn modules<'z>(
     phases: &'z Phases,
     request: &RequestView<'_>,
-    skips: Skips,
+    visitor: &Visitor<'_>,
+    skips: &mut Skips,
     assessment: &mut Assessment<'z>,
     trace: &mut impl Trace,
 ) -> ControlFlow<()> {
-    if skips.contains(Module::AccessRules) {
-        return Continue(());
+    lockdown_rules(phases, request, assessment)?;
+    ip_access_rules(phases, request, assessment)?;
+    custom_rules(phases, request, visitor, skips, assessment, trace)?;
+    if !skips.contains(Module::RequestFilters) {
+        request_filters(phases, request, assessment)?;
     }
-    for (id, _) in phases.access_rules.matching(request) {
-        let Some(rule) = phases.access_rules.get(id) else {
-            continue;
-        };
-        trace.matched(Phase::AccessRules, id);
-        let finding = Finding::of(Module::AccessRules, rule, Action::Block, false);
-        let stop = |refusal: Refusal| Stop {
-            reason: EdgeReason::Unauthorized,
-            status: refusal.status,
-            page: None,
-            fields: refusal.fields,
-        };
-        assessment.takes_authorization |= matches!(rule.action, AccessRule::Basic(_));
-        match rule.action.ask(request) {
-            Access::Granted => {}
-            Access::GrantedWithout(parameter) => assessment.takes_parameter = Some(parameter),
-            Access::Check(credentials, refusal) => {
-                assessment.check = Some((credentials, finding, stop(refusal)));
-            }
-            Access::Refused(refusal) => {
-                assessment.findings.push(finding);
-                assessment.stop = Some(stop(refusal));
+    under_attack(request, visitor, *skips, assessment)
+}
+
+/// What is locked stays so for those whom other rules let in.
+fn lockdown_rules<'z>(
+    phases: &'z Phases,
+    request: &RequestView<'_>,
+    assessment: &mut Assessment<'z>,
+) -> ControlFlow<()> {
+    for rule in lockdown::refusing(&phases.lockdown_rules, request) {
+        assessment.findings.push(Finding {
+            module: Module::LockdownRules,
+            rule: &rule.name,
+            source: Some(&rule.source),
+            action: Action::Block,
+            dry_run: rule.dry_run,
+        });
+        if !rule.dry_run {
+            assessment.stop = Some(Stop::refusal(StatusCode::FORBIDDEN));
+            return Break(());
+        }
+    }
+    Continue(())
+}
+
+fn ip_access_rules<'z>(
+    phases: &'z Phases,
+    request: &RequestView<'_>,
+    assessment: &mut Assessment<'z>,
+) -> ControlFlow<()> {
+    for rule in phases.ip_access_rules.find(request) {
+        assessment.findings.push(Finding {
+            module: Module::IpAccessRules,
+            rule: &rule.name,
+            source: Some(&rule.source),
+            action: rule.action.action(),
+            dry_run: false,
+        });
+        match rule.action {
+            IpAccessAction::Log => {}
+            IpAccessAction::Allow => return Break(()),
+            IpAccessAction::Block => {
+                assessment.stop = Some(Stop::refusal(StatusCode::FORBIDDEN));
                 return Break(());
             }
+        }
+    }
+    Continue(())
+}
+
+fn request_filters<'z>(
+    phases: &'z Phases,
+    request: &RequestView<'_>,
+    assessment: &mut Assessment<'z>,
+) -> ControlFlow<()> {
+    let filters = &phases.request_filters;
+    for found in filters.find(request) {
+        let action = match found.reaction {
+            Reaction::Block => Action::Block,
+            Reaction::Log => Action::Log,
+        };
+        assessment.findings.push(Finding {
+            module: Module::RequestFilters,
+            rule: found.filter,
+            source: None,
+            action,
+            dry_run: false,
+        });
+        if found.reaction == Reaction::Block {
+            let mut stop = Stop::refusal(found.status);
+            stop.fields.extend(filters.fields(found.filter));
+            assessment.stop = Some(stop);
+            return Break(());
         }
     }
     Continue(())
@@ -116,6 +175,45 @@ fn custom_rules<'z>(
     Continue(())
 }
 
+/// The access rules; all that hold must be satisfied.
+fn access_rules<'z>(
+    phases: &'z Phases,
+    request: &RequestView<'_>,
+    skips: Skips,
+    assessment: &mut Assessment<'z>,
+    trace: &mut impl Trace,
+) {
+    if skips.contains(Module::AccessRules) {
+        return;
+    }
+    for (id, _) in phases.access_rules.matching(request) {
+        let Some(rule) = phases.access_rules.get(id) else {
+            continue;
+        };
+        trace.matched(Phase::AccessRules, id);
+        let finding = Finding::of(Module::AccessRules, rule, Action::Block, false);
+        let stop = |refusal: Refusal| Stop {
+            reason: EdgeReason::Unauthorized,
+            status: refusal.status,
+            page: None,
+            fields: refusal.fields,
+        };
+        assessment.takes_authorization |= matches!(rule.action, AccessRule::Basic(_));
+        match rule.action.ask(request) {
+            Access::Granted => {}
+            Access::GrantedWithout(parameter) => assessment.takes_parameter = Some(parameter),
+            Access::Check(credentials, refusal) => {
+                assessment.check = Some((credentials, finding, stop(refusal)));
+            }
+            Access::Refused(refusal) => {
+                assessment.findings.push(finding);
+                assessment.stop = Some(stop(refusal));
+                return;
+            }
+        }
+    }
+}
+
 /// A zone under attack challenges everybody.
 fn under_attack(
     request: &RequestView<'_>,
@@ -142,7 +240,7 @@ fn under_attack(
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Method, StatusCode, Version};
+    use http::{HeaderMap, Method, Version};
 
     use super::super::custom::CustomRule;
     use super::*;

@@ -43,6 +43,7 @@ impl Skips {
     /// What rules may name.
     pub const WORDS: &[(&'static str, Module)] = &[
         (Module::CustomRules.as_str(), Module::CustomRules),
+        (Module::RequestFilters.as_str(), Module::RequestFilters),
         (Module::AccessRules.as_str(), Module::AccessRules),
         (Module::Challenge.as_str(), Module::Challenge),
     ];

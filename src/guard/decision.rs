@@ -13,8 +13,14 @@ use crate::rules::{Rule, RuleSource};
 pub enum Module {
     /// The connection guard, which comes before all rules.
     Connections,
+    /// `lockdown_rules`
+    LockdownRules,
+    /// `ip_access_rules`
+    IpAccessRules,
     /// `custom_rules`
     CustomRules,
+    /// `request_filters`
+    RequestFilters,
     /// Everybody is challenged, as the zone is under attack.
     Challenge,
     /// `access_rules`
@@ -26,7 +32,10 @@ impl Module {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Connections => "connections",
+            Self::LockdownRules => "lockdown_rules",
+            Self::IpAccessRules => "ip_access_rules",
             Self::CustomRules => "custom_rules",
+            Self::RequestFilters => "request_filters",
             Self::Challenge => "challenge",
             Self::AccessRules => "access_rules",
         }
@@ -100,6 +109,18 @@ pub struct Stop<'z> {
     pub page: Option<&'z Page>,
     /// Fields beside those that every such answer has.
     pub fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Stop<'_> {
+    /// A refusal with our own page.
+    pub const fn refusal(status: StatusCode) -> Self {
+        Self {
+            reason: EdgeReason::Blocked,
+            status,
+            page: None,
+            fields: Vec::new(),
+        }
+    }
 }
 
 /// All that was found about one request.

@@ -5,17 +5,21 @@
 
 pub mod access;
 mod assess;
+pub mod bots;
 mod bucket;
+pub mod challenge;
 pub mod client;
 pub mod connections;
-pub mod bots;
-pub mod challenge;
 pub mod custom;
 pub mod decision;
 pub mod events;
+pub mod filters;
 pub mod http2;
+pub mod ip_access;
+pub mod lockdown;
 pub mod pace;
 pub mod proxy_header;
+mod spelling;
 pub mod template;
 pub mod token;
 
@@ -23,3 +27,6 @@ pub use assess::assess;
 pub use client::client_key;
 pub use custom::{CustomAction, CustomRule, Skips};
 pub use decision::{Action, Assessment, Finding, Module, Stop};
+pub use filters::RequestFilters;
+pub use ip_access::{IpAccessAction, IpAccessRule, IpAccessRules};
+pub use lockdown::LockdownRule;

@@ -3,8 +3,8 @@
 //!
 //! [`lint`] errs towards silence. A rule that is meant so says it: `lint_allow = ["CODE"]`.
 
-mod clients;
 mod challenge;
+mod clients;
 mod codes;
 mod expressions;
 mod finding;

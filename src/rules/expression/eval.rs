@@ -70,7 +70,7 @@ pub(super) enum IntTest {
 pub(super) enum IpTest {
     Equal(IpAddr),
     NotEqual(IpAddr),
-    In(IpSet),
+    In(Box<IpSet>),
     InList(Arc<List>),
 }
 

@@ -85,6 +85,7 @@ pub use self::requirement::{Part, Requirement};
 use self::text::Text;
 pub use self::value::MAX_LENGTH;
 use self::value::StringValue;
+pub use self::wildcard::{Wildcard, WildcardError};
 use crate::cache::response::ResponseView;
 use crate::guard::token::Tokens;
 use crate::request::RequestView;

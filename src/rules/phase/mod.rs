@@ -26,12 +26,18 @@ pub use waiting_room::{Guards, WaitingRoom};
 
 use super::{CachePatch, CacheRuleset, Rule, RuleSource, Ruleset};
 use crate::cache::settings::RuleId;
-use crate::guard::CustomRule;
 use crate::guard::access::AccessRule;
+use crate::guard::{CustomRule, IpAccessRules, LockdownRule, RequestFilters};
 
 /// All rules of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Phases {
+    /// What only some addresses may reach.
+    pub lockdown_rules: Vec<LockdownRule>,
+    /// Who may come in.
+    pub ip_access_rules: IpAccessRules,
+    /// Which form requests may have.
+    pub request_filters: RequestFilters,
     /// What the guard stops, in order.
     pub custom_rules: Ruleset<CustomRule>,
     /// What requests must show to be let in.
@@ -70,6 +76,9 @@ impl Phases {
     /// No rules but those of the cache.
     pub fn of_cache(cache_rules: CacheRuleset) -> Self {
         Self {
+            lockdown_rules: Vec::new(),
+            ip_access_rules: IpAccessRules::default(),
+            request_filters: RequestFilters::default(),
             custom_rules: Ruleset::default(),
             access_rules: Ruleset::default(),
             maintenance: Ruleset::default(),

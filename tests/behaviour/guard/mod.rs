@@ -1,9 +1,12 @@
 //! The guard: what is stopped at the edge, and what is told of it.
 
 mod access_rules;
-mod connections;
 mod browser;
 mod challenge;
+mod connections;
 mod custom_rules;
 mod floods;
 mod identity;
+mod ip_access_rules;
+mod request_filters;
+mod rows;
