@@ -56,6 +56,8 @@ pub enum EdgeReason {
     BulkRedirect,
     /// The guard refused it.
     Blocked,
+    /// It was more than a limit allows.
+    RateLimited,
 }
 
 impl EdgeReason {
@@ -66,6 +68,7 @@ impl EdgeReason {
             Self::Redirect => "redirect",
             Self::BulkRedirect => "bulk-redirect",
             Self::Blocked => "blocked",
+            Self::RateLimited => "rate-limited",
         }
     }
 }

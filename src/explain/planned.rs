@@ -19,7 +19,7 @@ use crate::cache::query::keyed_query;
 use crate::cache::settings::RuleId;
 use crate::cache::status::{CacheStatus, EdgeReason};
 use crate::config::{Config, Pool, Zone};
-use crate::guard::{Assessment, Stop, assess};
+use crate::guard::{Assessment, NoCounters, Stop, assess};
 use crate::request::arrival::{Refusal, check_body};
 use crate::request::object::{Fate, fate, object_path, strip_credentials};
 use crate::request::{Facts, RequestView};
@@ -42,7 +42,7 @@ pub(super) fn explain(
         development_mode: inquiry.developing.contains(&arrived.zone.name),
     };
     let mut recorder = Recorder::default();
-    let assessment = assess(phases, &request, &mut recorder);
+    let assessment = assess(phases, &request, &NoCounters, &mut recorder);
     if let Some(stop) = &assessment.stop {
         stopped(stop, &assessment, explanation);
         explanation.rules = recorder.steps(phases, inquiry.all, Phase::CustomRules);

@@ -4,20 +4,38 @@ use std::ops::ControlFlow::{self, Break, Continue};
 
 use super::custom::{CustomAction, Skips};
 use super::decision::{Assessment, Finding, Module, Stop};
+use super::limit::Counters;
+use super::rates::rate_limits;
 use crate::cache::status::EdgeReason;
 use crate::request::RequestView;
 use crate::rules::phase::{Phase, Phases, Trace};
 
-/// Assesses `request`, which is in canonical form.
+/// Assesses `request`, which is in canonical form. Where all nodes must be asked first, nothing has counted.
 pub fn assess<'z>(
     phases: &'z Phases,
     request: &RequestView<'_>,
+    counters: &impl Counters,
     trace: &mut impl Trace,
 ) -> Assessment<'z> {
     let mut assessment = Assessment::default();
-    let mut skips = Skips::default();
-    let _ = custom_rules(phases, request, &mut skips, &mut assessment, trace);
+    let _ = parts(phases, request, counters, &mut assessment, trace);
     assessment
+}
+
+/// Asks one part after the other; breaks when the rest is not to be asked.
+fn parts<'z>(
+    phases: &'z Phases,
+    request: &RequestView<'_>,
+    counters: &impl Counters,
+    assessment: &mut Assessment<'z>,
+    trace: &mut impl Trace,
+) -> ControlFlow<()> {
+    let mut skips = Skips::default();
+    custom_rules(phases, request, &mut skips, assessment, trace)?;
+    if !phases.rate_limits.is_empty() && !skips.contains(Module::RateLimitRules) {
+        rate_limits(&phases.rate_limits, request, counters, assessment, trace)?;
+    }
+    Continue(())
 }
 
 /// The custom rules; breaks when the request is stopped, or let through whatever else would be found.
@@ -67,6 +85,7 @@ mod tests {
 
     use super::super::custom::CustomRule;
     use super::super::decision::Action;
+    use super::super::limit::NoCounters;
     use super::*;
     use crate::request::{Facts, Scheme};
     use crate::rules::expression::{Environment, Expression};
@@ -112,7 +131,7 @@ mod tests {
             has_body: false,
             facts: Facts::default(),
         };
-        let assessment = assess(&phases, &request, &mut ());
+        let assessment = assess(&phases, &request, &NoCounters, &mut ());
         let findings = assessment.findings.iter();
         (
             findings

@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
+use super::limit::{Pending, StrictAsk};
 use crate::cache::status::EdgeReason;
 use crate::rules::phase::Page;
 use crate::rules::{Rule, RuleSource};
@@ -12,6 +13,8 @@ use crate::rules::{Rule, RuleSource};
 pub enum Module {
     /// `custom_rules`
     CustomRules,
+    /// `rate_limit_rules`
+    RateLimitRules,
 }
 
 impl Module {
@@ -19,6 +22,7 @@ impl Module {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CustomRules => "custom_rules",
+            Self::RateLimitRules => "rate_limit_rules",
         }
     }
 }
@@ -28,6 +32,8 @@ impl Module {
 pub enum Action {
     /// It is refused.
     Block,
+    /// It is refused, as others of its kind go by.
+    Throttle,
     /// It is only told of.
     Log,
     /// Some of the guard is not for it.
@@ -41,6 +47,7 @@ impl Action {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Block => "block",
+            Self::Throttle => "throttle",
             Self::Log => "log",
             Self::Skip => "skip",
             Self::Allow => "allow",
@@ -96,4 +103,11 @@ pub struct Assessment<'z> {
     pub findings: SmallVec<[Finding<'z>; 1]>,
     /// What stops it.
     pub stop: Option<Stop<'z>>,
+    /// Fields that the answer gets otherwise.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// Where it counts once it is answered.
+    pub pending: Vec<Pending>,
+    /// What all nodes must be asked before anything else is decided: then the request is to be assessed
+    /// again, and nothing of this is to be told.
+    pub asks: Vec<StrictAsk>,
 }

@@ -7,8 +7,13 @@ mod assess;
 pub mod custom;
 pub mod decision;
 pub mod events;
+pub mod limit;
+pub mod limiter;
+mod rates;
 pub mod template;
 
 pub use assess::assess;
 pub use custom::{CustomAction, CustomRule, Skips};
 pub use decision::{Action, Assessment, Finding, Module, Stop};
+pub use limit::{Counters, LimitRule, NoCounters, RateLimits};
+pub use limiter::Limiter;

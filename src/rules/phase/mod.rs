@@ -24,13 +24,15 @@ pub use split::{Split, SplitBy, SplitKey, Variant, cookie_name};
 
 use super::{CachePatch, CacheRuleset, Rule, RuleSource, Ruleset};
 use crate::cache::settings::RuleId;
-use crate::guard::CustomRule;
+use crate::guard::{CustomRule, LimitRule, RateLimits};
 
 /// All rules of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Phases {
     /// What the guard stops, in order.
     pub custom_rules: Ruleset<CustomRule>,
+    /// What the guard stops when there is too much of it, in order.
+    pub rate_limits: RateLimits,
     /// Answers everything with one page while it holds; the first match answers.
     pub maintenance: Ruleset<PageRule>,
     /// Redirects; the first match answers.
@@ -64,6 +66,7 @@ impl Phases {
     pub fn of_cache(cache_rules: CacheRuleset) -> Self {
         Self {
             custom_rules: Ruleset::default(),
+            rate_limits: RateLimits::default(),
             maintenance: Ruleset::default(),
             redirect_rules: Ruleset::default(),
             bulk_redirects: BulkRedirects::default(),
@@ -84,6 +87,9 @@ impl Phases {
     pub fn find(&self, phase: Phase, id: RuleId) -> Option<Described<'_>> {
         match phase {
             Phase::CustomRules => described(self.custom_rules.get(id), CustomRule::describe),
+            Phase::RateLimitRules => {
+                described(self.rate_limits.rules.get(id), LimitRule::describe)
+            }
             Phase::Maintenance => described(self.maintenance.get(id), PageRule::describe),
             Phase::Redirects => described(self.redirect_rules.get(id), Redirect::describe),
             Phase::BulkRedirects => None,
@@ -137,6 +143,8 @@ fn described<A>(
 pub enum Phase {
     /// `custom_rules`
     CustomRules,
+    /// `rate_limit_rules`
+    RateLimitRules,
     /// `maintenance`
     Maintenance,
     /// `redirect_rules`
@@ -165,6 +173,7 @@ impl Phase {
     /// All phases in order.
     pub const ALL: &[Self] = &[
         Self::CustomRules,
+        Self::RateLimitRules,
         Self::Maintenance,
         Self::Redirects,
         Self::BulkRedirects,
@@ -182,6 +191,7 @@ impl Phase {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CustomRules => "custom_rules",
+            Self::RateLimitRules => "rate_limit_rules",
             Self::Maintenance => "maintenance",
             Self::Redirects => "redirect_rules",
             Self::BulkRedirects => "bulk_redirects",
