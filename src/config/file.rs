@@ -8,6 +8,7 @@ use toml::de::DeTable;
 
 use super::diagnostics::Diagnostic;
 use super::disk::read_disk;
+use super::guard::{Guard, read_guard};
 use super::listen::{read_admin, read_listeners};
 use super::lists::read_lists;
 use super::outside::{Outside, no_files};
@@ -38,6 +39,7 @@ pub(super) struct ConfigFile {
     pub(super) server: Server,
     pub(super) client: Client,
     pub(super) cache: Cache,
+    pub(super) guard: Guard,
     pub(super) geo: Geo,
     pub(super) purge: Option<Purge>,
     pub(super) shared: Option<SharedState>,
@@ -104,6 +106,7 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
         server,
         client: root.section("client").map(read_client).unwrap_or_default(),
         cache: root.section("cache").map(read_cache).unwrap_or_default(),
+        guard: root.section("guard").map(read_guard).unwrap_or_default(),
         geo: root.section("geo").map(read_geo).unwrap_or_default(),
         purge: root
             .section_or(

@@ -9,6 +9,7 @@ mod cache_rule;
 pub mod diagnostics;
 mod disk;
 mod file;
+mod guard;
 mod health;
 mod interpolate;
 mod key;
@@ -43,6 +44,7 @@ pub use affinity::{Affinity, AffinityBy, Balance, Failover};
 pub use bucket::{Bucket, Credentials};
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use disk::Disk;
+pub use guard::Guard;
 pub use health::{CheckKind, Counted, HealthCheck, Outliers};
 pub use interpolate::Env;
 pub use outside::{Files, Outside};
@@ -91,6 +93,8 @@ pub struct Config {
     pub client: Client,
     /// The store.
     pub cache: Cache,
+    /// What the guard has for all zones.
+    pub guard: Guard,
     /// Databases that tell where clients are.
     pub geo: Geo,
     /// Who may purge; `None` switches purging off.

@@ -170,8 +170,14 @@ where
                 tls: connection.tls,
                 simple,
             });
+            let evaluation = match evaluation {
+                Evaluation::Wait(waiting) => waiting.await,
+                ready => ready,
+            };
             let keep = request.persists && !last;
             let evaluated = match evaluation {
+                // None waits twice.
+                Evaluation::Wait(_) => return None,
                 Evaluation::Hit(hit) => {
                     let _in_flight = self.shared.in_flight.enter();
                     if !connection.answer(*hit, keep, client).await {

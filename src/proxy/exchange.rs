@@ -14,6 +14,7 @@ use uuid::Uuid;
 use uuid::fmt::Simple;
 
 use super::edge_reply::EdgeReply;
+use super::limiting::Limits;
 use super::lookup::Lookup;
 use super::passing::Posted;
 use super::tiered::LowerTier;
@@ -51,6 +52,8 @@ pub(super) struct Exchange {
     pub(super) refusal: Option<Refusal>,
     /// What the edge answers itself.
     pub(super) edge: Option<EdgeReply>,
+    /// What rate limits have to do with it.
+    pub(super) limits: Option<Box<Limits>>,
     /// The fields of an origin's error that a page of the zone takes the place of.
     pub(super) replaced: Option<HeaderMap>,
     /// What it asked the store already.
@@ -194,6 +197,7 @@ impl Exchange {
             request: None,
             refusal: None,
             edge: None,
+            limits: None,
             replaced: None,
             lookup: None,
             key: None,

@@ -4,22 +4,72 @@ use http::request::Parts;
 
 use super::edge_reply::EdgeReply;
 use super::exchange::{Exchange, SiteRequest};
-use crate::guard::{assess, events, template};
+use crate::guard::limit::{StrictAsk, moment};
+use crate::guard::limiter::Counting;
+use crate::guard::{Assessment, assess, events, template};
+use crate::request::RequestView;
 use crate::server::Shared;
 
-/// The answer to a request that the guard stops.
+/// What the guard makes of a request.
+pub(super) enum Guarded {
+    /// It goes on.
+    Passes,
+    /// It gets this answer.
+    Stopped(EdgeReply),
+    /// Nothing yet: all nodes are to be asked first.
+    Asks(Vec<StrictAsk>),
+}
+
+/// Asks the guard about a request.
 pub(super) fn guard(
     shared: &Shared,
     head: &Parts,
     request: &SiteRequest,
-    exchange: &Exchange,
-) -> Option<EdgeReply> {
+    exchange: &mut Exchange,
+) -> Guarded {
     let zone = &request.site.zone;
     let view = request.view(head);
-    let assessment = assess(&zone.rules, &view, &mut ());
-    if assessment.findings.is_empty() {
-        return None;
+    let limits = exchange.limits.as_ref();
+    let counters = Counting {
+        limiter: &shared.limits,
+        now: moment(exchange.arrived),
+        verdicts: limits.map_or(&[], |limits| &limits.verdicts),
+    };
+    let mut assessment = assess(&zone.rules, &view, &counters, &mut ());
+    if !assessment.asks.is_empty() {
+        return Guarded::Asks(assessment.asks);
     }
+    if !assessment.pending.is_empty() || !assessment.fields.is_empty() {
+        let rules = &zone.rules.rate_limits.rules;
+        let counting = assessment.pending.iter();
+        let mut counting = counting.filter_map(|pending| rules.get(pending.rule));
+        let limits = exchange.limits.get_or_insert_default();
+        limits.reads_fields = counting.any(|rule| rule.action.counting.reads_fields());
+        limits.pending = std::mem::take(&mut assessment.pending);
+        limits.fields = std::mem::take(&mut assessment.fields);
+    }
+    if assessment.findings.is_empty() {
+        return Guarded::Passes;
+    }
+    tell(shared, request, &view, &assessment, exchange);
+    match (assessment.findings.last(), assessment.stop) {
+        (Some(by), Some(stop)) => {
+            let id = exchange.request_id.as_str();
+            Guarded::Stopped(EdgeReply::stopped(stop, by, &head.headers, id))
+        }
+        _ => Guarded::Passes,
+    }
+}
+
+/// Tells what was found.
+fn tell(
+    shared: &Shared,
+    request: &SiteRequest,
+    view: &RequestView<'_>,
+    assessment: &Assessment<'_>,
+    exchange: &Exchange,
+) {
+    let zone = &request.site.zone;
     let path = template::template(view.path);
     let told = exchange.runtime.config.log.security_events;
     for finding in &assessment.findings {
@@ -44,12 +94,4 @@ pub(super) fn guard(
             shared.tell(&line);
         }
     }
-    let by = assessment.findings.last()?;
-    let stop = assessment.stop?;
-    Some(EdgeReply::stopped(
-        stop,
-        by,
-        &head.headers,
-        exchange.request_id.as_str(),
-    ))
 }

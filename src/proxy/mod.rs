@@ -24,6 +24,7 @@ mod forward;
 mod gateway;
 mod guarding;
 mod hit;
+mod limiting;
 mod lookup;
 mod passage;
 mod passing;

@@ -26,10 +26,11 @@ pub use renewals::{Renewal, Renewals};
 pub use runtime::{Runtime, Site};
 pub use tiers::{Fallback, Node, SiteTiers, Tiers, UpperTier};
 
+use crate::guard::Limiter;
 use crate::guard::events::Line;
 use crate::observe::{AccessLog, Metrics, SecurityEvents, SecurityRecord};
 use crate::purge::Limiter;
-use crate::shared_state::SharedState;
+use crate::shared_state::{SharedLimits, SharedState};
 use crate::store::MemoryStore;
 use drain::InFlight;
 use encoder::Encoder;
@@ -55,6 +56,10 @@ pub struct Shared {
     pub access_log: AccessLog,
     /// What the guard found.
     pub security: SecurityEvents,
+    /// Counters of rate limits.
+    pub limits: Arc<Limiter>,
+    /// What keeps them together with those of other nodes, where there are any.
+    pub shared_limits: Option<Arc<SharedLimits>>,
     /// Requests being served.
     pub in_flight: InFlight,
     /// Connections of clients.

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use siphasher::sip::SipHasher13;
 
 use super::{Key, Verdict};
+use crate::cache::key::short_hash;
 use crate::cache::response::ResponseView;
 use crate::cache::settings::RuleId;
 use crate::guard::decision::Action;
@@ -172,6 +173,25 @@ pub enum CharacteristicSource {
 pub struct Seed(pub u64, pub u64);
 
 impl LimitRule {
+    /// Gives it the identity of what it counts: `name` and `expression` are its own. Limit and answer may
+    /// change without what was counted being forgotten.
+    pub fn identify(&mut self, zone: &str, name: &str, expression: &Expression) {
+        let mut parts = vec![zone, name, expression.source()];
+        let texts = self.characteristics.iter();
+        parts.extend(texts.map(|characteristic| characteristic.text.as_str()));
+        let counting = self.counting.expression.as_ref();
+        parts.extend(counting.map(Expression::source));
+        parts.extend(self.counting.score.as_ref().map(HeaderName::as_str));
+        let shape = format!(
+            "{} {} {}",
+            self.period.as_secs_f64(),
+            self.counting.to_origin,
+            matches!(self.action, LimitAction::Throttle { .. })
+        );
+        parts.push(&shape);
+        self.identity = short_hash(parts.join("\0").as_bytes());
+    }
+
     /// The key of a request. What it lacks is not the same as what is empty.
     pub fn key(&self, request: &RequestView<'_>, seed: Seed) -> Key {
         let mut hasher = SipHasher13::new_with_keys(seed.0, seed.1);
