@@ -37,7 +37,7 @@ pub(crate) fn chance() -> u64 {
 pub(crate) fn secret() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     // The one source of the standard library, which the system seeds.
-    RandomState::new().hash_one(uuid::Uuid::new_v4().as_u128())
+    RandomState::new().hash_one(())
 }
 
 /// Monotonic time, for durations and deadlines.

@@ -13,7 +13,7 @@
 //! | [`proxy`] | shell | Pingora's hooks; a request from its zone to its log line |
 //! | [`zone`] | core | host to zone, canonical paths, session cookies |
 //! | [`request`] | core | the request as decisions see it, and what becomes of its head before |
-//! | [`guard`] | core | what stops a request: custom rules; security events |
+//! | [`guard`] | core | what stops a request: custom rules, rate limits; security events |
 //! | [`rules`] | core | expressions, the phases of a zone, and the plan they make |
 //! | [`geo`] | shell | country and network of an address |
 //! | [`fields`] | core | HTTP header fields |
@@ -21,7 +21,7 @@
 //! | [`explain`] | core | what would become of a described request, and why; rule tests |
 //! | [`lint`] | core | what is odd about a configuration without fault |
 //! | [`store`] | shell | stored responses and fills in progress |
-//! | [`shared_state`] | core + shell | what nodes tell each other through Redis: purges |
+//! | [`shared_state`] | core + shell | what nodes tell each other through Redis: purges, rate limits |
 //! | [`origin`] | core + shell | pools, selection, health, discovery |
 //! | [`tier`] | core | tiers of caches: what they say to each other, which node is asked |
 //! | [`purge`] | core | what is purged, by whom, and what of the store it reaches |

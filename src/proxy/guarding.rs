@@ -33,7 +33,7 @@ pub(super) fn guard(
     let counters = Counting {
         limiter: &shared.limits,
         now: moment(exchange.arrived),
-        verdicts: limits.map_or(&[], |limits| &limits.verdicts),
+        verdicts: limits.map_or(&[][..], |limits| limits.verdicts.as_slice()),
     };
     let mut assessment = assess(&zone.rules, &view, &counters, &mut ());
     if !assessment.asks.is_empty() {
