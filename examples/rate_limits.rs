@@ -20,7 +20,7 @@ use http::{HeaderMap, Method, Version};
 use seawall::config::{Zone, parse};
 use seawall::guard::limit::{LimitRule, Seed};
 use seawall::guard::limiter::Counting;
-use seawall::guard::{Limiter, assess};
+use seawall::guard::{RateLimiter, assess};
 use seawall::request::{Facts, RequestView, Scheme};
 
 const SECOND: u64 = 1_000_000_000;
@@ -54,8 +54,8 @@ fn limit(zone: &Zone) -> &LimitRule {
     &zone.rules.rate_limits.rules.rules()[0].action
 }
 
-fn limiter() -> Limiter {
-    Limiter::new(MEMORY, Seed(1, 2), false)
+fn limiter() -> RateLimiter {
+    RateLimiter::new(MEMORY, Seed(1, 2), false)
 }
 
 fn mixed(number: u64) -> u64 {
@@ -103,18 +103,34 @@ fn flood() {
     }
     let figures = limiter.figures();
     println!("flood of {keys} keys:");
-    println!("  table: {:.1} MiB of {} MiB", figures.bytes as f64 / 1_048_576.0, MEMORY >> 20);
+    println!(
+        "  table: {:.1} MiB of {} MiB",
+        figures.bytes as f64 / 1_048_576.0,
+        MEMORY >> 20
+    );
     let grown = resident().saturating_sub(before);
     println!("  resident: +{:.1} MiB", grown as f64 / 1_048_576.0);
     println!("  innocents: {limited} of {innocent_requests} requests limited");
-    println!("  attackers: {let_through} of {} let through, where 1000 are within the limit", 20 * 4999);
-    println!("  uncounted: {}, displaced: {}", figures.turned_away, figures.displaced);
-    println!("  a request of the flood: {} ns (with the clock read)", spent.as_nanos() / u128::from(keys / 64));
+    println!(
+        "  attackers: {let_through} of {} let through, where 1000 are within the limit",
+        20 * 4999
+    );
+    println!(
+        "  uncounted: {}, displaced: {}",
+        figures.turned_away, figures.displaced
+    );
+    println!(
+        "  a request of the flood: {} ns (with the clock read)",
+        spent.as_nanos() / u128::from(keys / 64)
+    );
     let began = Instant::now();
     for number in 0..1_000_000 {
         black_box(limiter.arrive(rule, mixed((1 << 42) + number), true, BEGIN + 61 * SECOND));
     }
-    println!("  without reading it: {} ns", began.elapsed().as_nanos() / 1_000_000);
+    println!(
+        "  without reading it: {} ns",
+        began.elapsed().as_nanos() / 1_000_000
+    );
 }
 
 /// One client at a hundred times its limit, for ten minutes.
@@ -151,7 +167,9 @@ fn accuracy() {
         let mean = (60 * SECOND / 100) as f64 * 10_f64.powf(1.0 - client as f64 / 500.0);
         let mut now = BEGIN + mixed(client) % (60 * SECOND);
         for _ in 0..2000 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             let chance = (random >> 11) as f64 / (1_u64 << 53) as f64;
             let pause = -mean * (1.0 - chance).ln();
             #[allow(
@@ -188,8 +206,8 @@ fn accuracy() {
     );
 }
 
-fn limiter_small() -> Limiter {
-    Limiter::new(1 << 20, Seed(1, 2), false)
+fn limiter_small() -> RateLimiter {
+    RateLimiter::new(1 << 20, Seed(1, 2), false)
 }
 
 /// What the guard takes for a request with limits that all are for it.

@@ -88,7 +88,10 @@ fn check_strict_limits(file: &ConfigFile, faults: &mut Vec<Diagnostic>) {
         if let Some(rule) = rules.find(|rule| rule.action.strict) {
             faults.push(Diagnostic {
                 span: zone.name.span.clone(),
-                message: format!("the rule \"{}\" is strict, which takes `[shared]`", rule.name),
+                message: format!(
+                    "the rule \"{}\" is strict, which takes `[shared]`",
+                    rule.name
+                ),
                 help: Some("add `[shared]` with its `redis`, or leave `strict` out".to_owned()),
             });
         }
@@ -149,7 +152,8 @@ fn resolve_zone(
         }
     }
     for rule in &mut phases.rate_limits {
-        rule.action.identify(&zone.name.value, &rule.name, &rule.expression);
+        rule.action
+            .identify(&zone.name.value, &rule.name, &rule.expression);
     }
     if phases.most() > usize::from(u16::MAX) {
         faults.push(Diagnostic {

@@ -17,7 +17,7 @@ const UNTOLD: u32 = 25;
 
 /// The counters of the process.
 #[derive(Debug)]
-pub struct Limiter {
+pub struct RateLimiter {
     shards: Box<[Mutex<Shard>]>,
     /// One more.
     last: Mutex<Shard>,
@@ -30,7 +30,7 @@ pub struct Limiter {
     nodes: AtomicU32,
 }
 
-impl Limiter {
+impl RateLimiter {
     /// Counters in at most `memory` bytes.
     pub fn new(memory: u64, seed: Seed, shared: bool) -> Self {
         let shards = 1 << SHARD_BITS;
@@ -222,7 +222,7 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 /// The counters at a moment, for one request.
 pub struct Counting<'l> {
     /// The counters.
-    pub limiter: &'l Limiter,
+    pub limiter: &'l RateLimiter,
     /// When the request arrived.
     pub now: Moment,
     /// What came of asking all nodes.
@@ -237,7 +237,7 @@ impl Counters for Counting<'_> {
     fn must_ask(&self, rule: &LimitRule, key: Key) -> bool {
         let asked = || self.verdicts.iter().any(|(known, _)| *known == key);
         rule.strict && self.limiter.shared && !asked() && {
-            let terms = Limiter::local_terms(rule, rule.limit);
+            let terms = RateLimiter::local_terms(rule, rule.limit);
             let shard = self.limiter.shard(key);
             shard.mitigated(key, &terms, self.now).is_none()
         }

@@ -1,9 +1,9 @@
 use http::StatusCode;
 
 use super::*;
+use crate::cache::settings::RuleId;
 use crate::guard::limit;
 use crate::guard::limit::{Refusal, StrictAsk};
-use crate::cache::settings::RuleId;
 
 const SECOND: u64 = 1_000_000_000;
 const BEGIN: Moment = 1_700_000_000 * SECOND;
@@ -27,7 +27,7 @@ fn rule(on_failure: Failing) -> LimitRule {
     }
 }
 
-fn passed(limiter: &Limiter, rule: &LimitRule, key: Key) -> usize {
+fn passed(limiter: &RateLimiter, rule: &LimitRule, key: Key) -> usize {
     (0..300)
         .filter(|at| !limiter.arrive(rule, key, true, BEGIN + at).is_over())
         .count()
@@ -40,20 +40,20 @@ fn while_nodes_cannot_tell_each_other_each_has_its_share_or_what_the_rule_says()
         (Failing::Open, 300),
         (Failing::Closed, 0),
     ] {
-        let limiter = Limiter::new(1 << 20, Seed(1, 2), true);
+        let limiter = RateLimiter::new(1 << 20, Seed(1, 2), true);
         limiter.set_nodes(3);
         assert_eq!(passed(&limiter, &rule(failing), 7), expected, "{failing:?}");
         limiter.connect(true);
         assert_eq!(passed(&limiter, &rule(failing), 8), 100, "{failing:?}");
     }
-    let alone = Limiter::new(1 << 20, Seed(1, 2), false);
+    let alone = RateLimiter::new(1 << 20, Seed(1, 2), false);
     assert_eq!(passed(&alone, &rule(Failing::Closed), 7), 100);
 }
 
 #[test]
 fn nodes_that_tell_each_other_count_together_to_within_a_few() {
-    let nodes: Vec<Limiter> = (0..4)
-        .map(|_| Limiter::new(1 << 20, Seed(1, 2), true))
+    let nodes: Vec<RateLimiter> = (0..4)
+        .map(|_| RateLimiter::new(1 << 20, Seed(1, 2), true))
         .collect();
     for node in &nodes {
         node.connect(true);
@@ -78,12 +78,15 @@ fn nodes_that_tell_each_other_count_together_to_within_a_few() {
     }
     // A hundred seconds: ten periods, and the one that the first window has to itself.
     let ideal = 1_000;
-    assert!((ideal..=ideal + 100 + 50).contains(&let_through), "{let_through}");
+    assert!(
+        (ideal..=ideal + 100 + 50).contains(&let_through),
+        "{let_through}"
+    );
 }
 
 #[test]
 fn a_request_for_a_strict_rule_asks_until_the_answer_is_there_or_it_is_known_to_be_over() {
-    let limiter = Limiter::new(1 << 20, Seed(1, 2), true);
+    let limiter = RateLimiter::new(1 << 20, Seed(1, 2), true);
     let rule = LimitRule {
         strict: true,
         mitigation_timeout: Duration::from_secs(60),
@@ -103,7 +106,10 @@ fn a_request_for_a_strict_rule_asks_until_the_answer_is_there_or_it_is_known_to_
     let over = Verdict::Over {
         retry_after: Duration::from_secs(60),
     };
-    let verdicts = [(ask.key, limiter.after_asking(&rule, ask.key, true, Some(over), BEGIN))];
+    let verdicts = [(
+        ask.key,
+        limiter.after_asking(&rule, ask.key, true, Some(over), BEGIN),
+    )];
     assert!(!counting(&verdicts).must_ask(&rule, ask.key));
     assert_eq!(counting(&verdicts).arrive(&rule, ask.key, true), over);
     // The next one need not be asked for.

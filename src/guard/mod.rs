@@ -16,4 +16,4 @@ pub use assess::assess;
 pub use custom::{CustomAction, CustomRule, Skips};
 pub use decision::{Action, Assessment, Finding, Module, Stop};
 pub use limit::{Counters, LimitRule, NoCounters, RateLimits};
-pub use limiter::Limiter;
+pub use limiter::RateLimiter;

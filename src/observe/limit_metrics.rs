@@ -63,12 +63,7 @@ impl LimitMetrics {
     }
 
     /// The figures as they are now.
-    pub fn measure(
-        &self,
-        figures: &Figures,
-        nodes: Option<&SharedLimitsStatistics>,
-        now: Moment,
-    ) {
+    pub fn measure(&self, figures: &Figures, nodes: Option<&SharedLimitsStatistics>, now: Moment) {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.keys.set(signed(figures.keys));
         self.bytes.set(signed(figures.bytes));

@@ -82,7 +82,10 @@ impl Lane for Requests {
             unannounced_body: false,
         };
         exchange.refusal = arrival::receive(shared, &mut head, downstream, &mut exchange).err();
-        let waits = exchange.limits.as_ref().is_some_and(|limits| limits.waiting.is_some());
+        let waits = exchange
+            .limits
+            .as_ref()
+            .is_some_and(|limits| limits.waiting.is_some());
         if !waits {
             return self.evaluated(exchange, head, simple);
         }

@@ -60,7 +60,7 @@ pub(super) async fn ask(shared: &Shared, exchange: &mut Exchange) -> Option<Susp
             continue;
         };
         let asked = match &shared.shared_limits {
-            Some(limits) => limits.ask(&rule.action, ask, now).await,
+            Some(limits) => limits.ask(&rule.action, ask).await,
             None => None,
         };
         let limit = &rule.action;

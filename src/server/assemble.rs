@@ -28,7 +28,7 @@ use crate::admin::Admin;
 use crate::clock;
 use crate::config::{Config, Diagnostics, TlsFiles};
 use crate::edge::{Certificates, Front};
-use crate::guard::Limiter;
+use crate::guard::RateLimiter;
 use crate::guard::limit::Seed;
 use crate::observe::{AccessLog, Metrics, SecurityEvents};
 use crate::proxy;
@@ -124,7 +124,7 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
     };
     let seed = Seed(clock::secret(), clock::secret());
     let memory = config.guard.rate_limit_memory;
-    let limits = Arc::new(Limiter::new(memory, seed, config.shared.is_some()));
+    let limits = Arc::new(RateLimiter::new(memory, seed, config.shared.is_some()));
     let shared_limits = match &config.shared {
         Some(shared) => Some(Arc::new(SharedLimits::new(shared, limits.clone())?)),
         None => None,

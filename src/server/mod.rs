@@ -26,7 +26,7 @@ pub use renewals::{Renewal, Renewals};
 pub use runtime::{Runtime, Site};
 pub use tiers::{Fallback, Node, SiteTiers, Tiers, UpperTier};
 
-use crate::guard::Limiter;
+use crate::guard::RateLimiter;
 use crate::guard::events::Line;
 use crate::observe::{AccessLog, Metrics, SecurityEvents, SecurityRecord};
 use crate::purge::Limiter;
@@ -57,7 +57,7 @@ pub struct Shared {
     /// What the guard found.
     pub security: SecurityEvents,
     /// Counters of rate limits.
-    pub limits: Arc<Limiter>,
+    pub limits: Arc<RateLimiter>,
     /// What keeps them together with those of other nodes, where there are any.
     pub shared_limits: Option<Arc<SharedLimits>>,
     /// Requests being served.

@@ -16,7 +16,7 @@ use super::link::{Failure, Link, within};
 use super::node_id;
 use crate::clock;
 use crate::config;
-use crate::guard::Limiter;
+use crate::guard::RateLimiter;
 use crate::guard::limit::breaker::Breaker;
 use crate::guard::limit::window::Counted;
 use crate::guard::limit::{Delta, LimitRule, Seed, StrictAsk, Verdict, moment};
@@ -75,7 +75,7 @@ pub struct SharedLimits {
     node: Box<str>,
     strict_timeout: Duration,
     patience: Duration,
-    limiter: Arc<Limiter>,
+    limiter: Arc<RateLimiter>,
     /// For strict rules, while the server is there: a connection, and the name of the script.
     strict: Mutex<Option<(MultiplexedConnection, String)>>,
     breaker: Mutex<Breaker>,
@@ -101,7 +101,7 @@ impl SharedLimits {
     ///
     /// # Errors
     /// When that is not possible, in a sentence.
-    pub fn new(config: &config::SharedState, limiter: Arc<Limiter>) -> Result<Self, String> {
+    pub fn new(config: &config::SharedState, limiter: Arc<RateLimiter>) -> Result<Self, String> {
         Ok(Self {
             link: Link::new(config)?,
             prefix: format!("{}:limits", config.prefix),
@@ -203,7 +203,9 @@ impl SharedLimits {
         command.arg(format!("{}:{:016x}:over", self.prefix, ask.key));
         command.arg(rule.limit).arg(now / 1_000_000 % period);
         command.arg(period).arg(millis(rule.mitigation_timeout));
-        command.arg(u8::from(ask.counts)).arg(u8::from(rule.stops()));
+        command
+            .arg(u8::from(ask.counts))
+            .arg(u8::from(rule.stops()));
         command
     }
 
@@ -280,7 +282,9 @@ impl SharedLimits {
     async fn beat(&self, connection: &mut MultiplexedConnection) -> Result<(), Failure> {
         let mut command = cmd("EVAL");
         command.arg(HERE).arg(1);
-        command.arg(format!("{}:nodes", self.prefix)).arg(&*self.node);
+        command
+            .arg(format!("{}:nodes", self.prefix))
+            .arg(&*self.node);
         let nodes: u32 = self.query(&command, connection).await?;
         self.limiter.set_nodes(nodes);
         Ok(())
@@ -297,7 +301,8 @@ impl SharedLimits {
         let mut get = cmd("GET");
         let agreed: String = self.query(get.arg(&name), connection).await?;
         if agreed != own {
-            self.limiter.reseed(parse_seed(&agreed).ok_or(Failure::Garbage)?);
+            self.limiter
+                .reseed(parse_seed(&agreed).ok_or(Failure::Garbage)?);
         }
         Ok(())
     }

@@ -222,10 +222,7 @@ fn read_refusal(rule: &Section<'_>) -> Refusal {
 }
 
 /// What requests have in common; by default the client.
-fn read_characteristics(
-    rule: &Section<'_>,
-    context: &Context<'_>,
-) -> Option<Vec<Characteristic>> {
+fn read_characteristics(rule: &Section<'_>, context: &Context<'_>) -> Option<Vec<Characteristic>> {
     if !rule.has("characteristics") {
         return Some(vec![Characteristic {
             text: "ip.src".to_owned(),

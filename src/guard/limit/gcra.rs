@@ -66,7 +66,11 @@ impl Rate {
             .saturating_add(self.interval)
             // Other nodes may have let as many through before they heard of each other.
             .saturating_mul(16);
-        if due > now.saturating_add(furthest) { now } else { due }
+        if due > now.saturating_add(furthest) {
+            now
+        } else {
+            due
+        }
     }
 }
 

@@ -21,7 +21,10 @@ fn characteristic(text: &str) -> Characteristic {
 fn rule(characteristics: &[&str]) -> LimitRule {
     LimitRule {
         counting: Counting::default(),
-        characteristics: characteristics.iter().map(|text| characteristic(text)).collect(),
+        characteristics: characteristics
+            .iter()
+            .map(|text| characteristic(text))
+            .collect(),
         limit: 10,
         period: Duration::from_mins(1),
         mitigation_timeout: Duration::ZERO,
@@ -74,7 +77,11 @@ fn requests_count_together_when_they_have_all_characteristics_in_common() {
         (&["x-key"], Client("192.0.2.1", "/a", &[]), false),
         (&["x-key"], Client("192.0.2.1", "/a", &[""]), false),
         (&["http.host"], Client("192.0.2.9", "/b", &[]), true),
-        (&[r#"http.request.uri.args["q"][0]"#], Client("192.0.2.9", "/b", &[]), true),
+        (
+            &[r#"http.request.uri.args["q"][0]"#],
+            Client("192.0.2.9", "/b", &[]),
+            true,
+        ),
     ] {
         let equal = key(characteristics, &one) == key(characteristics, &other);
         assert_eq!(equal, same, "{characteristics:?} {} {}", other.0, other.1);
@@ -104,7 +111,9 @@ fn keys_depend_on_seed_and_rule_and_neighbouring_values_do_not_run_together() {
 fn fields_tell_when_to_come_back_and_what_is_left() {
     let text = |verdict| {
         let fields = rule(&[]).fields("log\"in", &verdict);
-        let lines = fields.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+        let lines = fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
         lines.collect::<Vec<_>>()
     };
     let within = Verdict::Within {

@@ -98,7 +98,10 @@ mod tests {
 
     fn key(number: u64) -> u64 {
         // As good as a hash.
-        number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+        number
+            .wrapping_add(1)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(29)
             ^ number.wrapping_mul(0xbf58_476d_1ce4_e5b9)
     }
 
@@ -124,9 +127,8 @@ mod tests {
                 sketch.add(key(number));
             }
         }
-        let exact = (0..2_000).filter(|number| {
-            u64::from(sketch.estimate(key(*number))) == number % 5 + 1
-        });
+        let exact =
+            (0..2_000).filter(|number| u64::from(sketch.estimate(key(*number))) == number % 5 + 1);
         let exact = exact.count();
         assert!(exact > 1_900, "{exact}");
     }
@@ -141,7 +143,9 @@ mod tests {
             }
         }
         assert!(sketch.estimate(7) >= 7, "{}", sketch.estimate(7));
-        let new: u64 = (0..1000).map(|n| u64::from(sketch.estimate(key(1 << 40 | n)))).sum();
+        let new: u64 = (0..1000)
+            .map(|n| u64::from(sketch.estimate(key(1 << 40 | n))))
+            .sum();
         assert!(new < 6_000, "{new}");
     }
 }

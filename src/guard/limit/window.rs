@@ -64,7 +64,9 @@ impl Counted {
         // count × (period − t) ≤ room × period
         let gone = u128::from(self.period) * u128::from(count - room);
         let at = gone.div_ceil(u128::from(count));
-        u64::try_from(at).unwrap_or(u64::MAX).saturating_sub(elapsed)
+        u64::try_from(at)
+            .unwrap_or(u64::MAX)
+            .saturating_sub(elapsed)
     }
 }
 

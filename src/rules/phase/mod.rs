@@ -87,9 +87,7 @@ impl Phases {
     pub fn find(&self, phase: Phase, id: RuleId) -> Option<Described<'_>> {
         match phase {
             Phase::CustomRules => described(self.custom_rules.get(id), CustomRule::describe),
-            Phase::RateLimitRules => {
-                described(self.rate_limits.rules.get(id), LimitRule::describe)
-            }
+            Phase::RateLimitRules => described(self.rate_limits.rules.get(id), LimitRule::describe),
             Phase::Maintenance => described(self.maintenance.get(id), PageRule::describe),
             Phase::Redirects => described(self.redirect_rules.get(id), Redirect::describe),
             Phase::BulkRedirects => None,

@@ -262,6 +262,9 @@ async fn what_was_counted_outlives_a_reload_that_leaves_the_rule_as_it_is() {
     let before = seawall.metric(success).await;
     seawall.reconfigure(|_| Setup::before([&origin]).zone(&more));
     seawall.signal("HUP");
-    eventually("the reload", async || seawall.metric(success).await > before).await;
+    eventually("the reload", async || {
+        seawall.metric(success).await > before
+    })
+    .await;
     assert_eq!(statuses(&seawall, "/", &[], 3).await, [200, 200, 429]);
 }

@@ -148,7 +148,11 @@ async fn a_strict_rule_waits_for_its_deadline_once_or_twice_and_then_for_nobody(
     for _ in 0..20 {
         seawall.get("/open", &[]).await;
     }
-    assert!(began.elapsed() < Duration::from_millis(600), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_millis(600),
+        "{:?}",
+        began.elapsed()
+    );
     redis.hang(false);
     shared(&seawall, true).await;
 }
@@ -176,7 +180,10 @@ async fn a_server_that_answers_garbage_is_as_none() {
         "all",
         "expression = 'http.request.uri.path eq \"/a\"'\nrequests_per_period = 3\nperiod = \"1h\"",
     );
-    let strict = limit("strict", "requests_per_period = 6\nperiod = \"1h\"\nstrict = true");
+    let strict = limit(
+        "strict",
+        "requests_per_period = 6\nperiod = \"1h\"\nstrict = true",
+    );
     let seawall = node(&origin, &section, &(ordinary + &strict)).await;
     for status in [200, 200, 200, 429] {
         assert_eq!(seawall.get("/a", &[]).await.status, status);
@@ -191,7 +198,10 @@ async fn a_server_that_answers_garbage_is_as_none() {
 async fn http2_requests_wait_for_strict_rules_as_well() {
     let (origin, redis) = (Origin::start(|_| Reply::ok("x")), Redis::start());
     let section = redis.section("strict_timeout = \"1s\"\n");
-    let rule = limit("exact", "requests_per_period = 2\nperiod = \"1h\"\nstrict = true");
+    let rule = limit(
+        "exact",
+        "requests_per_period = 2\nperiod = \"1h\"\nstrict = true",
+    );
     let seawall = node(&origin, &section, &rule).await;
     shared(&seawall, true).await;
     // Even a client in cleartext wants to have one.
