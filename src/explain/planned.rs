@@ -20,7 +20,7 @@ use crate::cache::settings::RuleId;
 use crate::cache::status::{CacheStatus, EdgeReason};
 use crate::config::{Config, Pool, Zone};
 use crate::guard::challenge::Visitor;
-use crate::guard::{Assessment, Stop, assess};
+use crate::guard::{Assessment, NoCounters, Stop, assess};
 use crate::request::arrival::{Refusal, check_body};
 use crate::request::object::{Fate, fate, object_path, strip_credentials};
 use crate::request::{Facts, RequestView};
@@ -49,7 +49,7 @@ pub(super) fn explain(
         under_attack: zone.under_attack || inquiry.under_attack.contains(&zone.name),
         ..Visitor::default()
     };
-    let assessment = assess(phases, &request, &visitor, &mut recorder);
+    let assessment = assess(phases, &request, &visitor, &NoCounters, &mut recorder);
     if let Some(stop) = &assessment.stop {
         stopped(stop, &assessment, explanation);
         explanation.rules = recorder.steps(phases, inquiry.all, Phase::CustomRules);
