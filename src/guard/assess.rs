@@ -52,10 +52,11 @@ fn modules<'z>(
     trace: &mut impl Trace,
 ) -> ControlFlow<()> {
     lockdown_rules(phases, request, assessment)?;
-    ip_access_rules(phases, request, assessment)?;
+    ip_access_rules(phases, request, visitor, assessment)?;
     custom_rules(phases, request, visitor, skips, assessment, trace)?;
     if !phases.rate_limits.is_empty() && !skips.contains(Module::RateLimitRules) {
-        rate_limits(&phases.rate_limits, request, counters, assessment, trace)?;
+        let asked = (visitor, counters);
+        rate_limits(&phases.rate_limits, request, asked, assessment, trace)?;
     }
     if !skips.contains(Module::RequestFilters) {
         request_filters(phases, request, assessment)?;
@@ -88,9 +89,19 @@ fn lockdown_rules<'z>(
 fn ip_access_rules<'z>(
     phases: &'z Phases,
     request: &RequestView<'_>,
+    visitor: &Visitor<'_>,
     assessment: &mut Assessment<'z>,
 ) -> ControlFlow<()> {
     for rule in phases.ip_access_rules.find(request) {
+        let stop = match rule.action {
+            IpAccessAction::Block => Some(Stop::refusal(StatusCode::FORBIDDEN)),
+            IpAccessAction::Challenge => match demand(visitor, request) {
+                // Passed; other rules are asked.
+                None => continue,
+                demanded => demanded,
+            },
+            IpAccessAction::Allow | IpAccessAction::Log => None,
+        };
         assessment.findings.push(Finding {
             module: Module::IpAccessRules,
             rule: &rule.name,
@@ -98,13 +109,9 @@ fn ip_access_rules<'z>(
             action: rule.action.action(),
             dry_run: false,
         });
-        match rule.action {
-            IpAccessAction::Log => {}
-            IpAccessAction::Allow => return Break(()),
-            IpAccessAction::Block => {
-                assessment.stop = Some(Stop::refusal(StatusCode::FORBIDDEN));
-                return Break(());
-            }
+        if stop.is_some() || rule.action == IpAccessAction::Allow {
+            assessment.stop = stop;
+            return Break(());
         }
     }
     Continue(())

@@ -193,7 +193,7 @@ impl RateLimiter {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let burst = match rule.action {
             LimitAction::Throttle { burst, .. } => Some(burst.min(limit.max(1))),
-            LimitAction::Block(_) | LimitAction::Log => None,
+            LimitAction::Block(_) | LimitAction::Challenge | LimitAction::Log => None,
         };
         Terms {
             limit,

@@ -4,7 +4,8 @@ use std::ops::ControlFlow::{self, Break, Continue};
 
 use smallvec::SmallVec;
 
-use super::decision::{Assessment, Finding, Module, Stop};
+use super::challenge::{Visitor, demand};
+use super::decision::{Action, Assessment, Finding, Module, Stop};
 use super::limit::{Counters, LimitRule, Pending, RateLimits, StrictAsk, Verdict};
 use crate::cache::settings::RuleId;
 use crate::cache::status::EdgeReason;
@@ -20,7 +21,7 @@ const COUNTS: &str = "counts towards its limit, and others before it are not kno
 pub(super) fn rate_limits<'z>(
     limits: &'z RateLimits,
     request: &RequestView<'_>,
-    counters: &impl Counters,
+    (visitor, counters): (&Visitor<'_>, &impl Counters),
     assessment: &mut Assessment<'z>,
     trace: &mut impl Trace,
 ) -> ControlFlow<()> {
@@ -46,7 +47,7 @@ pub(super) fn rate_limits<'z>(
             assessment.pending.push(Pending { rule: id, key });
         }
         if verdict.is_over() {
-            over(rule, &verdict, assessment)?;
+            over(rule, &verdict, request, visitor, assessment)?;
         } else {
             trace.without_effect(Phase::RateLimitRules, id, COUNTS);
             if limit.tells {
@@ -93,21 +94,30 @@ fn ask_first(
 fn over<'z>(
     rule: &'z Rule<LimitRule>,
     verdict: &Verdict,
+    request: &RequestView<'_>,
+    visitor: &Visitor<'_>,
     assessment: &mut Assessment<'z>,
 ) -> ControlFlow<()> {
     let limit = &rule.action;
+    let challenges = limit.action() == Action::Challenge;
+    let demanded = challenges.then(|| demand(visitor, request)).flatten();
+    if challenges && demanded.is_none() {
+        // Who has passed it may have more.
+        return Continue(());
+    }
     let (action, dry_run) = (limit.action(), limit.dry_run);
     let finding = Finding::of(Module::RateLimitRules, rule, action, dry_run);
     assessment.findings.push(finding);
-    let Some(refusal) = limit.refusal().filter(|_| !dry_run) else {
-        return Continue(());
-    };
-    assessment.stop = Some(Stop {
+    let refused = limit.refusal().map(|refusal| Stop {
         reason: EdgeReason::RateLimited,
         status: refusal.status,
         page: refusal.page.as_ref(),
         fields: limit.fields(&rule.name, verdict),
     });
+    let Some(stop) = demanded.or(refused).filter(|_| !dry_run) else {
+        return Continue(());
+    };
+    assessment.stop = Some(stop);
     // It is not answered as those that are counted by their answers.
     assessment.pending.clear();
     Break(())

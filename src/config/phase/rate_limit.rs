@@ -17,6 +17,7 @@ use crate::rules::expression::{Environment, Expression};
 
 const ACTIONS: &[(&str, Action)] = &[
     ("block", Action::Block),
+    ("challenge", Action::Challenge),
     ("throttle", Action::Throttle),
     ("log", Action::Log),
 ];
@@ -63,7 +64,7 @@ fn read_rule(rule: &Section<'_>, context: &Context<'_>) -> Option<LimitRule> {
     let strict = rule.boolean("strict").is_some_and(|strict| strict.value);
     let on_failure = rule.word("on_failure", FAILING);
     let action = action?;
-    if action == Action::Log {
+    if matches!(action, Action::Log | Action::Challenge) {
         refuse_keys(rule, &OF_ANSWERS, "block");
     }
     if action != Action::Throttle {
@@ -87,6 +88,7 @@ fn read_rule(rule: &Section<'_>, context: &Context<'_>) -> Option<LimitRule> {
         mitigation_timeout: mitigation_timeout?,
         action: match action {
             Action::Log => LimitAction::Log,
+            Action::Challenge => LimitAction::Challenge,
             Action::Throttle => LimitAction::Throttle {
                 burst: burst
                     .and_then(|burst| u32::try_from(burst.value).ok())
@@ -116,6 +118,7 @@ fn read_counting(rule: &Section<'_>, context: &Context<'_>) -> Option<Counting> 
         let of_request = Environment {
             lists,
             response: false,
+            tokens: Some(context.from.tokens),
         };
         if let Ok(expression) = Expression::compile(&text.value, &of_request) {
             return Some((expression, false));
@@ -123,6 +126,7 @@ fn read_counting(rule: &Section<'_>, context: &Context<'_>) -> Option<Counting> 
         let of_response = Environment {
             lists,
             response: true,
+            tokens: Some(context.from.tokens),
         };
         let compiled = Expression::compile(&text.value, &of_response);
         let compiled = context.compiled(rule, text, compiled)?;

@@ -112,6 +112,8 @@ pub enum LimitAction {
         /// The answer.
         refusal: Refusal,
     },
+    /// Its sender has to pass a challenge first.
+    Challenge,
     /// It is only told of.
     Log,
 }
@@ -207,13 +209,13 @@ impl LimitRule {
     pub const fn refusal(&self) -> Option<&Refusal> {
         match &self.action {
             LimitAction::Block(refusal) | LimitAction::Throttle { refusal, .. } => Some(refusal),
-            LimitAction::Log => None,
+            LimitAction::Challenge | LimitAction::Log => None,
         }
     }
 
-    /// Whether a request that is too much goes no further.
+    /// Whether a request that is too much may go no further.
     pub const fn stops(&self) -> bool {
-        !self.dry_run && self.refusal().is_some()
+        !self.dry_run && !matches!(self.action, LimitAction::Log)
     }
 
     /// What it does, as events have it.
@@ -221,6 +223,7 @@ impl LimitRule {
         match self.action {
             LimitAction::Block(_) => Action::Block,
             LimitAction::Throttle { .. } => Action::Throttle,
+            LimitAction::Challenge => Action::Challenge,
             LimitAction::Log => Action::Log,
         }
     }
