@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint bench bench-scale bench-tools eviction microbench load herd conformance clean setup-build
+.PHONY: help build run test lint bench bench-scale bench-tools eviction microbench load herd tiers overload conformance clean setup-build
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,12 @@ load: build ## Compare a load of visitors straight to the replicas and through S
 
 herd: build ## Send 1,000 clients to one key at once and count the origin's requests (CLIENTS=1000)
 	load/herd.py
+
+tiers: build ## Play a network of edges, shields, replicas and a Redis through failures and purges (KEYS=1000 PURGES=1000)
+	load/tiers.py
+
+overload: build ## Send 1,000 users to a replica that can do 20 requests at once, with and without Seawall (USERS=1000)
+	load/overload.py
 
 conformance: build ## Run the public caching test suite; writes docs/conformance.md
 	conformance/run.mjs

@@ -202,6 +202,7 @@ fn rules(criterion: &mut Criterion) {
     let environment = Environment {
         lists: Some(&lists),
         response: false,
+        tokens: None,
     };
     let listed = Expression::compile("ip.src in $l", &environment).unwrap();
     criterion.bench_function("an address in a list of 200,000", |bench| {

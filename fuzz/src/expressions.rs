@@ -108,6 +108,7 @@ fn environments(lists: &Lists) -> [Environment<'_>; 2] {
     [false, true].map(|response| Environment {
         lists: Some(lists),
         response,
+        tokens: None,
     })
 }
 

@@ -43,6 +43,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("record", store::record),
     ("reference", keys::reference),
     ("request_control", fields::request_control),
+    ("response_head", requests::response_head),
     ("segment", store::segment),
     ("targeted", fields::targeted),
     ("value_expression", expressions::value_expression),

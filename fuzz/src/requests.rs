@@ -2,8 +2,10 @@
 
 use std::time::SystemTime;
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method};
 use seawall::edge::head::{BodyFraming, HeadLimits, check};
+use seawall::origin::h1::head::{self as answer, Framing};
 use seawall::purge::request::{PurgeTarget, parse_json};
 use seawall::request::Scheme;
 use seawall::tier::handover::{Handover, NotAuthentic, SignedHead, TierKey};
@@ -175,4 +177,29 @@ fn is_canonical(path: &str) {
 fn is_host(host: &str) {
     let authority = Authority::parse(host, Scheme::Http);
     assert!(authority.is_some_and(|authority| authority.host() == host));
+}
+
+/// An answer's head that is accepted is so whatever follows it, leaves that alone, and announces one end of
+/// its body.
+pub(super) fn response_head(data: &[u8]) {
+    let mut bytes = BytesMut::from(data);
+    let Ok(Some(head)) = answer::take(&mut bytes, &Method::GET) else {
+        return;
+    };
+    assert!(data.ends_with(&bytes));
+    let fields = &head.response.headers;
+    let lengths = fields.get_all("content-length").iter().count();
+    let codings = fields.get_all("transfer-encoding").iter().count();
+    assert!(lengths + codings <= 1);
+    if head.framing == Framing::Chunked {
+        assert_eq!(codings, 1);
+    }
+    let mut followed = BytesMut::from(data);
+    followed.extend_from_slice(b"\r\nContent-Length: 5\r\n\r\n");
+    let again = answer::take(&mut followed, &Method::GET);
+    let again = again
+        .ok()
+        .flatten()
+        .map(|again| (again.framing, again.persistent));
+    assert_eq!(again, Some((head.framing, head.persistent)));
 }

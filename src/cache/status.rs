@@ -58,6 +58,8 @@ pub enum EdgeReason {
     WaitingRoom,
     /// The guard refused it.
     Blocked,
+    /// It did not show what lets it in.
+    Unauthorized,
 }
 
 impl EdgeReason {
@@ -69,6 +71,7 @@ impl EdgeReason {
             Self::BulkRedirect => "bulk-redirect",
             Self::WaitingRoom => "waiting-room",
             Self::Blocked => "blocked",
+            Self::Unauthorized => "unauthorized",
         }
     }
 }

@@ -27,6 +27,18 @@ pub enum Balance {
     },
 }
 
+impl Balance {
+    /// The word of the configuration.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::LeastOutstanding => "least_outstanding",
+            Self::RoundRobin => "round_robin",
+            Self::Random => "random",
+            Self::Hash { .. } => "hash",
+        }
+    }
+}
+
 /// Requests of a session stay at one replica, as far as they go past the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Affinity {

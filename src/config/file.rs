@@ -22,9 +22,11 @@ use super::secret::read_secret;
 use super::shared::{SharedState, read_shared};
 use super::test::read_tests;
 use super::tiers::{Tiers, read_tiers};
+use super::token::read_tokens;
 use super::zone::{ZoneFile, read_zone};
 use super::{Cache, Client, Geo, Listener, Log, Pool, Server};
 use crate::explain::RuleTest;
+use crate::guard::token::Tokens;
 use crate::rules::Lists;
 
 /// Below this a deadline would fail what it should guard.
@@ -45,6 +47,7 @@ pub(super) struct ConfigFile {
     pub(super) pools: Vec<Pool>,
     pub(super) tiers: Option<Tiers>,
     /// Their names.
+    pub(super) tokens: Tokens,
     pub(super) lists: Vec<String>,
     pub(super) zones: Vec<ZoneFile>,
     pub(super) tests: Vec<RuleTest>,
@@ -77,6 +80,7 @@ fn syntax_fault(error: &toml::de::Error) -> Diagnostic {
 
 fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
     let lists = read_lists(&root);
+    let tokens = read_tokens(&root);
     let server = root.section("server").map(read_server).unwrap_or_default();
     let sections = root.named_sections("pools");
     let names: Vec<String> = sections
@@ -91,6 +95,7 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
         name,
         lists: &lists,
         pools: &names,
+        tokens: &tokens,
         secret: secret.as_ref(),
     };
     let locality = server.locality.as_deref();
@@ -126,6 +131,7 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
             )
             .and_then(read_tiers),
         lists: lists.names().map(str::to_owned).collect(),
+        tokens: tokens.clone(),
         zones: root
             .named_sections("zones")
             .into_iter()
@@ -304,6 +310,7 @@ pub(super) fn read_preset(source: &str, name: &str) -> (PresetRules, Vec<Diagnos
         name,
         lists: &Lists::default(),
         pools: &[],
+        tokens: &Tokens::default(),
         secret: None,
     };
     let preset = PresetRules {

@@ -24,7 +24,11 @@ pub(super) fn read_listeners(root: &Section<'_>) -> Vec<Located<Listener>> {
                 let span = text.span.clone();
                 let address = read_address(root, "listen", text)?;
                 Some(Located {
-                    value: Listener { address, tls: None },
+                    value: Listener {
+                        address,
+                        tls: None,
+                        client_ca: None,
+                    },
                     span,
                 })
             }
@@ -38,7 +42,11 @@ fn read_tls_listener(section: Section<'_>) -> Option<Located<Listener>> {
     let address = section
         .required_string("address", "\"[::]:8443\"")
         .and_then(|text| read_address(&section, "address", text));
+    let mut client_ca = None;
     let tls = section.section("tls").map(|tls| {
+        client_ca = tls
+            .string("client_ca")
+            .map(|path| PathBuf::from(path.value));
         let certificate = tls.required_string("certificate", "\"/etc/seawall/fullchain.pem\"");
         let key = tls.required_string("key", "\"/etc/seawall/privkey.pem\"");
         tls.finish();
@@ -57,6 +65,7 @@ fn read_tls_listener(section: Section<'_>) -> Option<Located<Listener>> {
         value: Listener {
             address: address?,
             tls,
+            client_ca,
         },
         span,
     })

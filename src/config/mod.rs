@@ -29,6 +29,7 @@ mod servers;
 mod shared;
 mod test;
 mod tiers;
+mod token;
 mod ttl;
 mod units;
 mod vary;
@@ -57,6 +58,7 @@ pub use tiers::{SIBLINGS, Tier, Tiers};
 pub use overload::{AdaptiveSettings, BreakerSettings, QueueOrder, QueueSettings};
 
 use crate::explain::RuleTest;
+use crate::guard::token::Tokens;
 use crate::rules::phase::Phases;
 use crate::zone::{HostPattern, SessionCookies};
 
@@ -105,6 +107,8 @@ pub struct Config {
     pub tiers: Option<Tiers>,
     /// Names of the lists that expressions may refer to.
     pub lists: Vec<String>,
+    /// Kinds of tokens.
+    pub tokens: Tokens,
     /// Sites, by name.
     pub zones: Vec<Arc<Zone>>,
     /// What requests are expected to come to; nothing that runs looks at it.
@@ -118,6 +122,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Certificate files; `None` is cleartext.
     pub tls: Option<TlsFiles>,
+    /// PEM file of the authorities of which clients must have a certificate.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// PEM files of a TLS listener; both are read again on reload.
@@ -390,6 +396,8 @@ pub struct Retries {
     pub max: u32,
     /// Retries allowed per hundred requests of the pool, above a small constant.
     pub budget_percent: u32,
+    /// Whether a safe request is sent to another replica when one answers nobody in time.
+    pub on_timeout: bool,
 }
 
 impl Default for Retries {
@@ -397,6 +405,7 @@ impl Default for Retries {
         Self {
             max: 2,
             budget_percent: 20,
+            on_timeout: true,
         }
     }
 }

@@ -226,6 +226,7 @@ fn read_retries(section: Section<'_>) -> Retries {
         &mut retries.budget_percent,
         section.integer("budget_percent", 0..=100),
     );
+    put(&mut retries.on_timeout, section.boolean("on_timeout"));
     section.finish();
     retries
 }

@@ -51,6 +51,7 @@ pub(super) fn resolve(
         pools: file.pools.into_iter().map(Arc::new).collect(),
         tiers: file.tiers,
         lists: file.lists,
+        tokens: file.tokens,
         zones,
         tests: file.tests,
     })
@@ -178,6 +179,7 @@ fn origin_hosts(zone: &ZoneFile, phases: &PhasesFile, pools: &[Pool]) -> Vec<Str
 fn into_phases(file: PhasesFile, development_mode_until: Option<i64>, largest: u64) -> Phases {
     Phases {
         custom_rules: Ruleset::new(file.custom_rules),
+        access_rules: Ruleset::new(file.access_rules),
         maintenance: Ruleset::new(file.maintenance),
         redirect_rules: Ruleset::new(file.redirects),
         bulk_redirects: BulkRedirects::new(file.bulk_redirects),

@@ -58,23 +58,38 @@ impl ChunkedBody {
     /// When no part of a body looks like this.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         let mut rest = bytes;
-        while !self.is_complete() {
-            if self.at == At::Data {
-                let data = usize::try_from(self.missing).unwrap_or(usize::MAX);
-                let (passed, after) = rest.split_at(data.min(rest.len()));
-                self.missing -= u64::try_from(passed.len()).map_err(|_| Malformed)?;
-                rest = after;
-                if self.missing == 0 {
-                    self.at = At::DataReturn;
-                }
-            }
+        while !self.is_complete() && !rest.is_empty() {
+            let (before, data) = self.advance_to_data(rest)?;
+            rest = rest.get(before + data..).unwrap_or_default();
+        }
+        Ok(bytes.len() - rest.len())
+    }
+
+    /// Takes note of the bytes that come next, up to the end of the first data among them; how many of them
+    /// stand before these data, and how many are data.
+    ///
+    /// # Errors
+    /// When no part of a body looks like this.
+    pub fn advance_to_data(&mut self, bytes: &[u8]) -> Result<(usize, usize), Malformed> {
+        let mut rest = bytes;
+        while self.at != At::Data && !self.is_complete() {
             let Some((byte, after)) = rest.split_first() else {
                 break;
             };
             self.at = self.step(*byte)?;
             rest = after;
         }
-        Ok(bytes.len() - rest.len())
+        let before = bytes.len() - rest.len();
+        if self.at != At::Data {
+            return Ok((before, 0));
+        }
+        let missing = usize::try_from(self.missing).unwrap_or(usize::MAX);
+        let data = missing.min(rest.len());
+        self.missing -= u64::try_from(data).map_err(|_| Malformed)?;
+        if self.missing == 0 {
+            self.at = At::DataReturn;
+        }
+        Ok((before, data))
     }
 
     fn step(&mut self, byte: u8) -> Result<At, Malformed> {

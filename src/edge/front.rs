@@ -3,7 +3,6 @@
 //! and every other request goes to Pingora with its evaluation. A head that never completes or means two
 //! things ends here.
 
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,10 +19,11 @@ use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncWriteExt;
 
+use super::answers::{self, Answers};
 use super::chunked::{ChunkedBody, Malformed};
 use super::head::{BodyFraming, Head, HeadError, HeadLimits, Parsed, complete, no_fields, parse};
-use super::io::{close, read, write};
-use super::lane::{Arriving, Evaluation, Hit, Lane, Sent};
+use super::io::{close, read};
+use super::lane::{Arriving, Evaluation, Hit, Lane};
 use super::relay::{Relayed, relay};
 use super::timer::Timer;
 use super::turnstile::{Allowance, Turnstile};
@@ -38,9 +38,6 @@ pub const LINGER: Duration = Duration::from_secs(2);
 
 /// RFC 9113 §3.4.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Bodies up to this size are copied behind their head, so that both go out in one write.
-const COPIED: usize = 32 << 10;
 
 /// Accepts connections for `requests`, which evaluates requests and handles them one at a time.
 pub struct Front<R> {
@@ -57,14 +54,6 @@ struct Connection {
     buffer: BytesMut,
     served: u32,
     timer: Timer,
-}
-
-// Memory that the connections of a thread share, as most of them are idle.
-thread_local! {
-    /// Where answers are put together.
-    static OUT: Cell<Vec<u8>> = Cell::default();
-    /// For the fields of a request.
-    static FIELDS: Cell<HeaderMap> = Cell::default();
 }
 
 /// What came of waiting for the next request.
@@ -141,6 +130,7 @@ where
         let mut connection = Connection::new(stream);
         let mut ending = shutdown.clone();
         let mut lingered = std::pin::pin!(lingered(&mut ending));
+        let mut answers = Answers::none();
         loop {
             let runtime = self.shared.runtime();
             let client = &runtime.config.client;
@@ -152,6 +142,7 @@ where
                     return self.requests.process_new(stream, shutdown).await;
                 }
                 Next::Refused(error) => {
+                    connection.write(&mut answers, client).await?;
                     refuse(&mut connection.stream, error, client, &self.shared.metrics).await;
                     return None;
                 }
@@ -171,10 +162,17 @@ where
                 simple,
             });
             let keep = request.persists && !last;
+            if !matches!(evaluation, Evaluation::Hit(_)) {
+                connection.write(&mut answers, client).await?;
+            }
             let evaluated = match evaluation {
                 Evaluation::Hit(hit) => {
-                    let _in_flight = self.shared.in_flight.enter();
-                    if !connection.answer(*hit, keep, client).await {
+                    let more = answers.add(hit, keep, self.shared.in_flight.enter());
+                    if !more || !connection.has_next(client) {
+                        connection.write(&mut answers, client).await?;
+                    }
+                    if !keep {
+                        close(&mut connection.stream, client).await;
                         return None;
                     }
                     continue;
@@ -226,11 +224,7 @@ impl Connection {
         client: &Client,
         mut lingered: Pin<&mut impl Future<Output = ()>>,
     ) -> Next {
-        let limits = HeadLimits {
-            size: client.max_header_size,
-            fields: client.max_headers,
-            target: client.max_uri_length,
-        };
+        let limits = limits(client);
         let mut first_byte = None;
         let begun = clock::instant();
         loop {
@@ -279,13 +273,25 @@ impl Connection {
         }
     }
 
+    /// Whether [`Self::next`] would not wait.
+    fn has_next(&self, client: &Client) -> bool {
+        let buffer = self.buffer.strip_prefix(b"\r\n").unwrap_or(&self.buffer);
+        matches!(complete(buffer, limits(client)), Ok(Some(_)))
+    }
+
+    /// Writes what waits; nothing when the connection is broken.
+    async fn write<H: Hit>(&mut self, answers: &mut Answers<H>, client: &Client) -> Option<()> {
+        let written = answers.write(&mut self.stream, client).await;
+        written.then_some(())
+    }
+
     /// Takes the complete head of `len` bytes out of the buffer.
     fn take(&mut self, len: usize, limits: HeadLimits) -> Result<Request, HeadError> {
         let raw = self.buffer.split_to(len).freeze();
         let mut fields = no_fields();
         let parsed = parse(&raw, limits, &mut fields)?;
         let (arrived, allowance) = share(&parsed.head, &self.buffer)?;
-        let parts = parts(&raw, &parsed, FIELDS.take()).ok_or(HeadError {
+        let parts = parts(&raw, &parsed, answers::no_fields()).ok_or(HeadError {
             status: StatusCode::BAD_REQUEST,
             reason: "malformed request line or field",
         })?;
@@ -299,46 +305,13 @@ impl Connection {
             persists,
         })
     }
+}
 
-    /// Writes the answer; whether the connection may be used again.
-    async fn answer(&mut self, hit: impl Hit, keep: bool, client: &Client) -> bool {
-        let mut out = OUT.take();
-        hit.write_head(&mut out);
-        let persistence: &[u8] = if keep {
-            b"Connection: keep-alive\r\n\r\n"
-        } else {
-            b"Connection: close\r\n\r\n"
-        };
-        out.extend_from_slice(persistence);
-        let head = out.len();
-        let body = hit.body();
-        let length: usize = body.iter().map(Bytes::len).sum();
-        let mut written = 0;
-        let result = if length <= COPIED {
-            for chunk in body {
-                out.extend_from_slice(chunk);
-            }
-            let pieces = std::iter::once(out.as_slice());
-            write(&mut self.stream, pieces, client, &mut written).await
-        } else {
-            let pieces = std::iter::once(out.as_slice()).chain(body.iter().map(Bytes::as_ref));
-            write(&mut self.stream, pieces, client, &mut written).await
-        };
-        let complete = result.is_ok();
-        let parts = hit.finish(Sent {
-            head: written >= head,
-            body: u64::try_from(written.saturating_sub(head)).unwrap_or(u64::MAX),
-            error: result.err(),
-        });
-        out.clear();
-        OUT.set(out);
-        let mut fields = parts.headers;
-        fields.clear();
-        FIELDS.set(fields);
-        if complete && !keep {
-            close(&mut self.stream, client).await;
-        }
-        complete && keep
+fn limits(client: &Client) -> HeadLimits {
+    HeadLimits {
+        size: client.max_header_size,
+        fields: client.max_headers,
+        target: client.max_uri_length,
     }
 }
 

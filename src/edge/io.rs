@@ -1,7 +1,7 @@
 //! Reading and writing on a client's connection: within its deadlines, and with no more memory or timers
 //! than it takes.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::Poll;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use pingora_core::protocols::Stream;
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::LINGER;
@@ -29,22 +30,23 @@ pub(super) async fn read(stream: &mut Stream, buffer: &mut BytesMut) -> io::Resu
     .await
 }
 
-/// Writes all of it, counting.
-pub(super) async fn write(
+/// Writes all of it, together where the stream can do that, counting.
+pub(super) async fn write<'b>(
     stream: &mut Stream,
-    pieces: impl Iterator<Item = &[u8]>,
+    pieces: impl Iterator<Item = &'b [u8]>,
     client: &Client,
     written: &mut usize,
 ) -> io::Result<()> {
-    for mut piece in pieces {
-        while !piece.is_empty() {
-            let count = in_time(client.write_timeout, stream.write(piece)).await?;
-            *written += count;
-            piece = piece.get(count..).unwrap_or_default();
-            if count == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
+    let pieces = pieces.filter(|piece| !piece.is_empty()).map(IoSlice::new);
+    let mut pieces: SmallVec<[IoSlice<'_>; 4]> = pieces.collect();
+    let mut rest = pieces.as_mut_slice();
+    while !rest.is_empty() {
+        let count = in_time(client.write_timeout, stream.write_vectored(rest)).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
         }
+        *written += count;
+        IoSlice::advance_slices(&mut rest, count);
     }
     in_time(client.write_timeout, stream.flush()).await
 }

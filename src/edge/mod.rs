@@ -1,16 +1,18 @@
 //! Where clients arrive: listeners, TLS, and the strict reading of HTTP/1 request heads.
 //!
 //! [`front`] owns a connection between requests and has each request, once its head is complete and
-//! unambiguous, evaluated ([`lane`]): a hit in memory is written at once, what simply goes past the cache
-//! is relayed from the origin ([`relay`]), every other request goes to Pingora. HTTP/2 connections go to Pingora as they are.
+//! unambiguous, evaluated ([`lane`]): a hit is written at once ([`answers`]), what simply goes past the cache
+//! is relayed from the origin ([`relay`]), every other request goes to Pingora. HTTP/2 connections go to
+//! Pingora as they are.
 
+mod answers;
 pub mod chunked;
 mod front;
 pub mod head;
 mod io;
 pub mod lane;
 mod relay;
-mod timer;
+pub(crate) mod timer;
 mod tls;
 mod turnstile;
 

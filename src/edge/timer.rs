@@ -9,13 +9,13 @@ use crate::clock;
 
 /// One timer for all deadlines of a connection. It stays set to an earlier one until that passes.
 #[derive(Default)]
-pub(super) struct Timer {
+pub(crate) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timer {
     /// Waits until `deadline`.
-    pub(super) async fn until(&mut self, deadline: Instant) {
+    pub(crate) async fn until(&mut self, deadline: Instant) {
         let until = tokio::time::Instant::from_std(deadline);
         let sleep = self
             .sleep

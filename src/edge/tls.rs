@@ -1,13 +1,16 @@
 //! Certificates of a TLS listener: read at start, read again on reload.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use pingora_core::listeners::tls::TlsSettings;
+use rustls::RootCertStore;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
 use crate::config::TlsFiles;
@@ -38,14 +41,19 @@ impl Certificates {
         Ok(())
     }
 
-    /// Settings of a listener that presents this certificate and offers HTTP/2.
+    /// Settings of a listener that presents this certificate and offers HTTP/2. With `client_ca`, clients must have
+    /// a certificate of one of the authorities in that file.
     ///
     /// # Errors
-    /// What Pingora refuses.
-    pub fn settings(self: &Arc<Self>) -> Result<TlsSettings, String> {
+    /// Which file cannot be used, or what Pingora refuses.
+    pub fn settings(self: &Arc<Self>, client_ca: Option<&Path>) -> Result<TlsSettings, String> {
         let mut settings = TlsSettings::intermediate("", "").map_err(|error| error.to_string())?;
         settings.set_cert_resolver(self.clone());
         settings.enable_h2();
+        if let Some(file) = client_ca {
+            let verifier = verifier(file).map_err(|why| format!("{}: {why}", file.display()))?;
+            settings.set_client_cert_verifier(verifier);
+        }
         Ok(settings)
     }
 }
@@ -54,6 +62,19 @@ impl ResolvesServerCert for Certificates {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.current.load_full())
     }
+}
+
+fn verifier(file: &Path) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    // Without a certificate in the file this is an error.
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    verifier.map_err(|error| error.to_string())
 }
 
 fn read(files: &TlsFiles) -> Result<CertifiedKey, String> {

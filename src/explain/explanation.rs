@@ -182,6 +182,10 @@ pub struct OriginFacts {
     pub upper_tiers: Vec<String>,
     /// The pool.
     pub pool: String,
+    /// How it chooses who is asked.
+    pub balance: &'static str,
+    /// How many requests it may have, and how many wait for how long.
+    pub limits: Vec<String>,
     /// The Host sent.
     pub host: String,
     /// The name for TLS, where a rule sets one.

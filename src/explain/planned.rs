@@ -48,6 +48,9 @@ pub(super) fn explain(
         explanation.rules = recorder.steps(phases, inquiry.all, Phase::CustomRules);
         return;
     }
+    let taken = arrived.without(&assessment);
+    let arrived = &taken;
+    let request = arrived.view(inquiry.question, url);
     match plan(phases, &request, &circumstances, &mut recorder) {
         Planned::Answer(answer) => {
             let most = config.client.max_body_size;
@@ -365,6 +368,8 @@ fn origin_facts(
     OriginFacts {
         upper_tiers: tiers.cloned().unwrap_or_default(),
         pool: name.to_owned(),
+        balance: pool.map_or("", |pool| pool.balance.word()),
+        limits: pool.map(limits).unwrap_or_default(),
         host: host.unwrap_or(arrived.authority.as_str()).to_owned(),
         sni: rules.sni.as_deref().map(str::to_owned),
         port: rules.port,
@@ -375,6 +380,24 @@ fn origin_facts(
         query: view.query.map(str::to_owned),
         headers: plan.headers.iter().map(field_change).collect(),
     }
+}
+
+/// How many requests `pool` may have, in words.
+fn limits(pool: &Pool) -> Vec<String> {
+    let learnt = pool.adaptive_concurrency.is_some();
+    let most = format!("at most {} requests", pool.max_requests);
+    let each = pool.max_requests_per_replica;
+    let wait = pool.timeouts.queue.as_secs_f64();
+    let waiting = format!("{} more wait {wait} s at most", pool.queue.length);
+    [
+        Some(most),
+        each.map(|each| format!("{each} for each replica")),
+        learnt.then(|| "a learnt limit".to_owned()),
+        Some(waiting),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// An edit in words.

@@ -144,7 +144,8 @@ fn origin_rows(origin: &OriginFacts) -> Vec<String> {
     let target = crate::rules::target_text(&origin.path, origin.query.as_deref());
     let tiers = origin.upper_tiers.join(", ");
     let before = (!tiers.is_empty()).then(|| format!("upper tiers before it: {tiers}"));
-    let mut rows = vec![asked, format!("target {target}")];
+    let turn = format!("{}: {}", origin.balance, origin.limits.join(", "));
+    let mut rows = vec![asked, turn, format!("target {target}")];
     rows.extend(before);
     rows.extend(origin.headers.iter().map(change_text));
     rows

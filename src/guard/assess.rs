@@ -2,8 +2,9 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
+use super::access::{Access, AccessRule, Refusal};
 use super::custom::{CustomAction, Skips};
-use super::decision::{Assessment, Finding, Module, Stop};
+use super::decision::{Action, Assessment, Finding, Module, Stop};
 use crate::cache::status::EdgeReason;
 use crate::request::RequestView;
 use crate::rules::phase::{Phase, Phases, Trace};
@@ -16,8 +17,49 @@ pub fn assess<'z>(
 ) -> Assessment<'z> {
     let mut assessment = Assessment::default();
     let mut skips = Skips::default();
-    let _ = custom_rules(phases, request, &mut skips, &mut assessment, trace);
+    let _ = custom_rules(phases, request, &mut skips, &mut assessment, trace)
+        .is_continue()
+        .then(|| access_rules(phases, request, skips, &mut assessment, trace));
     assessment
+}
+
+/// The access rules; all that hold must be satisfied.
+fn access_rules<'z>(
+    phases: &'z Phases,
+    request: &RequestView<'_>,
+    skips: Skips,
+    assessment: &mut Assessment<'z>,
+    trace: &mut impl Trace,
+) {
+    if skips.contains(Module::AccessRules) {
+        return;
+    }
+    for (id, _) in phases.access_rules.matching(request) {
+        let Some(rule) = phases.access_rules.get(id) else {
+            continue;
+        };
+        trace.matched(Phase::AccessRules, id);
+        let finding = Finding::of(Module::AccessRules, rule, Action::Block, false);
+        let stop = |refusal: Refusal| Stop {
+            reason: EdgeReason::Unauthorized,
+            status: refusal.status,
+            page: None,
+            fields: refusal.fields,
+        };
+        assessment.takes_authorization |= matches!(rule.action, AccessRule::Basic(_));
+        match rule.action.ask(request) {
+            Access::Granted => {}
+            Access::GrantedWithout(parameter) => assessment.takes_parameter = Some(parameter),
+            Access::Check(credentials, refusal) => {
+                assessment.check = Some((credentials, finding, stop(refusal)));
+            }
+            Access::Refused(refusal) => {
+                assessment.findings.push(finding);
+                assessment.stop = Some(stop(refusal));
+                return;
+            }
+        }
+    }
 }
 
 /// The custom rules; breaks when the request is stopped, or let through whatever else would be found.
@@ -66,7 +108,6 @@ mod tests {
     use http::{HeaderMap, Method, StatusCode, Version};
 
     use super::super::custom::CustomRule;
-    use super::super::decision::Action;
     use super::*;
     use crate::request::{Facts, Scheme};
     use crate::rules::expression::{Environment, Expression};

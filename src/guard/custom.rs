@@ -39,8 +39,10 @@ pub struct Skips(u32);
 
 impl Skips {
     /// What rules may name.
-    pub const WORDS: &[(&'static str, Module)] =
-        &[(Module::CustomRules.as_str(), Module::CustomRules)];
+    pub const WORDS: &[(&'static str, Module)] = &[
+        (Module::CustomRules.as_str(), Module::CustomRules),
+        (Module::AccessRules.as_str(), Module::AccessRules),
+    ];
 
     /// Adds a part.
     pub const fn insert(&mut self, module: Module) {

@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
+use super::access::Credentials;
 use crate::cache::status::EdgeReason;
 use crate::rules::phase::Page;
 use crate::rules::{Rule, RuleSource};
@@ -12,6 +13,8 @@ use crate::rules::{Rule, RuleSource};
 pub enum Module {
     /// `custom_rules`
     CustomRules,
+    /// `access_rules`
+    AccessRules,
 }
 
 impl Module {
@@ -19,6 +22,7 @@ impl Module {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CustomRules => "custom_rules",
+            Self::AccessRules => "access_rules",
         }
     }
 }
@@ -96,4 +100,10 @@ pub struct Assessment<'z> {
     pub findings: SmallVec<[Finding<'z>; 1]>,
     /// What stops it.
     pub stop: Option<Stop<'z>>,
+    /// What is still to be found out, and what stops it if that is wrong.
+    pub check: Option<(Credentials<'z>, Finding<'z>, Stop<'z>)>,
+    /// Whether Authorization was for the guard, and is nobody else's matter.
+    pub takes_authorization: bool,
+    /// A parameter of the query that was for the guard.
+    pub takes_parameter: Option<&'z str>,
 }

@@ -3,11 +3,13 @@
 //! [`assess`] asks each of its modules in turn, on the node that sees the client: a hit is guarded as a miss
 //! is, and an answer of the guard is never stored.
 
+pub mod access;
 mod assess;
 pub mod custom;
 pub mod decision;
 pub mod events;
 pub mod template;
+pub mod token;
 
 pub use assess::assess;
 pub use custom::{CustomAction, CustomRule, Skips};

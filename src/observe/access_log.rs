@@ -25,12 +25,16 @@ const MOST_WAITING: usize = 1 << 20;
 /// How long lines are gathered.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// What stands in the log as a line of JSON.
+pub trait Line {
+    /// Appends it, with the line feed.
+    ///
+    /// # Errors
+    /// When it is nothing that JSON could tell.
+    fn append(&self, out: &mut Vec<u8>) -> std::io::Result<()>;
+}
+
 /// One request, as logged.
-#[derive(Serialize)]
-#[allow(
-    clippy::ref_option_ref,
-    reason = "the derived code refers to optional references"
-)]
 #[allow(
     missing_docs,
     reason = "the names are the log's documentation; README lists them"
@@ -46,7 +50,6 @@ pub struct AccessRecord<'a> {
     /// As the client sent it, in canonical form.
     pub target: &'a str,
     /// What rules rewrote it to.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rewritten: Option<&'a str>,
     pub protocol: &'static str,
     pub status: u16,
@@ -55,46 +58,28 @@ pub struct AccessRecord<'a> {
     /// The `X-Cache` word.
     pub cache: &'static str,
     /// Where a hit was found: `memory` or `disk`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tier: Option<&'static str>,
     /// The `Cache-Status` value, which holds the reason.
     pub cache_status: OrEmpty<&'a CacheStatus>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rule_at: Option<Shown<&'a dyn Display>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyHash>,
     /// The node of a lower tier that the request is from.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub lower_tier: Option<&'a str>,
     /// The upper tier that answered.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upper_tier: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<SocketAddr>,
     pub attempts: u32,
     pub duration_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub first_byte_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub collapsed_wait_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Shown<&'a dyn Display>>,
 }
 
 /// Written as it is shown to people.
 pub struct Shown<T>(pub T);
-
-impl<T: Display> Serialize for Shown<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
 
 /// Written in RFC 3339, in UTC with milliseconds.
 pub struct Time(pub SystemTime);
@@ -108,23 +93,8 @@ impl Serialize for Time {
 /// The short hash of a key, written in 16 hexadecimal digits.
 pub struct KeyHash(pub u64);
 
-impl Serialize for KeyHash {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:016x}", self.0))
-    }
-}
-
 /// Written as it is shown to people, or as an empty text.
 pub struct OrEmpty<T>(pub Option<T>);
-
-impl<T: Display> Serialize for OrEmpty<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.0 {
-            Some(value) => serializer.collect_str(value),
-            None => serializer.serialize_str(""),
-        }
-    }
-}
 
 /// Where access records go.
 pub struct AccessLog {
@@ -175,17 +145,16 @@ impl AccessLog {
     }
 
     /// Queues a record; `false` when it had to be dropped.
-    pub fn write(&self, record: &impl Serialize) -> bool {
+    pub fn write(&self, record: &impl Line) -> bool {
         let buffer = self.waiting.buffers.get(BUFFER.with(|index| *index));
         let Some(mut buffer) = buffer.map(lock) else {
             return false;
         };
         let before = buffer.len();
-        if before > MOST_WAITING || serde_json::to_writer(&mut *buffer, record).is_err() {
+        if before > MOST_WAITING || record.append(&mut buffer).is_err() {
             buffer.truncate(before);
             return false;
         }
-        buffer.push(b'\n');
         drop(buffer);
         if !self.waiting.told.load(Ordering::Acquire)
             && !self.waiting.told.swap(true, Ordering::AcqRel)
@@ -238,7 +207,7 @@ impl Waiting {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
@@ -259,7 +228,7 @@ mod tests {
         }
     }
 
-    fn record(target: &str) -> AccessRecord<'_> {
+    pub(in crate::observe) fn record(target: &str) -> AccessRecord<'_> {
         AccessRecord {
             time: Time(SystemTime::UNIX_EPOCH),
             request_id: "",

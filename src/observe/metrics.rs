@@ -143,7 +143,7 @@ impl Traffic {
                 to,
                 IntCounter::new(
                     name("hit_lane_total"),
-                    "Hits in memory that were answered on the hit lane",
+                    "Hits that were answered on the hit lane",
                 )?,
             )?,
             early_revalidations: register(

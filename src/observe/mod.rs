@@ -1,5 +1,6 @@
 //! What is told about the work done: metrics and the access log. Renders decisions, makes none.
 
+mod access_line;
 mod access_log;
 mod compression;
 mod disk_metrics;

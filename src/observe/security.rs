@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use prometheus::{IntCounterVec, Registry};
 use serde::Serialize;
 
-use super::access_log::Time;
+use super::access_log::{Line, Time};
 use super::metrics::counters;
 use crate::guard::Finding;
 use crate::guard::events::{Events, Figures, Group, Line};
@@ -89,6 +89,14 @@ pub struct SecurityRecord<'a> {
     pub path: &'a str,
     pub count: u64,
     pub request_id: &'a str,
+}
+
+impl Line for SecurityRecord<'_> {
+    fn append(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
+        serde_json::to_writer(&mut *out, self)?;
+        out.push(b'\n');
+        Ok(())
+    }
 }
 
 impl<'a> SecurityRecord<'a> {

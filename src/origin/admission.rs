@@ -26,7 +26,6 @@ pub(super) enum Refusal {
 /// The places at a pool.
 pub(super) struct Admission {
     settings: QueueSettings,
-    timeout: Duration,
     state: Mutex<State>,
 }
 
@@ -56,10 +55,9 @@ struct Place<'a> {
 }
 
 impl Admission {
-    pub(super) fn new(settings: QueueSettings, timeout: Duration, limit: usize) -> Arc<Self> {
+    pub(super) fn new(settings: QueueSettings, limit: usize) -> Arc<Self> {
         Arc::new(Self {
             settings,
-            timeout,
             state: Mutex::new(State {
                 limit,
                 ..State::default()
@@ -80,11 +78,15 @@ impl Admission {
         self.wake(granted);
     }
 
-    /// A place at the pool, when it is this request's turn.
+    /// A place at the pool, when it is this request's turn, for which it waits `most` at most.
     ///
     /// # Errors
     /// Why it does not get one.
-    pub(super) async fn permit(self: &Arc<Self>, priority: Priority) -> Result<Permit, Refusal> {
+    pub(super) async fn permit(
+        self: &Arc<Self>,
+        priority: Priority,
+        most: Duration,
+    ) -> Result<Permit, Refusal> {
         let (place, turn) = {
             let mut state = self.lock();
             let limit = state.limit;
@@ -104,7 +106,7 @@ impl Admission {
                 }
             }
         };
-        let granted = tokio::time::timeout(self.timeout, turn).await;
+        let granted = tokio::time::timeout(most, turn).await;
         drop(place);
         match granted {
             Ok(Ok(permit)) => Ok(permit),
@@ -194,11 +196,12 @@ mod tests {
 
     #[tokio::test]
     async fn who_leaves_the_queue_gives_its_place_up() {
-        let admission = Admission::new(SETTINGS, Duration::from_secs(5), 1);
-        let held = admission.permit(Priority::Normal).await.unwrap();
+        let admission = Admission::new(SETTINGS, 1);
+        let most = Duration::from_secs(5);
+        let held = admission.permit(Priority::Normal, most).await.unwrap();
         let ask = || {
             let admission = admission.clone();
-            tokio::spawn(async move { admission.permit(Priority::Normal).await })
+            tokio::spawn(async move { admission.permit(Priority::Normal, most).await })
         };
         let (leaves, stays) = (ask(), ask());
         while admission.load().2 < 2 {

@@ -8,15 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderValue;
-use pingora_core::connectors::ConnectorOptions;
-use pingora_core::connectors::http::Connector;
-use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::server::configuration::ServerConf;
-use pingora_core::upstreams::peer::HttpPeer;
-use pingora_error::{Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::bucket::Replacement;
 use super::failure::FetchFailure;
@@ -24,18 +18,15 @@ use super::outlier::Outcome;
 use super::overload::{Permit, Shed};
 use super::pool::OriginPool;
 use super::replica::Replica;
+use super::session::{Session, Sessions};
 use super::turn::{Ask, Client, Turn};
-use super::wire;
 use crate::clock;
 use crate::rules::phase::{OriginPatch, Priority};
-
-/// Most interim responses before the final one.
-const MOST_INTERIM: usize = 16;
 
 /// What asks the origins on behalf of the cache, and for plain requests past it. Its connections are kept
 /// apart from those of Pingora's proxy.
 pub struct Fetcher {
-    connector: Connector,
+    sessions: Sessions,
 }
 
 /// How long a fetch may take, and what rules want of it.
@@ -98,10 +89,11 @@ pub struct Answer {
 
 /// The body of an [`Answer`]. Dropped before its end, the connection is closed.
 pub struct AnswerBody {
-    session: Option<HttpSession>,
+    session: Option<Session>,
     content: Content,
-    peer: HttpPeer,
     deadline: Instant,
+    /// Longest time without a byte.
+    pause: Duration,
     // In this order: who gets the place finds one at a replica.
     _turn: Option<Turn>,
     _permit: Permit,
@@ -114,9 +106,8 @@ struct Got {
     head: ResponseHeader,
     requested: SystemTime,
     /// `None` when nothing is left to be read of it.
-    session: Option<HttpSession>,
+    session: Option<Session>,
     content: Content,
-    peer: HttpPeer,
 }
 
 /// An attempt without an answer.
@@ -140,8 +131,8 @@ impl Got {
             body: AnswerBody {
                 session: self.session,
                 content: self.content,
-                peer: self.peer,
                 deadline: terms.started + pool.config.timeouts.total,
+                pause: pool.config.timeouts.between_bytes,
                 _permit: permit,
                 _turn: turn,
                 held: None,
@@ -161,9 +152,8 @@ enum Content {
 impl Fetcher {
     /// A fetcher without connections.
     pub fn new(conf: &ServerConf) -> Self {
-        let options = ConnectorOptions::from_server_conf(conf);
         Self {
-            connector: Connector::new(Some(options)),
+            sessions: Sessions::new(conf),
         }
     }
 
@@ -180,12 +170,13 @@ impl Fetcher {
         report: &mut FetchReport,
         observer: &mut impl Observer,
     ) -> Result<Answer, FetchFailure> {
-        let permit = pool.permit(terms.priority).await;
+        let permit = pool.permit(terms.priority, terms.started).await;
         let mut permit = permit.map_err(|shed| {
             observer.shed(shed, terms.priority);
             FetchFailure::Shed(shed)
         })?;
         let mut tried = Vec::new();
+        let mut replaced = false;
         pool.retries.earn();
         loop {
             let ask = Ask {
@@ -194,12 +185,13 @@ impl Fetcher {
                 client: terms.client,
                 stays_open: false,
             };
-            let turn = pool.turn(&ask).ok_or_else(|| pool.no_turn())?;
+            let turn = pool.turn(&ask)?;
             let replica = turn.replica();
             tried.push(replica.address);
             report.replica = Some(replica.address);
             report.attempts += 1;
             report.cookie = turn.cookie().cloned();
+            let began = clock::instant();
             let attempt = self
                 .attempt(pool, replica, request, terms, report, observer)
                 .await;
@@ -210,8 +202,12 @@ impl Fetcher {
                 }
                 Err(Failed { failure, .. }) => {
                     observer.failed(failure);
-                    // A slow origin is not asked again.
-                    let repeatable = !matches!(failure, FetchFailure::Timeout);
+                    let total = terms.started + pool.config.timeouts.total;
+                    // A slow origin is not asked again, and a replica that hangs is replaced once.
+                    let repeatable = failure != FetchFailure::Timeout
+                        || (!std::mem::replace(&mut replaced, true)
+                            && clock::instant() < total
+                            && pool.may_replace(replica, began, &tried));
                     let may = repeatable
                         && report.attempts <= pool.config.retries.max
                         && pool.retries.spend();
@@ -238,7 +234,7 @@ impl Fetcher {
         report: &mut FetchReport,
         observer: &mut impl Observer,
     ) -> Result<Answer, FetchFailure> {
-        let permit = pool.permit(terms.priority).await;
+        let permit = pool.permit(terms.priority, terms.started).await;
         let permit = permit.map_err(FetchFailure::Shed)?;
         report.replica = Some(replica.address);
         loop {
@@ -278,12 +274,12 @@ impl Fetcher {
             });
         };
         let began = clock::instant();
-        let (mut session, reused) = match self.connector.get_http_session(&peer).await {
-            Ok(connected) => connected,
-            Err(error) => {
+        let (mut session, reused) = match self.sessions.open(peer).await {
+            Ok(opened) => opened,
+            Err(failure) => {
                 pool.record(replica, Outcome::NotConnected);
                 return Err(Failed {
-                    failure: FetchFailure::of(&error),
+                    failure,
                     reused: false,
                 });
             }
@@ -295,27 +291,17 @@ impl Fetcher {
         let connected = clock::instant();
         report.connected_after = Some(connected.saturating_duration_since(began));
         let timeouts = &pool.config.timeouts;
-        // A rule may give the head more time than any pause within the body.
-        let first_byte = terms.first_byte;
-        session.set_read_timeout(Some(timeouts.between_bytes.max(first_byte)));
-        session.set_write_timeout(Some(timeouts.between_bytes));
         replica.count_request();
         observer.asked();
         let requested = clock::now();
-        let deadline = (connected + first_byte).min(terms.started + timeouts.total);
-        let exchange = timeout_at(
-            Deadline::from_std(deadline),
-            ask(&mut session, &made_out, peer.is_tls(), observer),
-        );
-        let exchanged = exchange.await;
-        let answered = matches!(&exchanged, Ok(Ok(head)) if !is_outage(head.status));
+        // A rule may give the head more time than any pause within the body.
+        let deadline = (connected + terms.first_byte).min(terms.started + timeouts.total);
+        let interim = |head: &ResponseHeader| observer.interim(head);
+        let asked = session.ask(&made_out, deadline, timeouts.between_bytes, interim);
+        let head = asked.await;
+        let answered = head.as_ref().is_ok_and(|head| !is_outage(head.status));
         pool.record_latency(connected, answered);
-        let head = match exchanged {
-            Ok(Ok(head)) => head,
-            Ok(Err(error)) => return Err(failed(FetchFailure::of(&error))),
-            Err(_) => return Err(failed(FetchFailure::Timeout)),
-        };
-        session.set_read_timeout(Some(timeouts.between_bytes));
+        let head = head.map_err(failed)?;
         let after = clock::instant().saturating_duration_since(connected);
         pool.record(replica, Outcome::Answered(head.status.as_u16(), after));
         report.first_byte_after = Some(after);
@@ -326,22 +312,14 @@ impl Fetcher {
             requested,
             session,
             content,
-            peer,
         })
     }
 
     /// Gives back the connection of a body that was read to its end.
     pub async fn release(&self, mut body: AnswerBody) {
-        let Some(mut session) = body.session.take() else {
-            return;
-        };
-        if let HttpSession::H1(h1) = &mut session {
-            h1.respect_keepalive();
+        if let Some(session) = body.session.take() {
+            self.sessions.release(session).await;
         }
-        let idle = body.peer.options.idle_timeout;
-        self.connector
-            .release_http_session(session, &body.peer, idle)
-            .await;
     }
 }
 
@@ -351,54 +329,25 @@ pub fn is_outage(status: http::StatusCode) -> bool {
     matches!(status.as_u16(), 502..=504)
 }
 
-/// Sends the request and reads up to the final head.
-async fn ask(
-    session: &mut HttpSession,
-    request: &RequestHeader,
-    tls: bool,
-    observer: &mut impl Observer,
-) -> pingora_error::Result<ResponseHeader> {
-    wire::send(session, request.clone(), tls).await?;
-    for _ in 0..=MOST_INTERIM {
-        session.read_response_header().await?;
-        let head = session
-            .response_header()
-            .cloned()
-            .ok_or_else(|| Error::explain(ErrorType::InvalidHTTPHeader, "no response head"))?;
-        if !head.status.is_informational() {
-            return Ok(head);
-        }
-        if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
-            // RFC 9110 §15.2.2: nobody asked for another protocol.
-            return Error::e_explain(ErrorType::InvalidHTTPHeader, "an unsolicited 101");
-        }
-        observer.interim(&head);
-    }
-    Error::e_explain(ErrorType::InvalidHTTPHeader, "too many interim responses")
-}
-
 /// The answer as clients get it: some pools' errors have a body of ours.
 async fn received(
     pool: &OriginPool,
     asked: &RequestHeader,
-    mut session: HttpSession,
+    mut session: Session,
     mut head: ResponseHeader,
     terms: Terms<'_>,
-) -> Result<(Option<HttpSession>, ResponseHeader, Content), FetchFailure> {
+) -> Result<(Option<Session>, ResponseHeader, Content), FetchFailure> {
     let Some(status) = pool.receive(asked, &mut head) else {
         return Ok((Some(session), head, Content::Origin));
     };
     let replacement = Replacement::of(status, &head, &asked.method);
     let replacement = replacement.map_err(|_| FetchFailure::Protocol)?;
     // So that the connection can be used again.
-    let read = tokio::time::timeout(terms.first_byte, wire::drain(&mut session)).await;
-    let session = match read {
-        Ok((said, whole)) => {
-            pool.complain(&said);
-            whole.then_some(session)
-        }
-        Err(_) => None,
-    };
+    let timeouts = &pool.config.timeouts;
+    let deadline = clock::instant() + terms.first_byte;
+    let (said, whole) = session.drain(deadline, timeouts.between_bytes).await;
+    pool.complain(&said);
+    let session = whole.then_some(session);
     let body = Some(replacement.body).filter(|body| !body.is_empty());
     Ok((session, replacement.head, Content::Instead(body)))
 }
@@ -425,18 +374,6 @@ impl AnswerBody {
         let Some(session) = &mut self.session else {
             return Err(FetchFailure::Closed);
         };
-        // Bytes that are there already do not wait for the timer.
-        if clock::instant() >= self.deadline {
-            return Err(FetchFailure::Timeout);
-        }
-        let read = timeout_at(
-            Deadline::from_std(self.deadline),
-            session.read_response_body(),
-        );
-        match read.await {
-            Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(FetchFailure::of(&error)),
-            Err(_) => Err(FetchFailure::Timeout),
-        }
+        session.read(self.deadline, self.pause).await
     }
 }

@@ -1,12 +1,13 @@
 //! What keeps a pool from having too much to do: its places, its breaker, and the limit that is learnt.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admission::{self, Refusal};
 use super::breaker::{Change, Leave};
-use super::failure::FetchFailure;
 use super::pool::{OriginPool, lock};
+use super::replica::Replica;
 use crate::clock;
 use crate::rules::phase::Priority;
 
@@ -55,16 +56,24 @@ pub struct Load {
 }
 
 impl OriginPool {
-    /// Leave to have a request outstanding at the pool, when it is its turn.
+    /// Leave to have a request outstanding at the pool, when it is its turn. The request began at `started`, and
+    /// waits no longer than it may take as a whole.
     ///
     /// # Errors
     /// Why it is not to be sent.
-    pub async fn permit(self: &Arc<Self>, priority: Priority) -> Result<Permit, Shed> {
+    pub async fn permit(
+        self: &Arc<Self>,
+        priority: Priority,
+        started: Instant,
+    ) -> Result<Permit, Shed> {
         let now = clock::uptime();
         if self.config.breaker.is_some() && lock(&self.breaker).refuses(now).is_some() {
             return Err(Shed::BreakerOpen);
         }
-        let place = self.admission.permit(priority).await;
+        let timeouts = &self.config.timeouts;
+        let left = (started + timeouts.total).saturating_duration_since(clock::instant());
+        let place = self.admission.permit(priority, timeouts.queue.min(left));
+        let place = place.await;
         let place = place.map_err(|refusal| match refusal {
             Refusal::QueueFull => Shed::QueueFull,
             Refusal::QueueTimeout => Shed::QueueTimeout,
@@ -123,6 +132,22 @@ impl OriginPool {
         self.update_limit();
     }
 
+    /// Whether a safe request without an answer in time, sent to `replica` at `sent` or later, is to be sent to
+    /// another one (RFC 9110 §9.2.2). A slow page would be slow there as well: only when the replica has answered
+    /// nobody since, as if it hangs, others are there, and the pool has no more to do than it can.
+    pub fn may_replace(&self, replica: &Replica, sent: Instant, tried: &[SocketAddr]) -> bool {
+        let now = clock::uptime();
+        let ago = clock::instant().saturating_duration_since(sent);
+        let replicas = self.replicas.load();
+        let mut others = replicas
+            .iter()
+            .filter(|other| !tried.contains(&other.address));
+        self.config.retries.on_timeout
+            && !replica.has_answered_since(now.saturating_sub(ago))
+            && others.any(|other| other.state(now) == "healthy")
+            && !self.is_limited()
+    }
+
     /// As many places as the pool has, the replicas in service have together, and were learnt.
     pub(super) fn update_limit(&self) {
         let replicas = self.replicas.load();
@@ -145,17 +170,6 @@ impl OriginPool {
         };
         self.admission
             .set_limit(self.config.max_requests.min(together).min(learnt).max(1));
-    }
-
-    /// Why no replica may be asked.
-    pub fn no_turn(&self) -> FetchFailure {
-        let replicas = self.replicas();
-        let mut used = replicas.iter().filter(|replica| !replica.by_hand().drain);
-        if used.any(|replica| replica.is_full()) {
-            FetchFailure::Busy
-        } else {
-            FetchFailure::NoReplica
-        }
     }
 }
 

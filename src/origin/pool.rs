@@ -85,7 +85,7 @@ impl OriginPool {
             panicking: AtomicBool::new(false),
             ejecting: Mutex::default(),
             ejections: AtomicU64::new(previous.map_or(0, Self::ejections)),
-            admission: Admission::new(config.queue, config.timeouts.queue, config.max_requests),
+            admission: Admission::new(config.queue, config.max_requests),
             breaker: Mutex::default(),
             adaptive: config
                 .adaptive_concurrency
@@ -290,7 +290,9 @@ impl OriginPool {
     /// Takes into account how a request at `replica` went.
     pub fn record(&self, replica: &Replica, outcome: Outcome) {
         let now = clock::uptime();
-        if !matches!(outcome, Outcome::Answered(..)) {
+        if matches!(outcome, Outcome::Answered(..)) {
+            replica.state.answered.store(millis(now), Ordering::Relaxed);
+        } else {
             replica.state.failures.fetch_add(1, Ordering::Relaxed);
         }
         if outcome == Outcome::NotConnected {

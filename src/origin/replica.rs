@@ -42,6 +42,8 @@ pub(super) struct State {
     pub(super) since: AtomicU64,
     pub(super) by_hand: Mutex<ByHand>,
     requests: AtomicU64,
+    /// When it answered the last time.
+    pub(super) answered: AtomicU64,
     pub(super) failures: AtomicU64,
 }
 
@@ -106,6 +108,10 @@ impl Replica {
     /// Whether it has as many requests as it may have.
     pub(super) fn is_full(&self) -> bool {
         self.state.places.load(Ordering::Acquire) >= self.cap()
+    }
+
+    pub(super) fn has_answered_since(&self, then: Duration) -> bool {
+        self.state.answered.load(Ordering::Relaxed) > millis(then)
     }
 
     /// What operators set for it.

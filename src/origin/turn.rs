@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 
 use super::affinity;
+use super::failure::FetchFailure;
 use super::pool::{OriginPool, lock};
 use super::replica::Replica;
 use super::select::{self, Avoid, Candidate, Draw, Policy, RoundRobin, choose};
@@ -40,6 +41,19 @@ fn is_full(replica: &Replica, ask: &Ask<'_>) -> bool {
 
 fn undrained(all: &[Arc<Replica>]) -> impl Iterator<Item = &Arc<Replica>> {
     all.iter().filter(|replica| !replica.by_hand().drain)
+}
+
+/// Why no replica of `all` may be asked.
+fn no_turn(all: &[Arc<Replica>], ask: &Ask<'_>) -> FetchFailure {
+    busy_or_gone(undrained(all).any(|replica| is_full(replica, ask)))
+}
+
+const fn busy_or_gone(full: bool) -> FetchFailure {
+    if full {
+        FetchFailure::Busy
+    } else {
+        FetchFailure::NoReplica
+    }
 }
 
 /// What matters for the choice of a replica.
@@ -120,9 +134,11 @@ impl OriginPool {
         (!value.is_empty()).then(|| short_hash(&value))
     }
 
-    /// Whose turn it is, among those not tried if possible. `None` when there is no replica that may be asked: all
-    /// are drained or full, or the client's own is not available and it may have no other.
-    pub fn turn(&self, ask: &Ask<'_>) -> Option<Turn> {
+    /// Whose turn it is, among those not tried if possible.
+    ///
+    /// # Errors
+    /// Why no replica may be asked: all are drained or full, or the client's own is and it may have no other.
+    pub fn turn(&self, ask: &Ask<'_>) -> Result<Turn, FetchFailure> {
         let now = clock::uptime();
         let all = self.replicas.load();
         for replica in all.iter().filter(|replica| replica.comes_back(now)) {
@@ -138,10 +154,10 @@ impl OriginPool {
             let available = home.candidate(&self.config, now).avoid == Avoid::No;
             let full = is_full(home, ask);
             if available && !full && !ask.tried.contains(&home.address) {
-                return Some(Turn::of(home.clone(), ask, &turns));
+                return Ok(Turn::of(home.clone(), ask, &turns));
             }
-            return match self.failover() {
-                Failover::None => None,
+            let turn = match self.failover() {
+                Failover::None => return Err(busy_or_gone(available && full)),
                 // A session does not move because its replica is full for a moment.
                 Failover::Sticky if available && full => {
                     self.any(&mut turns, &all, ask, now, ask.hash)
@@ -151,18 +167,27 @@ impl OriginPool {
                     self.settle(self.any(&mut turns, &all, ask, now, ask.hash), ask)
                 }
             };
+            return turn.ok_or_else(|| no_turn(&all, ask));
         }
-        match session {
+        let turn = match session {
             Some(Session::Of(hash)) => {
-                let turn = self.any(&mut turns, &all, ask, now, Some(hash))?;
-                let at_home = || self.home(&all, hash, now) == Some(turn.replica.address);
-                (self.failover() != Failover::None || at_home()).then_some(turn)
+                let turn = self.any(&mut turns, &all, ask, now, Some(hash));
+                let turn = turn.ok_or_else(|| no_turn(&all, ask))?;
+                if self.failover() == Failover::None {
+                    let home = self.home(&all, hash, now);
+                    if home != Some(turn.replica.address) {
+                        let home = all.iter().find(|replica| Some(replica.address) == home);
+                        return Err(busy_or_gone(home.is_some_and(|home| is_full(home, ask))));
+                    }
+                }
+                Some(turn)
             }
             Some(Session::At(_) | Session::New) => {
                 self.settle(self.any(&mut turns, &all, ask, now, ask.hash), ask)
             }
             Some(Session::No) | None => self.any(&mut turns, &all, ask, now, ask.hash),
-        }
+        };
+        turn.ok_or_else(|| no_turn(&all, ask))
     }
 
     /// A turn at one of the replicas that are not drained; with a `session`, at the one that its hash

@@ -1,15 +1,10 @@
-//! A request without body on a connection of either version of HTTP.
+//! A request without body on one of Pingora's connections, of either version of HTTP.
 
 use http::Uri;
 use http::header::{CONNECTION, HOST};
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_error::{ErrorType, OrErr as _, Result};
 use pingora_http::RequestHeader;
-
-/// Most that is read of a body that nobody wants, before the connection is given up.
-const MOST_UNWANTED: usize = 64 << 10;
-/// Most that is kept of it.
-const MOST_KEPT: usize = 1 << 10;
 
 /// Sends `request`, which has no body.
 ///
@@ -37,21 +32,4 @@ pub(super) async fn send(
         .or_err(ErrorType::InvalidHTTPHeader, "a target for HTTP/2")?;
     request.set_uri(uri);
     h2.write_request_header(Box::new(request), true)
-}
-
-/// Reads the body to its end, if that is near. Gives its beginning, and whether that end was reached.
-pub(super) async fn drain(session: &mut HttpSession) -> (Vec<u8>, bool) {
-    let (mut beginning, mut read) = (Vec::new(), 0);
-    while read <= MOST_UNWANTED {
-        match session.read_response_body().await {
-            Ok(Some(bytes)) => {
-                read += bytes.len();
-                let room = MOST_KEPT - beginning.len();
-                beginning.extend(bytes.iter().take(room));
-            }
-            Ok(None) => return (beginning, true),
-            Err(_) => break,
-        }
-    }
-    (beginning, false)
 }

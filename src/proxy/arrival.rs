@@ -120,13 +120,13 @@ fn decide(
 ) -> Arrival<()> {
     let most_body = exchange.runtime.config.client.max_body_size;
     // A lower tier has guarded its own clients' requests.
-    if request.lower.is_none()
-        && let Some(reply) = guard(shared, head, &request, exchange)
-    {
-        arrival::check_body(&head.headers, most_body)?;
-        exchange.edge = Some(reply);
-        exchange.request = Some(Arc::new(request));
-        return Ok(());
+    if request.lower.is_none() {
+        guard(shared, head, &request, exchange)?;
+        if exchange.edge.is_some() {
+            arrival::check_body(&head.headers, most_body)?;
+            exchange.request = Some(Arc::new(request));
+            return Ok(());
+        }
     }
     if head.method.as_str() == "PURGE" {
         arrival::check_body(&head.headers, most_body)?;
@@ -345,7 +345,7 @@ fn normalise(head: &mut Parts, authority: &Authority, slashes: Slashes) -> Arriv
     Ok(())
 }
 
-fn set_target(head: &mut Parts, target: &str) -> Arrival<()> {
+pub(super) fn set_target(head: &mut Parts, target: &str) -> Arrival<()> {
     head.uri = arrival::parse_target(target)?;
     Ok(())
 }

@@ -3,12 +3,14 @@
 //! Pingora times single reads. When a deadline passes, the socket to the origin is shut down:
 //! Pingora's read then fails in the ordinary way, and its error handling takes over. The timer and
 //! the request are one task, so the socket cannot have become another request's in between. On a
-//! connection that other requests share, the request is given up instead.
+//! connection that other requests share, the request ends with what comes next, or with the pause that Pingora
+//! has a timer for; that failing, it is given up.
 
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{Shutdown, shutdown};
 use tokio::sync::Notify;
@@ -29,10 +31,20 @@ struct State {
     passed: bool,
 }
 
+/// What is done when a deadline passes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Watched {
+    /// The socket is this request's, and is shut down.
+    Socket(RawFd),
+    /// It is shared. Nothing happens by itself for as long as a pause may be, and a little longer.
+    Shared(Duration),
+    /// That is over as well.
+    Overdue,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Armed {
-    /// `None` on a connection that is shared.
-    socket: Option<RawFd>,
+    watched: Watched,
     at: Instant,
 }
 
@@ -42,12 +54,17 @@ pub(super) async fn watch<T>(request: impl Future<Output = T>) -> Option<T> {
     CURRENT.scope(deadline.clone(), deadline.run(request)).await
 }
 
-/// From now on the request has until `at`; then `socket` is shut down, or without one the request ends.
-pub(super) fn arm(socket: Option<RawFd>, at: Instant) {
-    change(|state| state.armed = Some(Armed { socket, at }));
+/// From now on the request has until `at`.
+pub(super) fn arm(watched: Watched, at: Instant) {
+    change(|state| state.armed = Some(Armed { watched, at }));
 }
 
-/// Moves the deadline of the socket armed before.
+/// The deadline that has passed was that of an attempt, and there is another one.
+pub(super) fn forget() {
+    change(|state| state.passed = false);
+}
+
+/// Moves the deadline armed before.
 pub(super) fn extend(at: Instant) {
     change(|state| {
         if let Some(armed) = &mut state.armed {
@@ -60,7 +77,7 @@ pub(super) fn extend(at: Instant) {
 pub(super) fn hasten(at: Instant) {
     change(|state| {
         if let Some(armed) = &mut state.armed
-            && armed.socket.is_some()
+            && matches!(armed.watched, Watched::Socket(_))
         {
             armed.at = at;
         }
@@ -97,8 +114,8 @@ impl Deadline {
                 done = &mut request => return Some(done),
                 () = self.changed.notified() => {}
                 () = sleep_until(armed) => {
-                    if self.pass().is_none() {
-                        tracing::warn!("a request over HTTP/2 took longer than its pool's `total`");
+                    if self.pass().is_break() {
+                        tracing::warn!("a request over HTTP/2 took longer than its pool's `total`, and did not end");
                         return None;
                     }
                 }
@@ -106,17 +123,29 @@ impl Deadline {
         }
     }
 
-    /// The socket that was shut down.
-    fn pass(&self) -> Option<RawFd> {
-        let armed = {
-            let mut state = self.lock();
-            state.passed = true;
-            state.armed.take()
-        };
-        let socket = armed?.socket?;
-        // A socket that is closed already needs no shutting down.
-        let _ = shutdown(socket, Shutdown::Both);
-        Some(socket)
+    /// A deadline passes; whether the request is to be given up.
+    fn pass(&self) -> ControlFlow<()> {
+        let mut state = self.lock();
+        state.passed = true;
+        match state.armed.take() {
+            Some(Armed {
+                watched: Watched::Socket(socket),
+                ..
+            }) => {
+                // A socket that is closed already needs no shutting down.
+                let _ = shutdown(socket, Shutdown::Both);
+            }
+            Some(Armed {
+                watched: Watched::Shared(pause),
+                at,
+            }) => {
+                let (watched, at) = (Watched::Overdue, at + pause);
+                state.armed = Some(Armed { watched, at });
+            }
+            Some(_) => return ControlFlow::Break(()),
+            None => {}
+        }
+        ControlFlow::Continue(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -4,16 +4,17 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 
-use uuid::Uuid;
 use uuid::fmt::Simple;
+use uuid::{NoContext, Timestamp, Uuid};
 
 use super::edge_reply::EdgeReply;
+use super::guarding::Pending;
 use super::lookup::Lookup;
 use super::passing::Posted;
 use super::tiered::LowerTier;
@@ -56,6 +57,8 @@ pub(super) struct Exchange {
     pub(super) room: Option<Visit>,
     /// The cookie by which the client keeps its place there.
     pub(super) room_cookie: Option<HeaderValue>,
+    /// What the guard has still to find out.
+    pub(super) pending: Option<Box<Pending>>,
     /// The fields of an origin's error that a page of the zone takes the place of.
     pub(super) replaced: Option<HeaderMap>,
     /// What it asked the store already.
@@ -107,9 +110,13 @@ pub(super) struct Evaluated {
 pub(super) struct RequestId([u8; Simple::LENGTH]);
 
 impl RequestId {
-    fn new() -> Self {
+    /// A name for what arrived then.
+    fn new(arrived: SystemTime) -> Self {
+        let since = arrived.duration_since(UNIX_EPOCH).unwrap_or_default();
+        // Random bits tell those of a millisecond apart: counting would need a lock.
+        let time = Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos());
         let mut text = [0; Simple::LENGTH];
-        Uuid::now_v7().simple().encode_lower(&mut text);
+        Uuid::new_v7(time).simple().encode_lower(&mut text);
         Self(text)
     }
 
@@ -134,7 +141,7 @@ pub(super) struct SiteRequest {
     pub(super) upgrade: bool,
     pub(super) has_body: bool,
     pub(super) session_cookie: bool,
-    pub(super) settings: CacheSettings,
+    pub(super) settings: Arc<CacheSettings>,
     pub(super) decision: RequestDecision,
     pub(super) applied: Applied,
     /// The lower tier that it is from; `None` for a client's own.
@@ -170,6 +177,8 @@ pub(super) struct OriginExchange {
     pub(super) turn: Option<Turn>,
     pub(super) tried: Vec<SocketAddr>,
     pub(super) attempts: u32,
+    /// Whether a replica that hung was replaced, which is done once.
+    pub(super) replaced: bool,
     pub(super) attempt_started: Option<Instant>,
     pub(super) connected_after: Option<Duration>,
     /// The connection's descriptor.
@@ -194,13 +203,14 @@ impl Exchange {
             runtime,
             started,
             arrived,
-            request_id: RequestId::new(),
+            request_id: RequestId::new(arrived),
             debug: false,
             request: None,
             refusal: None,
             edge: None,
             room: None,
             room_cookie: None,
+            pending: None,
             replaced: None,
             lookup: None,
             key: None,
@@ -250,11 +260,24 @@ impl Exchange {
 
     /// Tells the pool how a request that went past the cache ended: whether it was answered.
     pub(super) fn tell_pool(&mut self, success: bool) {
-        if let (Some(pool), Some((_, sent))) = (self.pool(), self.origin.requested) {
-            pool.record_latency(sent, success);
-        }
+        self.tell_latency(success);
         if let Some(permit) = &mut self.origin.permit {
             permit.tell(success);
+        }
+    }
+
+    /// An attempt past the cache failed, and there is another one or not.
+    pub(super) fn attempt_failed(&mut self, again: bool) {
+        if again {
+            self.tell_latency(false);
+        } else {
+            self.tell_pool(false);
+        }
+    }
+
+    fn tell_latency(&self, success: bool) {
+        if let (Some(pool), Some((_, sent))) = (self.pool(), self.origin.requested) {
+            pool.record_latency(sent, success);
         }
     }
 

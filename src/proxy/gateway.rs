@@ -21,8 +21,8 @@ use super::downstream::{is_reset, nothing_final_written};
 use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
-    answer, arrival, cached, deadline, edge_reply, error_page, forward, hit, passing, record,
-    serve, upstream, zone_page,
+    answer, arrival, cached, deadline, edge_reply, error_page, forward, guarding, hit, passing,
+    record, serve, upstream, zone_page,
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
@@ -122,6 +122,7 @@ impl ProxyHttp for Gateway {
         exchange: &mut Box<Exchange>,
     ) -> Result<bool> {
         let asked: &Parts = session.req_header();
+        guarding::settle(&self.shared, asked, exchange).await;
         if let Some(found) = edge_reply::found(exchange, asked) {
             let asked = asked.clone();
             serve::found(session, exchange, found, &asked).await?;
@@ -179,11 +180,12 @@ impl ProxyHttp for Gateway {
             client: request.map(|request| request.client_of(head)),
             stays_open: upgrade,
         };
-        let Some(turn) = pool.turn(&ask) else {
-            if !upgrade {
-                exchange.failure = Some(pool.no_turn());
+        let turn = match pool.turn(&ask) {
+            Ok(turn) => turn,
+            Err(failure) => {
+                exchange.failure = Some(failure);
+                return Error::e_explain(ErrorType::HTTPStatus(503), "no replica may be asked");
             }
-            return Error::e_explain(ErrorType::HTTPStatus(503), "the pool has no replica");
         };
         if exchange.origin.attempts == 0 {
             pool.retries.earn();
@@ -198,7 +200,8 @@ impl ProxyHttp for Gateway {
             patch.unwrap_or(&OriginPatch::default()),
         );
         if let Some(request) = &exchange.request {
-            let pause = upstream::longest_pause(session.req_header(), request, &peer);
+            let head = session.req_header();
+            let pause = upstream::longest_pause(head, request, &peer, exchange.started);
             peer.options.read_timeout = pause;
         }
         exchange.origin.begin_attempt(turn, clock::instant());
@@ -341,6 +344,11 @@ impl ProxyHttp for Gateway {
         end: bool,
         exchange: &mut Box<Exchange>,
     ) -> Result<Option<Duration>> {
+        if deadline::passed() {
+            // On a connection that is shared nothing else ends it.
+            return Error::e_explain(ErrorType::ReadTimedout, "the pool's `total` has passed")
+                .map_err(|error: Box<Error>| error.into_up());
+        }
         passing::body(&self.shared.store, exchange, body.as_ref(), end);
         if end {
             deadline::disarm();
@@ -390,9 +398,6 @@ impl ProxyHttp for Gateway {
             pool.record(replica, outcome);
         }
         self.count_failure(exchange, &error);
-        if exchange.origin.status.is_none() {
-            exchange.tell_pool(false);
-        }
         // RFC 9110 §9.2.2: only what is idempotent may be sent twice. A slow origin is not asked
         // again, and an answer that has begun cannot be taken back.
         let method = &session.req_header().method;
@@ -400,8 +405,15 @@ impl ProxyHttp for Gateway {
             && !session.as_downstream().retry_buffer_truncated()
             && nothing_final_written(session)
             && exchange.origin.status.is_none()
-            && !timed_out;
-        error.set_retry(repeatable && self.may_retry(exchange));
+            && (!timed_out || upstream::may_replace(method, exchange));
+        let again = repeatable && self.may_retry(exchange);
+        if again {
+            deadline::forget();
+        }
+        if exchange.origin.status.is_none() {
+            exchange.attempt_failed(again);
+        }
+        error.set_retry(again);
         error
     }
 

@@ -1,5 +1,6 @@
-//! The hit lane: a request is evaluated before Pingora sees it, and a fresh response in memory is
-//! answered at once, as is what the edge answers itself. The same policy decides as on Pingora's lane, and the same functions dress the
+//! The hit lane: a request is evaluated before Pingora sees it, and a fresh response in memory, or on
+//! disk where that needs no waiting, is answered at once, as is what the edge answers itself. The same
+//! policy decides as on Pingora's lane, and the same functions dress the
 //! answer; most hits need no more than the lines as which the fields are stored.
 
 use std::io::{ErrorKind, Write};
@@ -17,14 +18,14 @@ use super::arrival::{self, Downstream};
 use super::edge_reply;
 use super::encoding;
 use super::exchange::{Evaluated, Exchange};
-use super::lookup::{Lookup, Stock};
+use super::lookup::Lookup;
 use super::passage::Passage;
 use super::record::{self, Finished};
 use super::reply::{self, Reply, ReplyBody};
 use super::requests::Requests;
 use crate::cache::early::is_due_early;
 use crate::cache::eligibility::RequestDecision;
-use crate::cache::reuse::{self, OriginState, ReuseDecision, decide_reuse};
+use crate::cache::reuse::{self, OriginState, ReuseDecision, StoredTimes, decide_reuse};
 use crate::cache::status::CacheStatus;
 use crate::clock;
 use crate::edge::lane::{Arriving, Evaluation, Hit, Lane, Sent};
@@ -82,6 +83,7 @@ impl Lane for Requests {
         };
         exchange.refusal = arrival::receive(shared, &mut head, downstream, &mut exchange).err();
         let head = Arc::new(head);
+        let simple = simple && exchange.pending.is_none();
         if simple && Passage::takes(&exchange, &head) {
             let (shared, fetcher) = (shared.clone(), self.fetcher.clone());
             let passage = Passage::new(shared, fetcher, exchange, head);
@@ -102,7 +104,7 @@ impl Lane for Requests {
     }
 }
 
-/// The fresh response in memory that answers the request, which counts as used. Otherwise what was looked
+/// The fresh response that answers the request, which counts as used. Otherwise what was looked
 /// up is left in `exchange`.
 pub(super) fn find(shared: &Shared, exchange: &mut Exchange, asked: &Arc<Parts>) -> Option<Found> {
     let site = exchange.request.as_ref().filter(|request| {
@@ -129,9 +131,7 @@ fn answer(
     exchange: &mut Exchange,
     now: SystemTime,
 ) -> Option<Found> {
-    let Stock::Selected(stored, times) = lookup.find(&shared.store) else {
-        return None;
-    };
+    let (stored, times) = selected(lookup, shared, exchange)?;
     let complete = reuse::Found::Complete(&times);
     let ttl = match decide_reuse(&lookup.control, complete, OriginState::Unasked, now) {
         ReuseDecision::Reuse { ttl } if stored.content.is_complete() => ttl,
@@ -178,6 +178,22 @@ fn answer(
         told,
         now,
     })
+}
+
+/// What is stored for the request in memory, or on disk as far as the system has that in memory.
+fn selected(
+    lookup: &Lookup,
+    shared: &Shared,
+    exchange: &mut Exchange,
+) -> Option<(Arc<StoredResponse>, StoredTimes)> {
+    let store = &shared.store;
+    let found = lookup.find(store).into_selected();
+    if found.is_some() {
+        return found;
+    }
+    let resource = store.load_now(&lookup.key)?;
+    exchange.from_disk = true;
+    lookup.find_in(&resource, store).into_selected()
 }
 
 /// The bytes that follow the head; `None` when its length is not told, not all of it is in memory, or it

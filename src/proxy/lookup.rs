@@ -188,10 +188,7 @@ impl Lookup {
         &self,
         store: &MemoryStore,
     ) -> Option<(Arc<StoredResponse>, StoredTimes)> {
-        match self.find(store) {
-            Stock::Selected(stored, times) => Some((stored, times)),
-            Stock::Nothing | Stock::Others(_) => None,
-        }
+        self.find(store).into_selected()
     }
 
     /// What fetches of this request are collapsed by. `vary` is what responses under this key are
@@ -248,6 +245,14 @@ impl Stock {
             Self::Nothing => None,
             Self::Others(others) => others.first().map(|stored| &stored.selection.vary),
             Self::Selected(stored, _) => Some(&stored.selection.vary),
+        }
+    }
+
+    /// The selected response, and its times.
+    pub(super) fn into_selected(self) -> Option<(Arc<StoredResponse>, StoredTimes)> {
+        match self {
+            Self::Selected(stored, times) => Some((stored, times)),
+            Self::Nothing | Self::Others(_) => None,
         }
     }
 

@@ -75,7 +75,7 @@ pub(super) async fn prepare(
         let priority = exchange.request.as_ref();
         let priority = priority.map(|request| request.priority(asked));
         let priority = priority.unwrap_or_default();
-        match pool.permit(priority).await {
+        match pool.permit(priority, exchange.started).await {
             Ok(permit) => exchange.origin.permit = Some(permit),
             Err(shed) => {
                 let metrics = &gateway.shared.metrics;

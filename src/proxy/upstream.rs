@@ -3,10 +3,10 @@
 //! A connection of HTTP/1 is one request's, and its socket is shut down when the request takes too long. One
 //! of HTTP/2 is shared: there Pingora's own timer watches the pauses, and what takes too long is given up.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType};
 use pingora_http::ResponseHeader;
@@ -17,38 +17,49 @@ use super::forward::is_grpc;
 use crate::clock;
 use crate::config::Http2;
 
+/// Timers that are to come after others come later by this; and no timer is shorter.
+const SHORTEST: Duration = Duration::from_millis(10);
+
 /// How long Pingora waits for the origin's next bytes. It has one timer for the head and for pauses within
 /// the body, and over HTTP/2 it runs while the request's body is sent as well.
 pub(super) fn longest_pause(
     asked: &Parts,
     request: &SiteRequest,
     peer: &HttpPeer,
+    started: Instant,
 ) -> Option<Duration> {
     let pool = &request.site.pool.config;
-    if pool.http2 != Http2::Off && !request.upgrade {
-        if is_grpc(asked) {
-            return Some(pool.timeouts.upgraded_idle);
-        }
-        if request.has_body {
-            return Some(pool.timeouts.total);
-        }
-    }
     let pause = peer.options.read_timeout;
-    pause.map(|pause| pause.max(request.first_byte()))
+    let pause = pause.map(|pause| pause.max(request.first_byte()));
+    if pool.http2 == Http2::Off || request.upgrade {
+        return pause;
+    }
+    if is_grpc(asked) {
+        return Some(pool.timeouts.upgraded_idle);
+    }
+    // So that there is an answer when there is no head in time.
+    let deadline = started + pool.timeouts.total;
+    let left = deadline.saturating_duration_since(clock::instant());
+    let pause = pause.filter(|_| !request.has_body);
+    Some(pause.map_or(left, |pause| pause.min(left)).max(SHORTEST))
 }
 
 /// A request is about to be sent in `version`.
 pub(super) fn arm(asked: &Parts, version: Version, exchange: &Exchange, request: &SiteRequest) {
-    let deadline = exchange.started + request.site.pool.config.timeouts.total;
+    let timeouts = &request.site.pool.config.timeouts;
+    let deadline = exchange.started + timeouts.total;
     let http2 = version == Version::HTTP_2;
+    let pause = timeouts.between_bytes.max(request.first_byte());
     let socket = exchange.origin.socket.filter(|_| !http2);
+    let shared = deadline::Watched::Shared(pause + SHORTEST);
+    let watched = socket.map_or(shared, deadline::Watched::Socket);
     if http2 && is_grpc(asked) {
         deadline::disarm();
     } else if http2 || request.has_body {
-        deadline::arm(socket, deadline);
+        deadline::arm(watched, deadline);
     } else {
         let first_byte = clock::instant() + request.first_byte();
-        deadline::arm(socket, first_byte.min(deadline));
+        deadline::arm(watched, first_byte.min(deadline));
     }
 }
 
@@ -71,6 +82,20 @@ pub(super) fn answered(asked: &Parts, head: &ResponseHeader, exchange: &Exchange
         Some(pool) => deadline::extend(exchange.started + pool.config.timeouts.total),
         None => deadline::disarm(),
     }
+}
+
+/// Whether a request that was not answered in time is to be sent to another replica.
+pub(super) fn may_replace(method: &Method, exchange: &mut Exchange) -> bool {
+    let Some((pool, replica)) = exchange.pool().zip(exchange.origin.replica()) else {
+        return false;
+    };
+    let sent = exchange.origin.attempt_started.unwrap_or(exchange.started);
+    let may = method.is_safe()
+        && !exchange.origin.replaced
+        && clock::instant() < exchange.started + pool.config.timeouts.total
+        && pool.may_replace(replica, sent, &exchange.origin.tried);
+    exchange.origin.replaced |= may;
+    may
 }
 
 /// Whether the origin did not look at the request (RFC 9113 §8.7).

@@ -1,5 +1,7 @@
 //! Cache rules of a zone, in order: they stack, and for each setting the last match wins.
 
+use std::sync::Arc;
+
 use super::rule::{Rule, Ruleset};
 pub use crate::cache::settings::CachePatch;
 use crate::cache::settings::{CacheSettings, Setting};
@@ -10,7 +12,7 @@ use crate::request::RequestView;
 pub struct CacheRuleset {
     /// The rules.
     pub rules: Ruleset<CachePatch>,
-    defaults: CacheSettings,
+    defaults: Arc<CacheSettings>,
 }
 
 /// One cache rule.
@@ -22,24 +24,24 @@ impl CacheRuleset {
     pub fn new(rules: Vec<CacheRule>, max_object_size: u64) -> Self {
         Self {
             rules: Ruleset::new(rules),
-            defaults: CacheSettings {
+            defaults: Arc::new(CacheSettings {
                 max_object_size: Setting::default_value(max_object_size),
                 ..CacheSettings::default()
-            },
+            }),
         }
     }
 
     /// What holds for `request`.
     pub fn evaluate(&self, request: &RequestView<'_>) -> CacheSettings {
-        let mut settings = self.no_settings();
+        let mut settings = CacheSettings::clone(&self.defaults);
         for (id, rule) in self.rules.matching(request) {
             rule.action.apply(id, &mut settings);
         }
         settings
     }
 
-    /// What holds when no rule matches.
-    pub fn no_settings(&self) -> CacheSettings {
+    /// What holds when no rule matches; shared, as they are large.
+    pub fn no_settings(&self) -> Arc<CacheSettings> {
         self.defaults.clone()
     }
 }

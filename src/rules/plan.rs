@@ -2,6 +2,8 @@
 //! origin. Everything that decides is here, in the order of the phases; `explain` and the proxy ask
 //! the same function.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::phase::{
@@ -52,7 +54,7 @@ pub struct Plan {
     /// Which origin is asked, and how.
     pub origin: OriginPatch,
     /// What the cache rules set.
-    pub settings: CacheSettings,
+    pub settings: Arc<CacheSettings>,
     /// Whether the cache is asked.
     pub decision: RequestDecision,
     /// The waiting room that it meets.
@@ -359,18 +361,19 @@ fn settings(
     request: &RequestView<'_>,
     development_mode: bool,
     trace: &mut impl Trace,
-) -> CacheSettings {
+) -> Arc<CacheSettings> {
     let mut settings = phases.cache_rules.no_settings();
     for (id, rule) in phases.cache_rules.rules.matching(request) {
         trace.matched(Phase::CacheRules, id);
-        rule.action.apply(id, &mut settings);
+        rule.action.apply(id, Arc::make_mut(&mut settings));
     }
     let now = request.facts.unix_seconds;
     let by_file = phases
         .development_mode_until
         .is_some_and(|until| now < until);
     if development_mode || by_file {
-        settings.eligibility = Setting::default_value(Eligibility::DevelopmentMode);
+        Arc::make_mut(&mut settings).eligibility =
+            Setting::default_value(Eligibility::DevelopmentMode);
     }
     settings
 }

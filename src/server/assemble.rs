@@ -19,11 +19,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::connections::{Connections, raise_open_files};
 use super::drain::{Drain, InFlight, LAST_LINES};
 use super::encoder::Encoder;
+use super::key_sets::KeySets;
 use super::reload::{Contents, Loaded, Reload, contents, load, tls_paths};
 use super::security::Telling;
 use super::sharing::Sharing;
 use super::signals::Signals;
-use super::{DevelopmentMode, Renewals, Runtime, Shared};
+use super::{DevelopmentMode, Passwords, Renewals, Runtime, Shared};
 use crate::admin::Admin;
 use crate::clock;
 use crate::config::{Config, Diagnostics, TlsFiles};
@@ -108,15 +109,16 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
     if let Some(reserve) = &config.cache.reserve {
         store.use_reserve(reserve)?;
     }
+    let mut kept = config.cache.reserve.is_some();
     if let Some(disk) = &config.cache.disk {
-        store.use_disk(disk)?;
+        kept |= store.use_disk(disk)?;
     }
     let shared_state = match &config.shared {
         Some(shared) => {
             let disk = config.cache.disk.as_ref().map(|disk| &*disk.directory);
             // What earlier processes stored may have been purged elsewhere since.
             store.wait_for_purges();
-            Some(Arc::new(SharedState::new(shared, disk)?))
+            Some(Arc::new(SharedState::new(shared, disk, kept)?))
         }
         None => None,
     };
@@ -147,6 +149,7 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
         shared_state,
         renewals: Renewals::default(),
         access_log,
+        passwords: Passwords::default(),
         security: SecurityEvents::default(),
         development: DevelopmentMode::default(),
         in_flight: InFlight::default(),
@@ -178,7 +181,7 @@ fn assemble(upgrade: bool, shared: &Arc<Shared>, reload: Reload) -> Result<Serve
         let (_, certificates) = loaded
             .find(|(loaded, _)| loaded == files)
             .ok_or_else(|| format!("{address} has no certificate"))?;
-        edge.add_listener(endpoint.tls(certificates.settings()?));
+        edge.add_listener(endpoint.tls(certificates.settings(listener.client_ca.as_deref())?));
     }
     server.add_service(edge);
     if let Some(address) = config.admin {
@@ -199,6 +202,10 @@ fn assemble(upgrade: bool, shared: &Arc<Shared>, reload: Reload) -> Result<Serve
         shared: shared.clone(),
     };
     server.add_service(background_service("security events", telling));
+    let key_sets = KeySets {
+        shared: shared.clone(),
+    };
+    server.add_service(background_service("keys of tokens", key_sets));
     server.add_service(background_service(
         "drain",
         Drain {

@@ -5,6 +5,8 @@ mod connections;
 mod development;
 mod drain;
 mod encoder;
+mod key_sets;
+mod passwords;
 mod purging;
 mod reload;
 mod renewals;
@@ -22,6 +24,8 @@ use arc_swap::ArcSwap;
 pub use assemble::{StartError, serve};
 pub use connections::{Admitted, Connections};
 pub use development::DevelopmentMode;
+pub use drain::InFlightGuard;
+pub use passwords::{Mark, Passwords};
 pub use reload::load_config;
 pub use renewals::{Renewal, Renewals};
 pub use rooms::{OpenRoom, Rooms, Totals};
@@ -55,6 +59,8 @@ pub struct Shared {
     pub development: DevelopmentMode,
     /// Where requests are logged.
     pub access_log: AccessLog,
+    /// Which passwords are right.
+    pub passwords: Passwords,
     /// What the guard found.
     pub security: SecurityEvents,
     /// Requests being served.

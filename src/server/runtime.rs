@@ -96,6 +96,9 @@ impl Runtime {
                 })
             })
             .collect::<Result<_, String>>()?;
+        if let Some(previous) = previous {
+            config.tokens.inherit(&previous.config.tokens);
+        }
         let geo = Geo::load(&config.geo)?;
         // Now that nothing fails any more.
         for (pool, trust) in renewed {

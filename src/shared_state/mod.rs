@@ -49,6 +49,8 @@ pub struct SharedState {
     known: Mutex<Option<Position>>,
     /// Where that is written down, when there is a disk.
     file: Option<PositionFile>,
+    /// Whether earlier processes may have stored something that is still there.
+    kept: bool,
     /// When the server was last of use.
     contact: Mutex<Instant>,
     connected: AtomicBool,
@@ -91,11 +93,15 @@ pub struct SharedStatistics {
 
 impl SharedState {
     /// Purges are shared as `config` says; with a store in `disk`, what happened since the last process
-    /// is caught up with.
+    /// is caught up with. `kept` when that process may have left something stored.
     ///
     /// # Errors
     /// When that is not possible, in a sentence.
-    pub fn new(config: &config::SharedState, disk: Option<&Path>) -> Result<Self, String> {
+    pub fn new(
+        config: &config::SharedState,
+        disk: Option<&Path>,
+        kept: bool,
+    ) -> Result<Self, String> {
         let link = Link::new(config)?;
         let file = disk.map(|directory| PositionFile::new(directory, &link.stream));
         let applied = file.as_ref().and_then(PositionFile::read);
@@ -110,6 +116,7 @@ impl SharedState {
             filled: Notify::new(),
             applied: watch::Sender::new(applied),
             known: Mutex::new(applied),
+            kept: kept && file.is_some(),
             file,
             contact: Mutex::new(clock::instant()),
             connected: AtomicBool::new(false),

@@ -143,7 +143,7 @@ impl SharedState {
         let purge = everything(mode, clock::now());
         self.know(last);
         self.purge(store, vec![purge], Some(last)).await;
-        if continuity != Continuity::Unknown || self.file.is_some() {
+        if continuity != Continuity::Unknown || self.kept {
             let why = continuity.why();
             tracing::warn!(
                 why,

@@ -40,7 +40,7 @@ impl Default for Form {
 }
 
 impl Body {
-    /// A body held as it is. It must not be a part of something larger, which it would keep alive.
+    /// A body held as it is. It must not be a part of something much larger, which it would keep alive.
     pub fn of(bytes: Bytes) -> Self {
         Self(Form::One(bytes))
     }

@@ -93,11 +93,12 @@ pub struct DiskStatistics {
 }
 
 impl MemoryStore {
-    /// Puts a disk behind the memory. Before anything is stored.
+    /// Puts a disk behind the memory. Before anything is stored. Gives whether there was something in its
+    /// directory before.
     ///
     /// # Errors
     /// When the directory cannot be used, in a sentence.
-    pub fn use_disk(self: &Arc<Self>, config: &config::Disk) -> Result<(), String> {
+    pub fn use_disk(self: &Arc<Self>, config: &config::Disk) -> Result<bool, String> {
         let directory = &config.directory;
         let unusable = |error: io::Error| format!("cannot use {}: {error}", directory.display());
         std::fs::create_dir_all(directory).map_err(unusable)?;
@@ -138,7 +139,7 @@ impl MemoryStore {
             .map_err(|error| format!("no thread for the disk: {error}"))?;
         let directory = config.directory.display();
         tracing::info!(%directory, capacity = config.capacity, "storing on disk");
-        Ok(())
+        Ok(used)
     }
 
     /// Changes what files may take.

@@ -9,6 +9,9 @@ use crate::request::Scheme;
 use crate::store::Body;
 use std::path::Path;
 
+#[path = "load_tests.rs"]
+mod load;
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn opened(directory: &Path) -> Arc<MemoryStore> {

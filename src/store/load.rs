@@ -4,9 +4,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+
 use super::body::Body;
 use super::disk::{Disk, slot};
-use super::log::Entry;
+use super::log::{Entry, WouldWait};
 use super::memory::MemoryStore;
 use super::record::{self, Place};
 use super::resource::Resource;
@@ -14,14 +16,23 @@ use super::slices::Sliced;
 use super::stored::{Content, StoreKey, StoredId, StoredResponse};
 use crate::purge::Generation;
 
+/// Most bytes that a thread reads and verifies between two requests.
+const AT_ONCE: u64 = 256 << 10;
+/// How much of a buffer may be kept for the rest of it: one part in so many.
+const BESIDE: usize = 32;
+
 impl MemoryStore {
     /// Brings what the disk has under `key`, and memory has not, into memory, and gives all that is there
     /// then: memory may let go of it at once. `None` when there is nothing that was not there before, which
     /// costs a look into an index when the disk has nothing.
     pub async fn load(self: &Arc<Self>, key: &StoreKey) -> Option<Resource> {
         let disk = self.disk()?;
-        if self.missing(disk, key).is_empty() {
+        let entries = self.missing(disk, key);
+        if entries.is_empty() {
             return None;
+        }
+        if let Some(resource) = self.load_quickly(disk, key, &entries) {
+            return Some(resource);
         }
         let _turn = disk.turn(key).await;
         let entries = self.missing(disk, key);
@@ -32,16 +43,40 @@ impl MemoryStore {
         let (store, key) = (self.clone(), key.clone());
         let loading = tokio::task::spawn_blocking(move || {
             let disk = store.disk()?;
-            store.load_now(disk, &key, &entries)
+            store.load_entries(disk, &key, &entries)
         });
         loading.await.ok().flatten()
+    }
+
+    /// The same without waiting for anything: little responses that the system has in memory. `None` when
+    /// that is not all, too.
+    pub fn load_now(&self, key: &StoreKey) -> Option<Resource> {
+        let disk = self.disk()?;
+        self.load_quickly(disk, key, &self.missing(disk, key))
     }
 
     /// The same where waiting for the disk is nobody's trouble.
     pub fn load_blocking(&self, key: &StoreKey) {
         if let Some(disk) = self.disk() {
-            let _ = self.load_now(disk, key, &self.missing(disk, key));
+            let _ = self.load_entries(disk, key, &self.missing(disk, key));
         }
+    }
+
+    /// Two threads that do so at once for the same key do no harm: what is there already is not added.
+    fn load_quickly(&self, disk: &Disk, key: &StoreKey, entries: &[Entry]) -> Option<Resource> {
+        let sizes = entries.iter().map(|entry| entry.body_len);
+        if sizes.sum::<u64>() > AT_ONCE {
+            return None;
+        }
+        let read = |entry: &Entry| disk.log.read_now(&key.0, entry);
+        self.load_with(disk, key, entries, read).ok().flatten()
+    }
+
+    /// Blocks on the disk.
+    fn load_entries(&self, disk: &Disk, key: &StoreKey, entries: &[Entry]) -> Option<Resource> {
+        // What cannot be read is a miss; the log counts it.
+        let read = |entry: &Entry| Ok(disk.log.read(&key.0, entry).ok().flatten());
+        self.load_with(disk, key, entries, read).ok().flatten()
     }
 
     /// What is on disk under `key` and could be in memory, newest first. What would not fit beside
@@ -72,8 +107,14 @@ impl MemoryStore {
         entries
     }
 
-    /// Blocks on the disk. Gives what is in memory after the last that came there.
-    fn load_now(&self, disk: &Disk, key: &StoreKey, entries: &[Entry]) -> Option<Resource> {
+    /// Gives what is in memory after the last that came there.
+    fn load_with(
+        &self,
+        disk: &Disk,
+        key: &StoreKey,
+        entries: &[Entry],
+        read: impl Fn(&Entry) -> Result<Option<(Bytes, Bytes)>, WouldWait>,
+    ) -> Result<Option<Resource>, WouldWait> {
         let mut loaded = None;
         for entry in entries {
             let generation = Generation(entry.generation);
@@ -81,22 +122,32 @@ impl MemoryStore {
             let _reading = self.purges.begin_reading(generation);
             if self.purges.disown(generation) {
                 disk.log.retract(&key.0, entry.slot);
-            } else if let Some(stored) = self.read(disk, key, entry) {
+            } else if let Some((head, body)) = read(entry)?
+                && let Some(stored) = self.decode(disk, key, entry, &head, body)
+            {
                 disk.loaded.fetch_add(1, Ordering::Relaxed);
                 loaded = self.admit(disk, key, entry, stored).or(loaded);
             }
         }
-        loaded
+        Ok(loaded)
     }
 
-    fn read(&self, disk: &Disk, key: &StoreKey, entry: &Entry) -> Option<StoredResponse> {
-        // What cannot be read is a miss; the log counts it.
-        let (head, body) = disk.log.read(&key.0, entry).ok().flatten()?;
-        let Some(head) = record::decode(&head).filter(|head| is_of(head, entry)) else {
+    fn decode(
+        &self,
+        disk: &Disk,
+        key: &StoreKey,
+        entry: &Entry,
+        head: &[u8],
+        body: Bytes,
+    ) -> Option<StoredResponse> {
+        let beside = head.len() + key.0.len();
+        let Some(head) = record::decode(head).filter(|head| is_of(head, entry)) else {
             disk.log.retract(&key.0, entry.slot);
             return None;
         };
         let body = match head.place {
+            // It is a part of what was read, which it keeps alive.
+            Place::Inline if beside <= body.len() / BESIDE => Body::of(body),
             Place::Inline => Body::copy_of(&[body]),
             Place::Slices(id) => {
                 let slices = Sliced::new(StoredId(id), self.slices.clone());

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::{Origin, Reply, Seawall, Setup, TOKEN, eventually};
+use crate::support::{Origin, Reply, Response, Seawall, Setup, TOKEN, eventually};
 
 const CAPACITY: &str = "capacity = \"32 MiB\"";
 const PAGES: usize = 50;
@@ -66,6 +66,54 @@ async fn a_restart_serves_what_was_stored_at_once_and_asks_the_origin_nothing() 
         let loads = seawall.metric("seawall_store_disk_loads_total").await;
         assert_eq!(loads, number(PAGES));
     }
+}
+
+/// The names of its fields.
+fn names(response: &Response) -> Vec<String> {
+    let fields = response.fields.iter();
+    let mut names: Vec<String> = fields.map(|(name, _)| name.to_lowercase()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn hits_from_disk_are_the_same_on_both_lanes() {
+    let body = "0123456789".repeat(7000);
+    let text = body.clone();
+    let origin = Origin::start(move |_| Reply::fresh(text.clone()).field("ETag: \"e\""));
+    let mut told = Vec::new();
+    for lane in [true, false] {
+        let seawall = Setup::before([&origin])
+            .server(&format!("hit_lane = {lane}"))
+            .disk(CAPACITY)
+            .start()
+            .await;
+        let targets = ["/whole", "/range", "/known", "/head"];
+        for target in targets {
+            seawall.get(target, &[]).await;
+        }
+        records(&seawall, targets.len()).await;
+        let seawall = seawall.killed_and_restarted().await;
+        let whole = seawall.get("/whole", &[]).await;
+        assert_eq!((whole.text(), whole.cache()), (&*body, "HIT"));
+        let range = seawall.get("/range", &["Range: bytes=65530-65539"]).await;
+        assert_eq!((range.status, range.text()), (206, "0123456789"));
+        let known = seawall.get("/known", &["If-None-Match: \"e\""]).await;
+        assert_eq!(known.status, 304);
+        let head = seawall.head("/head", &[]).await;
+        assert_eq!(head.field("content-length"), Some("70000"));
+        let mut lines = Vec::new();
+        for target in targets {
+            let line = seawall.logged(target).await;
+            let names = ["tier", "cache", "status", "response_bytes"];
+            lines.push(names.map(|name| line[name].clone()));
+            assert_eq!(line["tier"], "disk", "{target}");
+        }
+        let loads = seawall.metric("seawall_store_disk_loads_total").await;
+        assert_eq!(loads, number(targets.len()));
+        told.push((lines, names(&whole), names(&range), names(&known)));
+    }
+    assert_eq!(told[0], told[1]);
 }
 
 #[tokio::test]

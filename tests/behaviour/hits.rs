@@ -312,6 +312,50 @@ async fn ten_thousand_requests_in_one_write_are_answered_in_order() {
 }
 
 #[tokio::test]
+async fn an_answer_does_not_wait_for_the_rest_of_the_next_request() {
+    let (_origin, seawall) = stored("").await;
+    for begun in ["G", "\r\n", "\r\n\r", "GET /hit HTTP/1.1\r\n"] {
+        let mut client = seawall.connect().await;
+        client.send(format!("{HIT}{HIT}{begun}")).await;
+        for _ in 0..2 {
+            assert_eq!(client.response().await.cache(), "HIT", "{begun:?}");
+        }
+    }
+    let closing = HIT.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    let mut client = seawall.connect().await;
+    client.send(format!("{HIT}{closing}{HIT}")).await;
+    for expected in ["keep-alive", "close"] {
+        let answer = client.response().await;
+        assert_eq!(answer.field("connection"), Some(expected));
+    }
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn answers_written_together_are_logged_one_by_one() {
+    let (_origin, seawall) = stored("").await;
+    let mut client = seawall.connect().await;
+    let known = HIT.replace("/hit", "/hit?b=1");
+    client.send(known.as_str()).await;
+    client.response().await;
+    client.send(format!("{HIT}{known}{HIT}")).await;
+    for _ in 0..3 {
+        assert_eq!(client.response().await.cache(), "HIT");
+    }
+    let text = "GET /hit?b=1";
+    eventually("a hit with its own figures", async || {
+        let lines = seawall.stdout();
+        lines.lines().any(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["target"] == "/hit?b=1"
+                && line["cache"] == "HIT"
+                && line["response_bytes"] == text.len()
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_purge_between_two_pipelined_requests_counts_for_the_second() {
     let (origin, seawall) = stored("").await;
     let purge = HIT.replace("GET", "PURGE").replace(

@@ -57,6 +57,7 @@ mod keys;
 mod lanes;
 mod large_bodies;
 mod metrics;
+mod origin_connections;
 mod origin_discovery;
 mod origin_failures;
 mod origin_pool;

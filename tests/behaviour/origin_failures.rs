@@ -90,7 +90,7 @@ async fn a_silent_origin_is_a_504_in_time_and_is_not_asked_again() {
     let held = never.clone();
     let other = Origin::start(move |_| Reply::ok("late").behind(&held));
     let seawall = Setup::before([&silent, &other])
-        .pool("balance = \"round_robin\"")
+        .pool("balance = \"round_robin\"\nretries = { on_timeout = false }")
         .pool("timeouts = { first_byte = \"300ms\" }")
         .start()
         .await;
@@ -105,6 +105,75 @@ async fn a_silent_origin_is_a_504_in_time_and_is_not_asked_again() {
     }
     let failures = "seawall_origin_failures_total{kind=\"timeout\",pool=\"app\"}";
     assert_eq!(seawall.metric(failures).await, 2.0);
+}
+
+/// Two replicas: one holds what `holds` says of a target until the gate opens, the other answers.
+fn one_holding(never: &Gate, holds: fn(&str) -> bool) -> [Origin; 2] {
+    let never = never.clone();
+    let held = Origin::start(move |request| {
+        if holds(&request.target) {
+            Reply::ok("late").behind(&never)
+        } else {
+            Reply::ok("held")
+        }
+    });
+    [held, Origin::start(|_| Reply::ok("well"))]
+}
+
+#[tokio::test]
+async fn a_replica_that_hangs_is_replaced_for_what_is_safe() {
+    let never = Gate::closed();
+    let [hangs, well] = one_holding(&never, |_| true);
+    let seawall = Setup::before([&hangs, &well])
+        .pool("balance = \"round_robin\"\noutliers = { enabled = false }")
+        .pool("timeouts = { first_byte = \"300ms\" }")
+        .start()
+        .await;
+    // For the cache, past it, and on Pingora's lane.
+    for (method, fields) in [
+        ("GET", &[][..]),
+        ("GET", &["Cookie: sessionid=1"]),
+        ("OPTIONS", &[]),
+    ] {
+        let before = hangs.requests().len();
+        for nth in 0..2 {
+            let response = seawall.send(method, &format!("/{nth}"), fields, "").await;
+            assert_eq!((response.status, response.text()), (200, "well"));
+        }
+        assert_eq!(hangs.requests().len(), before + 1, "{method} {fields:?}");
+    }
+    let statuses = [
+        seawall.send("POST", "/a", &[], "body").await.status,
+        seawall.send("POST", "/b", &[], "body").await.status,
+    ];
+    assert!(statuses.contains(&504) && statuses.contains(&200));
+}
+
+#[tokio::test]
+async fn a_slow_page_of_a_replica_that_answers_others_is_not_asked_for_again() {
+    let never = Gate::closed();
+    let [slow, other] = one_holding(&never, |target| target == "/slow");
+    let seawall = Setup::before([&slow, &other])
+        .pool("balance = \"hash\"\nhash_by = 'http.request.headers[\"x-replica\"][0]'\noutliers = { enabled = false }")
+        .pool("timeouts = { first_byte = \"1s\" }")
+        .start()
+        .await;
+    let mut to_slow = None;
+    for value in 0..64 {
+        let field = format!("X-Replica: {value}");
+        let answer = seawall.get(&format!("/{value}"), &[&field]).await;
+        if answer.text() == "held" {
+            to_slow = Some(field);
+            break;
+        }
+    }
+    let field = to_slow.expect("a value leads there");
+    let mut client = seawall.connect().await;
+    client.request("GET", "/slow", &[&field]).await;
+    slow.asked("/slow", 1).await;
+    assert_eq!(seawall.get("/quick", &[&field]).await.text(), "held");
+    assert_eq!(client.response().await.status, 504);
+    assert_eq!((slow.count("/slow"), other.count("/slow")), (1, 0));
 }
 
 #[tokio::test]

@@ -1,8 +1,14 @@
 //! What happens when the origin has as much to do as it may: who waits, who is sent away, what is stale.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::support::{
     Client, Gate, Origin, Reply, Seawall, Setup, answers, connected, crowd, eventually,
@@ -231,4 +237,64 @@ async fn a_limited_origin_has_stale_pages_served_without_waiting() {
     assert_eq!(refused, 2);
     gate.open();
     assert_eq!(held.response().await.status, 200);
+}
+
+/// An app that works at as many requests at once as it has places, each for 10 ms; the others wait there.
+async fn app(places: Arc<Semaphore>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let places = places.clone();
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                // A request comes in one piece.
+                while stream.read(&mut head).await.is_ok_and(|read| read > 0) {
+                    let place = places.acquire().await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    drop(place);
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                    if stream.write_all(answer).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_learnt_limit_shrinks_while_answers_are_slow_and_grows_again() {
+    const MANY: u32 = 200;
+    let places = Arc::new(Semaphore::new(MANY as usize));
+    let address = app(places.clone()).await;
+    let seawall = Setup::servers([format!("\"http://{address}\"")])
+        .pool("adaptive_concurrency = { min = 2, max = 100 }")
+        .start()
+        .await;
+    let mut users = JoinSet::new();
+    for _ in 0..120 {
+        let mut client = seawall.connect().await;
+        users.spawn(async move {
+            loop {
+                client.get("/", &["Cookie: sessionid=1"]).await;
+            }
+        });
+    }
+    eventually("the limit to grow", async || {
+        load(&seawall, "limit").await >= 30.0
+    })
+    .await;
+    let held = places.acquire_many(MANY - 4).await.unwrap();
+    eventually("the limit to shrink", async || {
+        load(&seawall, "limit").await <= 12.0
+    })
+    .await;
+    drop(held);
+    eventually("the limit to grow again", async || {
+        load(&seawall, "limit").await >= 30.0
+    })
+    .await;
+    users.shutdown().await;
 }

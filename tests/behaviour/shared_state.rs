@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Origin, Redis, Reply, Seawall, Setup, eventually};
+use crate::support::{Authority, Origin, Redis, Reply, Seawall, Setup, eventually};
 
 /// An origin whose pages tell which request they answer, with their path as a tag.
 fn counting() -> Origin {
@@ -321,5 +321,131 @@ async fn a_lower_tier_never_gets_back_what_it_purged() {
         assert_eq!(edges[0].get("/p", &[]).await.text(), new);
         waits_for(&edges[1], answer["result"]["position"].as_str().unwrap()).await;
         assert_eq!(edges[1].get("/p", &[]).await.text(), new);
+    }
+}
+
+#[tokio::test]
+async fn the_first_start_with_an_empty_disk_has_missed_nothing() {
+    let (origin, redis) = (counting(), Redis::start());
+    let seawall = Setup::before([&origin])
+        .purging()
+        .disk("capacity = \"32 MiB\"")
+        .section(&redis.section(""))
+        .start()
+        .await;
+    connected(&seawall).await;
+    assert_eq!(seawall.metric("seawall_shared_gaps_total").await, 0.0);
+    assert!(!seawall.stderr().contains("may have been missed"));
+}
+
+#[tokio::test]
+async fn purges_are_told_over_tls_to_a_server_whose_certificate_is_trusted() {
+    let authority = Authority::new();
+    let (origin, redis) = (counting(), Redis::start_with_tls(&authority));
+    let secured = |authority: &Authority| {
+        Setup::before([&origin])
+            .purging()
+            .file("redis.pem", &authority.pem())
+            .section(&redis.section("ca = \"DIR/redis.pem\""))
+    };
+    let (first, second) = (
+        secured(&authority).start().await,
+        secured(&authority).start().await,
+    );
+    connected(&first).await;
+    connected(&second).await;
+    store(&[&first, &second], "/p").await;
+    let answer = first.purge(r#"{"tags": ["p"]}"#).await;
+    waits_for(&second, answer["result"]["position"].as_str().unwrap()).await;
+    assert_eq!(second.get("/p", &[]).await.cache(), "MISS");
+
+    let stranger = secured(&Authority::new()).start().await;
+    eventually("the server is not trusted", async || {
+        stranger.stderr().contains("cannot be reached")
+    })
+    .await;
+    assert_eq!(stranger.metric("seawall_shared_connected").await, 0.0);
+}
+
+/// Two nodes that have `/p` stored, of which the second hears nothing of the server while `meanwhile` runs, and
+/// then notices that it may have missed purges.
+async fn notices_a_gap(meanwhile: impl AsyncFnOnce(&Redis, &Seawall, &str)) {
+    let (origin, redis) = (counting(), Redis::start());
+    let other = node(&origin, &redis, "when_unreachable = \"validate\"").await;
+    let away = Setup::before([&origin])
+        .purging()
+        .disk("capacity = \"32 MiB\"")
+        .section(&redis.section("when_unreachable = \"validate\""))
+        .start()
+        .await;
+    connected(&away).await;
+    let told = other.purge(r#"{"tags": ["nothing"]}"#).await;
+    let last = told["result"]["position"].as_str().unwrap();
+    waits_for(&away, last).await;
+    store(&[&away], "/p").await;
+    eventually("it is on disk", async || {
+        away.metric("seawall_store_disk_records").await >= 1.0
+    })
+    .await;
+    let mut away = away;
+    away.kill();
+    meanwhile(&redis, &other, last).await;
+    let away = away.restarted().await;
+    connected(&away).await;
+    assert_ne!(away.get("/p", &[]).await.cache(), "HIT");
+    assert_eq!(away.metric("seawall_shared_gaps_total").await, 1.0);
+    // From then on all is as ever.
+    store(&[&away, &other], "/q").await;
+    let told = other.purge(r#"{"tags": ["q"]}"#).await;
+    waits_for(&away, told["result"]["position"].as_str().unwrap()).await;
+    assert_eq!(away.get("/q", &[]).await.cache(), "MISS");
+}
+
+#[tokio::test]
+async fn a_stream_that_was_trimmed_too_far_counts_as_a_purge_of_everything() {
+    notices_a_gap(async |redis, other, _| {
+        other.purge(r#"{"tags": ["p"]}"#).await;
+        other.purge(r#"{"tags": ["nothing"]}"#).await;
+        let trimmed = redis.ask("XTRIM seawall:purges MAXLEN 1");
+        assert!(trimmed.starts_with(':'), "{trimmed}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_replaced_by_an_older_copy_counts_as_a_purge_of_everything() {
+    notices_a_gap(async |redis, other, last| {
+        redis.ask(&format!("XDEL seawall:purges {last}"));
+        other.purge(r#"{"tags": ["nothing"]}"#).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn purges_here_and_elsewhere_leave_nothing_old_in_whatever_order_they_come() {
+    let (origin, redis) = (counting(), Redis::start());
+    let nodes = [
+        node(&origin, &redis, "").await,
+        node(&origin, &redis, "").await,
+    ];
+    for _ in 0..10 {
+        store(&[&nodes[0], &nodes[1]], "/p").await;
+        let purge = r#"{"tags": ["p"]}"#;
+        let told = tokio::join!(nodes[0].purge(purge), nodes[1].purge(purge));
+        let asked = origin.count("/p");
+        for told in [told.0, told.1] {
+            for node in &nodes {
+                waits_for(node, told["result"]["position"].as_str().unwrap()).await;
+            }
+        }
+        for node in &nodes {
+            let answer = node.get("/p", &[]).await;
+            let version: usize = answer
+                .text()
+                .trim_start_matches("version ")
+                .parse()
+                .unwrap();
+            assert!(version >= asked, "{version} is from before {asked}");
+        }
     }
 }

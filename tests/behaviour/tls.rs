@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use crate::support::{Authority, Origin, Reply, Seawall, Setup, eventually};
+use crate::support::{Authority, Identity, Origin, Reply, Seawall, Setup, eventually};
 
 const LISTEN: &str =
     "{ address = \"ADDRESS\", tls = { certificate = \"DIR/site.pem\", key = \"DIR/site.key\" } }";
@@ -133,4 +133,35 @@ async fn a_broken_certificate_leaves_the_last_good_one() {
         "{}",
         seawall.stderr()
     );
+}
+
+#[tokio::test]
+async fn a_listener_for_nodes_of_a_lower_tier_demands_their_certificate() {
+    let (nodes, strangers) = (Authority::new(), Authority::new());
+    let origin = Origin::start(|_| Reply::fresh("page"));
+    let own = nodes.identity("127.0.0.1");
+    let upper = Setup::before([&origin])
+        .listen("{ address = \"ADDRESS\", tls = { certificate = \"DIR/site.pem\", key = \"DIR/site.key\", client_ca = \"DIR/ca.pem\" } }")
+        .file("site.pem", &own.certificate)
+        .file("site.key", &own.key)
+        .file("ca.pem", &nodes.pem())
+        .start()
+        .await;
+    let lower = |identity: &Identity| {
+        Setup::servers([format!("\"https://{}\"", upper.address)])
+            .file("ca.pem", &nodes.pem())
+            .file("client.pem", &identity.certificate)
+            .file("client.key", &identity.key)
+            .pool("tls = { ca = \"DIR/ca.pem\", client_certificate = \"DIR/client.pem\", client_key = \"DIR/client.key\" }")
+    };
+    let node = lower(&nodes.identity("node.test")).start().await;
+    assert_eq!(node.get("/p", &[]).await.text(), "page");
+    let stranger = lower(&strangers.identity("node.test")).start().await;
+    assert_eq!(stranger.get("/q", &[]).await.status, 502);
+    assert!(
+        ask(upper.address, nodes.client(&[]))
+            .await
+            .map_or(true, |answer| answer.text.is_empty())
+    );
+    assert_eq!(origin.count("/q"), 0);
 }

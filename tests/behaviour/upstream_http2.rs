@@ -288,8 +288,38 @@ async fn an_origin_that_says_nothing_is_not_waited_for() {
     let mut client = seawall.connect().await;
     client.request("POST", "/c", &fields).await;
     client.send("body").await;
-    let answer = client.try_response("POST").await;
-    assert!(answer.is_err() || answer.unwrap().status == 504);
+    assert_eq!(client.response().await.status, 504);
+    assert_eq!(seawall.logged("/c").await["status"], 504);
+}
+
+#[tokio::test]
+async fn an_endless_answer_ends_with_the_whole_time_and_is_told_of() {
+    let origin = Origin::start(|_, mut respond| async move {
+        let Ok(mut body) = respond.send_response(Response::new(()), false) else {
+            return;
+        };
+        while body.send_data(Bytes::from_static(b"drop"), false).is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let seawall = origin
+        .setup()
+        .rule("all", "*", "cache = \"bypass\"")
+        .pool("timeouts = { first_byte = \"300ms\", total = \"600ms\" }")
+        .start()
+        .await;
+    let mut client = seawall.connect().await;
+    client.request("DELETE", "/a", &[]).await;
+    assert!(client.try_response("DELETE").await.is_err());
+    let logged = seawall.logged("/a").await;
+    assert_eq!(logged["status"], 200);
+    assert!(
+        logged["error"].as_str().unwrap().contains("total"),
+        "{logged}"
+    );
+    let failures = "seawall_origin_failures_total{kind=\"timeout\",pool=\"app\"}";
+    assert_eq!(seawall.metric(failures).await, 1.0);
 }
 
 /// A client's side of a gRPC call.

@@ -64,7 +64,8 @@ fn what_is_not_written_has_its_default() {
         config.listeners,
         [Listener {
             address: "[::]:8080".parse().unwrap(),
-            tls: None
+            tls: None,
+            client_ca: None
         }]
     );
     assert_eq!(config.admin, None);

@@ -1,5 +1,6 @@
 //! The phases of a zone beside its cache rules: what each kind of rule says.
 
+mod access;
 mod bulk;
 mod custom;
 mod headers;
@@ -15,6 +16,7 @@ use super::cache_rule::read_tags;
 use super::reader::Section;
 use super::rule::{Context, RuleFile, RuleKind, read_rules, read_value};
 use crate::guard::CustomRule;
+use crate::guard::access::AccessRule;
 use crate::rules::phase::{
     BulkItem, DirectiveEdit, HeaderTransform, OriginPatch, PageRule, Priority, Redirect,
     ResponsePatch, Rewrite, Split, TagEdit, WaitingRoom,
@@ -25,6 +27,7 @@ use crate::rules::{CacheRule, Rule};
 #[derive(Default)]
 pub(super) struct PhasesFile {
     pub(super) custom_rules: Vec<Rule<CustomRule>>,
+    pub(super) access_rules: Vec<Rule<AccessRule>>,
     pub(super) maintenance: Vec<Rule<PageRule>>,
     pub(super) redirects: Vec<Rule<Redirect>>,
     pub(super) bulk_redirects: Vec<BulkItem>,
@@ -43,6 +46,7 @@ impl PhasesFile {
     /// Puts `later` rules after these.
     pub(super) fn append(&mut self, mut later: Self) {
         self.custom_rules.append(&mut later.custom_rules);
+        self.access_rules.append(&mut later.access_rules);
         self.maintenance.append(&mut later.maintenance);
         self.redirects.append(&mut later.redirects);
         self.bulk_redirects.append(&mut later.bulk_redirects);
@@ -62,6 +66,7 @@ impl PhasesFile {
     pub(super) fn most(&self) -> usize {
         [
             self.custom_rules.len(),
+            self.access_rules.len(),
             self.redirects.len(),
             self.splits.len(),
             self.rewrites.len(),
@@ -82,6 +87,7 @@ impl PhasesFile {
 pub(super) fn read_phases(section: &Section<'_>, from: RuleFile<'_>) -> PhasesFile {
     PhasesFile {
         custom_rules: custom::read_custom_rules(section, from),
+        access_rules: access::read_access_rules(section, from),
         maintenance: page::read_maintenance(section, from),
         redirects: read_redirects(section, from),
         bulk_redirects: bulk::read_bulk_redirects(section, from),

@@ -17,7 +17,7 @@ use super::{Request, Round};
 use crate::cache::reuse::{Found, OriginState, ReuseDecision, StoredTimes, decide_reuse};
 use crate::cache::status::{CacheStatus, Forwarded, Outcome, Storing};
 use crate::clock;
-use crate::origin::FetchFailure;
+use crate::origin::{FetchFailure, Shed};
 use crate::store::Fill;
 
 impl Request<'_> {
@@ -147,7 +147,12 @@ impl Request<'_> {
                 if let Some(round) = self.stale(session, exchange, stock, origin, now).await? {
                     return Ok(round);
                 }
-                if !self.failed && failure != FetchFailure::Timeout {
+                // What waited for its turn in vain does not do so twice.
+                let waited = matches!(
+                    failure,
+                    FetchFailure::Timeout | FetchFailure::Shed(Shed::QueueTimeout)
+                );
+                if !self.failed && !waited {
                     // One of those who waited tries once more, for all of them.
                     return Ok(Round::AfterFailure);
                 }

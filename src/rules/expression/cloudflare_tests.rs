@@ -101,6 +101,7 @@ fn matches(source: &str) -> bool {
     let environment = Environment {
         lists: Some(&lists),
         response: true,
+        tokens: None,
     };
     let response = ResponseView {
         status: StatusCode::NOT_FOUND,
@@ -116,6 +117,7 @@ fn value(source: &str) -> Option<String> {
     let environment = Environment {
         lists: Some(&lists),
         response: false,
+        tokens: None,
     };
     ValueExpression::compile(source, &environment)
         .unwrap_or_else(|errors| panic!("{source}: {errors:?}"))

@@ -86,6 +86,7 @@ use self::text::Text;
 pub use self::value::MAX_LENGTH;
 use self::value::StringValue;
 use crate::cache::response::ResponseView;
+use crate::guard::token::Tokens;
 use crate::request::RequestView;
 use crate::rules::Lists;
 
@@ -99,6 +100,8 @@ pub struct Environment<'e> {
     pub lists: Option<&'e Lists>,
     /// Whether there is a response, so that its fields may be named.
     pub response: bool,
+    /// Kinds of tokens, by the names that functions have for them; `None` stands for none.
+    pub tokens: Option<&'e Tokens>,
 }
 
 /// A compiled expression that gives text; clones share one compilation.

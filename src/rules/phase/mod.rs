@@ -27,12 +27,15 @@ pub use waiting_room::{Guards, WaitingRoom};
 use super::{CachePatch, CacheRuleset, Rule, RuleSource, Ruleset};
 use crate::cache::settings::RuleId;
 use crate::guard::CustomRule;
+use crate::guard::access::AccessRule;
 
 /// All rules of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Phases {
     /// What the guard stops, in order.
     pub custom_rules: Ruleset<CustomRule>,
+    /// What requests must show to be let in.
+    pub access_rules: Ruleset<AccessRule>,
     /// Answers everything with one page while it holds; the first match answers.
     pub maintenance: Ruleset<PageRule>,
     /// Redirects; the first match answers.
@@ -68,6 +71,7 @@ impl Phases {
     pub fn of_cache(cache_rules: CacheRuleset) -> Self {
         Self {
             custom_rules: Ruleset::default(),
+            access_rules: Ruleset::default(),
             maintenance: Ruleset::default(),
             redirect_rules: Ruleset::default(),
             bulk_redirects: BulkRedirects::default(),
@@ -89,6 +93,7 @@ impl Phases {
     pub fn find(&self, phase: Phase, id: RuleId) -> Option<Described<'_>> {
         match phase {
             Phase::CustomRules => described(self.custom_rules.get(id), CustomRule::describe),
+            Phase::AccessRules => described(self.access_rules.get(id), AccessRule::describe),
             Phase::Maintenance => described(self.maintenance.get(id), PageRule::describe),
             Phase::Redirects => described(self.redirect_rules.get(id), Redirect::describe),
             Phase::BulkRedirects => None,
@@ -143,6 +148,8 @@ fn described<A>(
 pub enum Phase {
     /// `custom_rules`
     CustomRules,
+    /// `access_rules`
+    AccessRules,
     /// `maintenance`
     Maintenance,
     /// `redirect_rules`
@@ -173,6 +180,7 @@ impl Phase {
     /// All phases in order.
     pub const ALL: &[Self] = &[
         Self::CustomRules,
+        Self::AccessRules,
         Self::Maintenance,
         Self::Redirects,
         Self::BulkRedirects,
@@ -191,6 +199,7 @@ impl Phase {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CustomRules => "custom_rules",
+            Self::AccessRules => "access_rules",
             Self::Maintenance => "maintenance",
             Self::Redirects => "redirect_rules",
             Self::BulkRedirects => "bulk_redirects",

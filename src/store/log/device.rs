@@ -1,16 +1,21 @@
 //! Files, as far as the log needs them; a trait, so that tests can make them fail.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
+use rustix::io::{ReadWriteFlags, preadv2};
 
 /// A segment file.
 pub(super) trait Blob: Send + Sync {
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+    /// The same without waiting for the medium; false when not all of it was in memory, or nobody can tell.
+    fn read_now(&self, _bytes: &mut [u8], _offset: u64) -> bool {
+        false
+    }
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     fn truncate(&self, length: u64) -> io::Result<()>;
     fn length(&self) -> io::Result<u64>;
@@ -76,6 +81,18 @@ impl Blob for File {
         FileExt::read_exact_at(self, bytes, offset)
     }
 
+    fn read_now(&self, bytes: &mut [u8], offset: u64) -> bool {
+        let wanted = bytes.len();
+        // What goes wrong is for a read that may wait to find out.
+        let read = preadv2(
+            self,
+            &mut [IoSliceMut::new(bytes)],
+            offset,
+            ReadWriteFlags::NOWAIT,
+        );
+        read == Ok(wanted)
+    }
+
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         FileExt::write_all_at(self, bytes, offset)
     }
@@ -95,4 +112,10 @@ pub(super) fn read_at(blob: &dyn Blob, offset: u64, length: u64) -> io::Result<V
     let mut bytes = vec![0; length];
     blob.read_exact_at(&mut bytes, offset)?;
     Ok(bytes)
+}
+
+/// The same, if that needs no waiting.
+pub(super) fn read_now_at(blob: &dyn Blob, offset: u64, length: u64) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(length).ok()?];
+    blob.read_now(&mut bytes, offset).then_some(bytes)
 }

@@ -58,6 +58,7 @@ pub use self::inspect::{
     Damage, Report, Salvaged, SegmentReport, SegmentState, inspect, salvage, verify,
 };
 pub use self::queue::Receipt;
+pub use self::read::WouldWait;
 pub use self::state::{State, Statistics, Why};
 pub use self::types::{Entry, OpenError, Options, Put, ReadError, Record, Recovery};
 

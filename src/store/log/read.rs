@@ -2,10 +2,11 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::device::read_at;
+use super::device::{read_at, read_now_at};
 use super::format::{self, BLOCK, Preamble};
 use super::index::Id;
 use super::segment::Segment;
@@ -14,6 +15,20 @@ use super::{Entry, Log, ReadError};
 
 /// A larger piece of a body is not read at once.
 const PIECE: u64 = 1024 * 1024;
+
+/// The medium would have to be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WouldWait;
+
+/// Where a record is read.
+struct Place {
+    id: Id,
+    segment: Arc<Segment>,
+    offset: u64,
+    /// The length of what stands before the body.
+    preamble: u64,
+}
+
 impl Log {
     /// The head of a record; nothing if it is not what it was, or not any more.
     pub fn read_head(&self, primary: &[u8], entry: &Entry) -> Result<Option<Bytes>, ReadError> {
@@ -56,9 +71,49 @@ impl Log {
     /// The head and the whole body of a record, with one read: for small ones.
     pub fn read(&self, primary: &[u8], entry: &Entry) -> Result<Option<(Bytes, Bytes)>, ReadError> {
         self.read_verified(primary, entry, entry.body_len, |_, preamble, bytes| {
-            let body = bytes.slice(usize_of(preamble.header.preamble_len())..);
-            let right = preamble.verify_blocks(self.shared.seed, 0, &body);
-            Ok(right.then(|| (bytes.slice(preamble.head.clone()), body)))
+            Ok(self.whole(preamble, bytes))
+        })
+    }
+
+    /// The same, if the system has all of it in memory.
+    pub fn read_now(
+        &self,
+        primary: &[u8],
+        entry: &Entry,
+    ) -> Result<Option<(Bytes, Bytes)>, WouldWait> {
+        let Some(place) = self.place(primary, entry) else {
+            return Ok(None);
+        };
+        let length = place.preamble + entry.body_len;
+        let read = read_now_at(&*place.segment.blob, place.offset, length).ok_or(WouldWait)?;
+        let whole =
+            |_: &Segment, preamble: &Preamble<'_>, bytes: &Bytes| Ok(self.whole(preamble, bytes));
+        let read = self.verified(primary, entry, &place, Ok(read), whole);
+        // It was read already: nothing is left that could fail.
+        Ok(read.ok().flatten())
+    }
+
+    fn whole(&self, preamble: &Preamble<'_>, bytes: &Bytes) -> Option<(Bytes, Bytes)> {
+        let body = bytes.slice(usize_of(preamble.header.preamble_len())..);
+        let right = preamble.verify_blocks(self.shared.seed, 0, &body);
+        right.then(|| (bytes.slice(preamble.head.clone()), body))
+    }
+
+    /// Where the record is, if it is still what is found by its key.
+    fn place(&self, primary: &[u8], entry: &Entry) -> Option<Place> {
+        let shared = &self.shared;
+        let id = Id {
+            digest: shared.digest(primary),
+            slot: entry.slot,
+        };
+        if shared.is_closed() || !shared.index.touch(id, entry.location) {
+            return None;
+        }
+        Some(Place {
+            id,
+            segment: shared.segment(entry.location.segment)?,
+            offset: entry.location.offset.into(),
+            preamble: format::preamble_len(primary.len() as u64, entry.head_len, entry.body_len),
         })
     }
 
@@ -71,22 +126,25 @@ impl Log {
         more: u64,
         then: impl FnOnce(&Segment, &Preamble<'_>, &Bytes) -> io::Result<Option<T>>,
     ) -> Result<Option<T>, ReadError> {
+        let Some(place) = self.place(primary, entry) else {
+            return Ok(None);
+        };
+        let read = read_at(&*place.segment.blob, place.offset, place.preamble + more);
+        self.verified(primary, entry, &place, read, then)
+    }
+
+    fn verified<T>(
+        &self,
+        primary: &[u8],
+        entry: &Entry,
+        place: &Place,
+        read: io::Result<Vec<u8>>,
+        then: impl FnOnce(&Segment, &Preamble<'_>, &Bytes) -> io::Result<Option<T>>,
+    ) -> Result<Option<T>, ReadError> {
         let shared = &self.shared;
-        let id = Id {
-            digest: shared.digest(primary),
-            slot: entry.slot,
-        };
-        if shared.is_closed() || !shared.index.touch(id, entry.location) {
-            return Ok(None);
-        }
-        let Some(segment) = shared.segment(entry.location.segment) else {
-            return Ok(None);
-        };
-        let preamble = format::preamble_len(primary.len() as u64, entry.head_len, entry.body_len);
-        let offset = u64::from(entry.location.offset);
-        let result = read_at(&*segment.blob, offset, preamble + more).and_then(|bytes| {
+        let result = read.and_then(|bytes| {
             let bytes = Bytes::from(bytes);
-            let Some(front) = bytes.get(..usize_of(preamble)) else {
+            let Some(front) = bytes.get(..usize_of(place.preamble)) else {
                 return Ok(Err(()));
             };
             let sequence = entry.location.sequence();
@@ -106,16 +164,16 @@ impl Log {
             if !same {
                 return Ok(Err(()));
             }
-            Ok(then(&segment, &preamble, &bytes)?.map(Some).ok_or(()))
+            Ok(then(&place.segment, &preamble, &bytes)?.map(Some).ok_or(()))
         });
         match result {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(())) => {
-                self.corrupt(id, entry);
+                self.corrupt(place.id, entry);
                 Ok(None)
             }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                self.corrupt(id, entry);
+                self.corrupt(place.id, entry);
                 Ok(None)
             }
             Err(error) => {

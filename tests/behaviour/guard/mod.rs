@@ -1,3 +1,4 @@
 //! The guard: what is stopped at the edge, and what is told of it.
 
+mod access_rules;
 mod custom_rules;

@@ -160,6 +160,10 @@ fn a_record_of_another_key_with_the_same_digest_is_a_miss() {
     let entry = log.find(b"two")[0];
     assert_eq!(log.read_head(b"two", &entry).unwrap(), None);
     assert_eq!(log.read(b"two", &entry).unwrap(), None);
+    assert_ne!(
+        log.read_now(b"two", &entry).map(|found| found.is_some()),
+        Ok(true)
+    );
     assert_eq!(log.read_body(b"two", &entry, 0..10).unwrap(), None);
     assert_eq!(stored(&log, "one"), Some(1), "it is the other's");
     assert_eq!(log.statistics().corrupt, 0);

@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 
-use super::super::{Log, OpenError, Options, Put, State, Why};
+use super::super::{Log, OpenError, Options, Put, State, Why, WouldWait};
 use super::support::{
-    Faulty, LONG, killed, open, open_on, open_with, options, record, stored, wait_for, write,
+    Faulty, LONG, body, killed, open, open_on, open_with, options, record, stored, wait_for, write,
 };
 
 fn set(fault: &std::sync::atomic::AtomicI32, error: Errno) {
@@ -85,6 +85,29 @@ fn a_read_that_fails_is_counted_and_the_record_stays() {
     assert_eq!(log.statistics().read_errors, 2);
     heal(&device.faults.read);
     assert_eq!(stored(&log, "a"), Some(1));
+}
+
+#[test]
+fn a_read_that_must_not_wait_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let device = Arc::new(Faulty::default());
+    let log = open_on(&device, directory.path(), options());
+    write(&log, record("a", 1, 70_000));
+    let entry = log.find(b"a")[0];
+    device.faults.stall_reads.store(true, Ordering::SeqCst);
+    assert_eq!(log.read_now(b"a", &entry), Err(WouldWait));
+    device.faults.stall_reads.store(false, Ordering::SeqCst);
+    set(&device.faults.read, Errno::EIO);
+    assert_eq!(log.read_now(b"a", &entry), Err(WouldWait));
+    assert_eq!(log.statistics().read_errors, 0, "nothing was read");
+    heal(&device.faults.read);
+    // Not every file system can tell what it has in memory.
+    if let Ok(found) = log.read_now(b"a", &entry) {
+        let (_, found) = found.unwrap();
+        assert!(found == body("a", 1, 70_000));
+    }
+    log.retract(b"a", 0);
+    assert_eq!(log.read_now(b"a", &entry), Ok(None));
 }
 
 #[test]

@@ -104,6 +104,11 @@ pub(super) fn stored_in(log: &Log, key: &str, slot: u64) -> Option<u64> {
     let found_head = log.read_head(primary, &entry).unwrap()?;
     assert_eq!(found_head, head(key, entry.fill));
     let expected = body(key, entry.fill, entry.body_len.try_into().unwrap());
+    if let Ok(found) = log.read_now(primary, &entry) {
+        let (found_head, found) = found?;
+        assert_eq!(found_head, head(key, entry.fill));
+        assert!(found == expected, "wrong body of {key} at once");
+    }
     let (found_head, found) = log.read(primary, &entry).unwrap()?;
     assert_eq!(found_head, head(key, entry.fill));
     assert!(found == expected, "wrong body of {key}");
@@ -178,6 +183,11 @@ impl Blob for FaultyBlob {
         wait_while(&self.1.stall_reads);
         fail(&self.1.read)?;
         self.0.read_exact_at(bytes, offset)
+    }
+
+    fn read_now(&self, bytes: &mut [u8], offset: u64) -> bool {
+        let trouble = self.1.stall_reads.load(Ordering::SeqCst) || fail(&self.1.read).is_err();
+        !trouble && self.0.read_now(bytes, offset)
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
