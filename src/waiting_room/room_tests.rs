@@ -137,7 +137,11 @@ fn who_does_not_ask_any_more_holds_nobody_up_and_keeps_the_place_for_minutes() {
         Verdict::Wait(Wait { ahead: 1, .. })
     ));
     // After five minutes it has lost its place.
-    let wait = room.ask(&one, Some(away), NOW + 400, 0);
+    let closed = Limits {
+        queue_all: true,
+        ..one
+    };
+    let wait = room.ask(&closed, Some(away), NOW + 400, 0);
     assert_eq!(
         ticket(wait),
         Claim::Waiting {
