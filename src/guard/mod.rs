@@ -1,6 +1,6 @@
 //! The guard: what stops a request before redirects, cache and origin see it, and what is told of it.
 //!
-//! [`assess`] asks each of its modules in turn, on the node that sees the client: a hit is guarded as a miss
+//! [`assess()`] asks each of its modules in turn, on the node that sees the client: a hit is guarded as a miss
 //! is, and an answer of the guard is never stored.
 
 mod assess;
