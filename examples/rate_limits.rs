@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use http::{HeaderMap, Method, Version};
 use seawall::config::{Zone, parse};
+use seawall::guard::challenge::Visitor;
 use seawall::guard::limit::{LimitRule, Seed};
 use seawall::guard::limiter::Counting;
 use seawall::guard::{RateLimiter, assess};
@@ -244,7 +245,13 @@ fn cost() {
                     now: BEGIN + u64::from(number) * 1000,
                     verdicts: &[],
                 };
-                black_box(assess(&zone.rules, &request, &counters, &mut ()));
+                black_box(assess(
+                    &zone.rules,
+                    &request,
+                    &Visitor::default(),
+                    &counters,
+                    &mut (),
+                ));
             }
             let each = began.elapsed().as_nanos() / u128::from(requests);
             println!("  {count} limits, {clients} clients: {each} ns");
