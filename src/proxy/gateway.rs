@@ -22,7 +22,7 @@ use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
     answer, arrival, cached, deadline, edge_reply, error_page, forward, guarding, hit, passing,
-    record, serve, upstream, zone_page,
+    record, serve, upstream, waiting, zone_page,
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
@@ -123,6 +123,10 @@ impl ProxyHttp for Gateway {
     ) -> Result<bool> {
         let asked: &Parts = session.req_header();
         guarding::settle(&self.shared, asked, exchange).await;
+        if exchange.edge.is_none() {
+            // Who is refused takes no place.
+            exchange.edge = waiting::on_arrival(exchange);
+        }
         if let Some(found) = edge_reply::found(exchange, asked) {
             let asked = asked.clone();
             serve::found(session, exchange, found, &asked).await?;
