@@ -240,7 +240,9 @@ fn decide(
     hide_sessions(&mut head.headers, &request, exchange);
     exchange.debug = may_see_keys(&head.headers, &exchange.runtime.config);
     exchange.request = Some(Arc::new(request));
-    exchange.edge = waiting::on_arrival(exchange);
+    if exchange.pending.is_none() {
+        exchange.edge = waiting::on_arrival(exchange);
+    }
     Ok(())
 }
 

@@ -22,7 +22,7 @@ use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
     answer, arrival, cached, deadline, edge_reply, error_page, forward, guarding, hit, limiting,
-    passing, record, serve, upstream, zone_page,
+    passing, record, serve, upstream, waiting, zone_page,
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
@@ -124,6 +124,10 @@ impl ProxyHttp for Gateway {
     ) -> Result<bool> {
         let asked: &Parts = session.req_header();
         guarding::settle(&self.shared, asked, exchange).await;
+        if exchange.edge.is_none() {
+            // Who is refused takes no place.
+            exchange.edge = waiting::on_arrival(exchange);
+        }
         if let Some(found) = edge_reply::found(exchange, asked) {
             let asked = asked.clone();
             serve::found(session, exchange, found, &asked).await?;

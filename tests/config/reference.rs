@@ -16,13 +16,10 @@ pub(super) fn tokens(name: &str) -> Option<String> {
 
 /// What is in the files that the reference names: nothing, where that will do.
 pub(super) fn file(path: &std::path::Path) -> String {
-    let networks = path
-        .extension()
-        .is_some_and(|extension| extension == "json");
-    let content = if networks {
-        r#"{"prefixes": [{"ipv4Prefix": "192.0.2.0/24"}]}"#
-    } else {
-        ""
+    let name = path.file_name().and_then(|name| name.to_str());
+    let content = match name {
+        Some("bingbot.json") => r#"{"prefixes": [{"ipv4Prefix": "192.0.2.0/24"}]}"#,
+        _ => "",
     };
     content.to_owned()
 }

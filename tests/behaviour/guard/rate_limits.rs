@@ -1,6 +1,8 @@
 //! Rate limits of one node.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::support::{Origin, Reply, Response, Seawall, Setup, eventually};
 
