@@ -186,15 +186,6 @@ fn decide(
             }
         }
     }
-    // A lower tier has guarded its own clients' requests.
-    if request.lower.is_none() {
-        guard(shared, head, &request, exchange)?;
-        if exchange.edge.is_some() {
-            arrival::check_body(&head.headers, most_body)?;
-            exchange.request = Some(Arc::new(request));
-            return Ok(());
-        }
-    }
     if head.method.as_str() == "PURGE" {
         arrival::check_body(&head.headers, most_body)?;
         // It is about the URL, not for it.

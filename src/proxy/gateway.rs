@@ -16,13 +16,12 @@ use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use super::arrival::Suspended;
-use super::downstream::{body_is_too_slow, downstream, is_reset, nothing_final_written};
+use super::downstream::{body_is_too_slow, is_reset, nothing_final_written};
 use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
-    answer, arrival, cached, deadline, edge_reply, error_page, forward, guarding, hit, limiting,
-    passing, record, serve, upstream, waiting, zone_page,
+    answer, cached, deadline, edge_reply, error_page, forward, guarding, hit, limiting, passing,
+    record, serve, upstream, waiting, zone_page,
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
@@ -459,39 +458,6 @@ impl ProxyHttp for Gateway {
 }
 
 impl Gateway {
-    /// Evaluates a request that comes from Pingora: one of HTTP/2.
-    fn receive(&self, session: &mut Session, exchange: &mut Exchange, has_body: bool) {
-        let downstream = match downstream(session, exchange, has_body) {
-            Ok(downstream) => downstream,
-            Err(refusal) => {
-                exchange.refusal = Some(refusal);
-                return;
-            }
-        };
-        Self::with_head(session, |head| {
-            exchange.refusal = arrival::receive(&self.shared, head, downstream, exchange).err();
-        });
-    }
-
-    /// Goes on with a request that waited.
-    fn resume(&self, session: &mut Session, exchange: &mut Exchange, request: Suspended) {
-        Self::with_head(session, |head| {
-            exchange.refusal = arrival::resume(&self.shared, head, request, exchange).err();
-        });
-    }
-
-    /// Shows the head of the request as plain values.
-    fn with_head(session: &mut Session, change: impl FnOnce(&mut Parts)) {
-        let head = session.req_header_mut();
-        let taken = std::mem::replace(
-            head,
-            RequestHeader::from(http::Request::new(()).into_parts().0),
-        );
-        let mut parts = Parts::from(taken);
-        change(&mut parts);
-        *head = parts.into();
-    }
-
     fn may_retry(&self, exchange: &Exchange) -> bool {
         let Some(pool) = exchange.pool() else {
             return false;

@@ -29,6 +29,7 @@ mod limiting;
 mod lookup;
 mod passage;
 mod passing;
+mod receiving;
 mod record;
 mod renewing;
 mod reply;
