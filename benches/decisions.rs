@@ -415,9 +415,15 @@ fn guard(criterion: &mut Criterion) {
         );
         criterion.bench_function(rules, |bench| {
             bench.iter(|| {
-                seawall::guard::assess(phases, black_box(&request), &Visitor::default(), &NoCounters, &mut ())
-                    .stop
-                    .is_some()
+                seawall::guard::assess(
+                    phases,
+                    black_box(&request),
+                    &Visitor::default(),
+                    &NoCounters,
+                    &mut (),
+                )
+                .stop
+                .is_some()
             });
         });
     }
@@ -430,9 +436,15 @@ fn guard(criterion: &mut Criterion) {
     let phases = &phases.unwrap().rules;
     criterion.bench_function("the guard by default, an escaped path", |bench| {
         bench.iter(|| {
-            seawall::guard::assess(phases, black_box(&escaped), &Visitor::default(), &NoCounters, &mut ())
-                .stop
-                .is_some()
+            seawall::guard::assess(
+                phases,
+                black_box(&escaped),
+                &Visitor::default(),
+                &NoCounters,
+                &mut (),
+            )
+            .stop
+            .is_some()
         });
     });
 }
