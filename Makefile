@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint bench bench-scale bench-tools eviction microbench load herd tiers overload conformance clean setup-build
+.PHONY: help build run test browser lint bench bench-scale bench-tools eviction microbench load herd tiers overload conformance clean setup-build
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ test: setup-build ## Lint, then run all tests, the example shop's too
 	    cargo test --locked; \
 	fi
 	cd examples/django && .venv/bin/python manage.py test
+
+browser: setup-build ## Solve the challenge in a headless Chromium (installs it; PICTURES=DIR keeps pictures)
+	scripts/setup-browser.sh
+	cargo test --locked --test behaviour guard::browser -- --ignored --nocapture
 
 lint: setup-build ## Check formatting, lints and documentation (and licences, with cargo-deny)
 	cargo fmt --check

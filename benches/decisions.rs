@@ -22,6 +22,9 @@ use seawall::config::Config;
 use seawall::edge::head::{HeadLimits, check};
 use seawall::fields::request_control::RequestControl;
 use seawall::fields::vary::Vary;
+use seawall::guard::challenge::{
+    Claim, Holder, Keys, Kind, Visitor, clearance, demand, has_own_cookie,
+};
 use seawall::guard::client::{Networks, Trust, identify};
 use seawall::guard::connections::{ClientLimits, Clients};
 use seawall::request::{RequestView, Scheme};
@@ -204,6 +207,7 @@ fn rules(criterion: &mut Criterion) {
     let environment = Environment {
         lists: Some(&lists),
         response: false,
+        tokens: None,
     };
     let listed = Expression::compile("ip.src in $l", &environment).unwrap();
     criterion.bench_function("an address in a list of 200,000", |bench| {
@@ -276,5 +280,163 @@ fn clients(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, arrival, decisions, rules, clients);
+/// What the challenge costs a request: of who has passed it, of who is not asked, and of all others.
+fn challenge(criterion: &mut Criterion) {
+    let keys = Keys::new(b"0123456789abcdef");
+    let fields = headers();
+    let request = view(&fields);
+    let claim = Claim {
+        kind: Kind::Clearance,
+        number: 0,
+        time: u32::MAX,
+        nonce: 7,
+    };
+    let sealed = keys.seal(claim, &Holder::of("shop", &request), b"");
+    let mut sent = headers();
+    let cookie = format!("theme=dark; __Host-seawall_clearance={}", sealed.text());
+    sent.insert("cookie", cookie.parse().unwrap());
+    criterion.bench_function("a challenge: no cookie of it", |bench| {
+        bench.iter(|| has_own_cookie(black_box(&fields)));
+    });
+    criterion.bench_function("a challenge: the cookie read", |bench| {
+        bench.iter(|| clearance(black_box(&sent), Scheme::Https).unwrap());
+    });
+    let visitor = Visitor {
+        keys: Some(&keys),
+        zone: "shop",
+        clearance: Some(&sealed),
+        under_attack: true,
+    };
+    assert!(demand(&visitor, &request).is_none());
+    criterion.bench_function("a challenge: the cookie verified", |bench| {
+        bench.iter(|| demand(black_box(&visitor), black_box(&request)).is_none());
+    });
+}
+
+/// So many blocks, in an order that is the same every time.
+fn blocks(count: u32, block: impl Fn(u32) -> String) -> String {
+    let scattered = |number: u32| block(number.wrapping_mul(2_654_435_761));
+    let lines: Vec<String> = (0..count).map(scattered).collect();
+    lines.join("\n")
+}
+
+fn lists(criterion: &mut Criterion) {
+    let v4 = blocks(1_000_000, |bits| {
+        format!("{}/28", Ipv4Addr::from(bits & 0xffff_fff0))
+    });
+    let v6 = blocks(1_000_000, |bits| {
+        let bits = (0x2a00_u128 << 112) | (u128::from(bits) << 80);
+        format!("{}/48", std::net::Ipv6Addr::from(bits))
+    });
+    for (family, text) in [("IPv4", &v4), ("IPv6", &v6)] {
+        let mut group = criterion.benchmark_group("a list of 1,000,000 blocks");
+        group.sample_size(10);
+        group.bench_function(format!("read, {family}"), |bench| {
+            bench.iter(|| List::of_lines(None, black_box(text)).unwrap());
+        });
+        group.finish();
+        let list = List::of_lines(None, text).unwrap();
+        let mut number = 0_u32;
+        criterion.bench_function(
+            &format!("{family} addresses in a list of 1,000,000"),
+            |bench| {
+                bench.iter(|| {
+                    number = number.wrapping_add(0x9e37_79b1);
+                    let address = match family {
+                        "IPv4" => IpAddr::from(Ipv4Addr::from(number)),
+                        _ => IpAddr::from(std::net::Ipv6Addr::from(
+                            (0x2a00_u128 << 112) | (u128::from(number) << 80),
+                        )),
+                    };
+                    list.contains_address(black_box(address))
+                });
+            },
+        );
+    }
+}
+
+const GUARDED: &str = r#"
+listen = ["127.0.0.1:1"]
+[lists]
+drop = { file = "drop", format = "netset" }
+[pools.app]
+servers = ["http://127.0.0.1:2"]
+[zones.plain]
+hosts = ["plain.test"]
+pool = "app"
+[zones.site]
+hosts = ["*"]
+pool = "app"
+[[zones.site.lockdown_rules]]
+paths = "/admin*"
+allow = "192.0.2.0/24"
+[[zones.site.ip_access_rules]]
+action = "block"
+ip = ["$drop", "203.0.113.0/24"]
+[[zones.site.ip_access_rules]]
+action = "block"
+country = ["ZZ"]
+[[zones.site.ip_access_rules]]
+action = "allow"
+ip = "198.51.100.7"
+"#;
+
+fn guard(criterion: &mut Criterion) {
+    use std::fmt::Write as _;
+    let mut source = GUARDED.to_owned();
+    for number in 0..50 {
+        let _ = write!(
+            source,
+            "[[zones.site.custom_rules]]\nexpression = 'http.request.uri.path contains \"/probe-{number}\"'\n\
+             action = \"block\"\n"
+        );
+    }
+    let drop = blocks(100_000, |bits| {
+        format!("{}/28", Ipv4Addr::from(bits & 0xffff_fff0))
+    });
+    let outside = seawall::config::Outside {
+        env: &|_| None,
+        files: &|_| Ok(drop.clone()),
+    };
+    let config = seawall::config::parse_with("bench.toml", &source, outside).unwrap();
+    let headers = headers();
+    let request = view(&headers);
+    for zone in &config.zones {
+        let rules = match zone.name.as_str() {
+            "plain" => "the guard by default",
+            _ => "the guard: 50 custom rules, 100,000 listed blocks, access and lockdown rules",
+        };
+        let phases = &zone.rules;
+        assert!(
+            seawall::guard::assess(phases, &request, &Visitor::default(), &mut ())
+                .findings
+                .is_empty()
+        );
+        criterion.bench_function(rules, |bench| {
+            bench.iter(|| {
+                seawall::guard::assess(phases, black_box(&request), &Visitor::default(), &mut ())
+                    .stop
+                    .is_some()
+            });
+        });
+    }
+    let escaped = RequestView {
+        path: "/%D0%BA%D0%B0%D1%82%D0%B0%D0%BB%D0%BE%D0%B3/%D0%BB%D0%BE%D0%B4%D0%BA%D0%B8/",
+        query: Some("utm_source=a&utm_medium=b&q=%D0%BB%D0%BE%D0%B4%D0%BA%D0%B0&page=2"),
+        ..request
+    };
+    let phases = config.zones.iter().find(|zone| zone.name == "plain");
+    let phases = &phases.unwrap().rules;
+    criterion.bench_function("the guard by default, an escaped path", |bench| {
+        bench.iter(|| {
+            seawall::guard::assess(phases, black_box(&escaped), &Visitor::default(), &mut ())
+                .stop
+                .is_some()
+        });
+    });
+}
+
+criterion_group!(
+    benches, arrival, decisions, rules, clients, challenge, lists, guard
+);
 criterion_main!(benches);

@@ -74,6 +74,8 @@ pub struct Facts<'a> {
     pub country: Option<[u8; 2]>,
     /// Number of the client's autonomous system, where it is known.
     pub asn: Option<u32>,
+    /// Whether it is of the bot that it says it is of, and that is a known one.
+    pub verified_bot: bool,
     /// Path and query as the client sent them, in canonical form; `None` when no rule rewrote them.
     pub raw_target: Option<&'a str>,
     /// The variants that splits chose.

@@ -108,6 +108,7 @@ fn environments(lists: &Lists) -> [Environment<'_>; 2] {
     [false, true].map(|response| Environment {
         lists: Some(lists),
         response,
+        tokens: None,
     })
 }
 
@@ -151,6 +152,7 @@ fn requests<'r>(headers: &'r HeaderMap, splits: &'r [SplitChoice]) -> [RequestVi
             body_size: Some(5),
             country: Some(*b"DE"),
             asn: Some(7),
+            verified_bot: true,
             raw_target: Some("/raw?x"),
             splits,
         },

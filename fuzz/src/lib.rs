@@ -8,6 +8,7 @@ mod clients;
 mod config;
 mod expressions;
 mod fields;
+mod guard;
 mod keys;
 mod requests;
 mod store;
@@ -29,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("cache_tags", fields::cache_tags),
     ("canonical_path", requests::canonical_path),
     ("client", clients::client),
+    ("challenge", guard::challenge),
     ("config", config::config),
     ("connection", fields::connection),
     ("content_range", fields::content_range),

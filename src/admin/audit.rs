@@ -28,11 +28,11 @@ pub(crate) fn purged(
     );
 }
 
-/// Development mode was switched on for so many seconds, or off.
-pub(crate) fn development_mode(client: IpAddr, zone: &str, seconds: u64) {
+/// What a zone does was switched on for so many seconds, or off.
+pub(crate) fn switched(client: IpAddr, zone: &str, action: &str, seconds: u64) {
     tracing::info!(
         target: "audit",
-        action = "development mode",
+        action,
         %client,
         zone,
         seconds,

@@ -14,7 +14,7 @@ use crate::explain::{
     self, Explanation, Inquiry, KeyFacts, OriginAnswer, Question, QuestionError, explain,
 };
 use crate::fields::vary::Vary;
-use crate::server::Shared;
+use crate::server::{Shared, ZoneSwitch};
 use crate::store::{MemoryStore, StoreKey, StoredResponse};
 
 pub(super) const USAGE: &str = r#"POST /explain     what would become of a request, and what of it is stored
@@ -150,10 +150,11 @@ fn explained(body: &Body, shared: &Shared, now: SystemTime) -> Result<Answer, Qu
     question.asn = question.asn.or(place.asn);
     let response = body.response.as_ref().map(origin_answer).transpose()?;
     let seconds = clock::unix_seconds_of(now);
-    let names = runtime.config.zones.iter().map(|zone| zone.name.clone());
-    let developing: Vec<String> = names
-        .filter(|zone| shared.development.is_on(zone, seconds))
-        .collect();
+    let on = |switch: &ZoneSwitch| -> Vec<String> {
+        let names = runtime.config.zones.iter().map(|zone| zone.name.clone());
+        names.filter(|zone| switch.is_on(zone, seconds)).collect()
+    };
+    let (developing, under_attack) = (on(&shared.development), on(&shared.under_attack));
     let inquiry = Inquiry {
         question: &question,
         answer: response.as_ref(),
@@ -161,6 +162,7 @@ fn explained(body: &Body, shared: &Shared, now: SystemTime) -> Result<Answer, Qu
         after: Duration::from_secs(body.after),
         all: body.all,
         developing: &developing,
+        under_attack: &under_attack,
     };
     let explanation = explain(&runtime.config, &inquiry)?;
     let key = explanation.key.as_ref();

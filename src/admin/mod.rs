@@ -2,11 +2,12 @@
 //! listeners.
 
 pub(crate) mod audit;
-mod development;
 mod explain;
 mod pools;
 mod purge;
+mod rooms;
 mod security;
+mod switches;
 mod wait;
 
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
 use serde::Serialize;
 
+use crate::clock;
+use crate::guard::limit::moment;
 use crate::origin::ReplicaReport;
 use crate::server::{Runtime, Shared};
 
@@ -55,7 +58,19 @@ impl Admin {
         let shared = self.shared.shared_state.as_ref();
         let shared = shared.map(|shared| shared.statistics());
         let metrics = &self.shared.metrics;
-        match metrics.render(store.statistics(), tiers, shared.as_ref(), pools) {
+        let nodes = self.shared.shared_limits.as_ref();
+        let nodes = nodes.map(|limits| limits.statistics());
+        let figures = self.shared.limits.figures();
+        metrics
+            .limits
+            .measure(&figures, nodes.as_ref(), moment(clock::now()));
+        match metrics.render(
+            store.statistics(),
+            tiers,
+            shared.as_ref(),
+            pools,
+            runtime.sites(),
+        ) {
             Ok(text) => respond(
                 StatusCode::OK,
                 "text/plain; version=0.0.4; charset=utf-8",
@@ -90,9 +105,9 @@ impl ServeHttp for Admin {
                 wrong_method("GET, HEAD, POST")
             };
         }
-        if let Some(zone) = development::route(&path) {
+        if let Some(switch) = switches::route(&path) {
             return if reads || request.method == http::Method::POST {
-                development::answer(session, zone, &self.shared).await
+                switches::answer(session, switch, &self.shared).await
             } else {
                 wrong_method("GET, HEAD, POST")
             };
@@ -119,6 +134,7 @@ impl ServeHttp for Admin {
             "/readyz" => readiness(&self.shared.runtime()),
             "/metrics" => self.metrics(),
             "/purges/wait" => wait::answer(request.uri.query(), &self.shared).await,
+            "/waiting-rooms" => rooms::list(&self.shared.runtime()),
             "/security/events" => security::answer(request.uri.query(), &self.shared),
             "/pools" => pools::list(&self.shared.runtime()),
             "/" => plain(StatusCode::OK, &format!("Seawall admin: {PATHS}\n")),
@@ -130,7 +146,7 @@ impl ServeHttp for Admin {
     }
 }
 
-const PATHS: &str = "/healthz /readyz /metrics /pools /purge /purges/wait /security/events /explain /zones/NAME/development_mode";
+const PATHS: &str = "/healthz /readyz /metrics /pools /waiting-rooms /purge /purges/wait /security/events /explain /zones/NAME/development_mode /zones/NAME/under_attack";
 
 fn wrong_method(allowed: &'static str) -> Response<Vec<u8>> {
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed}\n"));

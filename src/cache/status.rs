@@ -54,8 +54,16 @@ pub enum EdgeReason {
     Redirect,
     /// A bulk redirect.
     BulkRedirect,
+    /// The client waits for its turn, or was sent away.
+    WaitingRoom,
     /// The guard refused it.
     Blocked,
+    /// It did not show what lets it in.
+    Unauthorized,
+    /// The guard challenged who sent it, or answered who took the challenge.
+    Challenge,
+    /// It was more than a limit allows.
+    RateLimited,
 }
 
 impl EdgeReason {
@@ -65,7 +73,11 @@ impl EdgeReason {
             Self::Maintenance => "maintenance",
             Self::Redirect => "redirect",
             Self::BulkRedirect => "bulk-redirect",
+            Self::WaitingRoom => "waiting-room",
             Self::Blocked => "blocked",
+            Self::Unauthorized => "unauthorized",
+            Self::Challenge => "challenge",
+            Self::RateLimited => "rate-limited",
         }
     }
 }

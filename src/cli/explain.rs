@@ -101,6 +101,7 @@ fn explanation(
         after: arguments.after,
         all: arguments.all,
         developing: &[],
+        under_attack: &[],
     };
     explain(config, &inquiry).map_err(|why| why.to_string())
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::challenge::{read_challenge, read_verified_bots};
 use super::client::{Client, read_client};
 use super::diagnostics::Diagnostic;
 use super::disk::read_disk;
+use super::guard::{Guard, read_guard};
 use super::listen::{read_admin, read_listeners};
 use super::lists::read_lists;
 use super::outside::{Outside, no_files};
@@ -19,13 +21,16 @@ use super::purge::{Purge, read_purge};
 use super::reader::{Located, Reader, Section};
 use super::reserve::read_reserve;
 use super::rule::RuleFile;
-use super::secret::read_secret;
+use super::secret::{Secret, read_secret};
 use super::shared::{SharedState, read_shared};
 use super::test::read_tests;
 use super::tiers::{Tiers, read_tiers};
+use super::token::read_tokens;
 use super::zone::{ZoneFile, read_zone};
-use super::{Cache, Geo, Listener, Log, Pool, Server};
+use super::{Cache, Challenge, Geo, Listener, Log, Pool, Server};
 use crate::explain::RuleTest;
+use crate::guard::bots::VerifiedBot;
+use crate::guard::token::Tokens;
 use crate::rules::Lists;
 
 /// Below this a deadline would fail what it should guard.
@@ -39,13 +44,18 @@ pub(super) struct ConfigFile {
     pub(super) server: Server,
     pub(super) client: Client,
     pub(super) cache: Cache,
+    pub(super) guard: Guard,
     pub(super) geo: Geo,
     pub(super) purge: Option<Purge>,
     pub(super) shared: Option<SharedState>,
     pub(super) log: Log,
+    pub(super) secret: Option<Secret>,
+    pub(super) challenge: Challenge,
+    pub(super) verified_bots: Vec<VerifiedBot>,
     pub(super) pools: Vec<Pool>,
     pub(super) tiers: Option<Tiers>,
     /// Their names.
+    pub(super) tokens: Tokens,
     pub(super) lists: Vec<String>,
     pub(super) zones: Vec<ZoneFile>,
     pub(super) tests: Vec<RuleTest>,
@@ -78,6 +88,7 @@ fn syntax_fault(error: &toml::de::Error) -> Diagnostic {
 
 fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
     let lists = read_lists(&root);
+    let tokens = read_tokens(&root);
     let server = root.section("server").map(read_server).unwrap_or_default();
     let sections = root.named_sections("pools");
     let names: Vec<String> = sections
@@ -92,6 +103,7 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
         name,
         lists: &lists,
         pools: &names,
+        tokens: &tokens,
         secret: secret.as_ref(),
     };
     let locality = server.locality.as_deref();
@@ -108,6 +120,7 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
             .map(|section| read_client(section, &lists))
             .unwrap_or_default(),
         cache: root.section("cache").map(read_cache).unwrap_or_default(),
+        guard: root.section("guard").map(read_guard).unwrap_or_default(),
         geo: root.section("geo").map(read_geo).unwrap_or_default(),
         purge: root
             .section_or(
@@ -122,6 +135,11 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
             )
             .and_then(read_shared),
         log: root.section("log").map(read_log).unwrap_or_default(),
+        challenge: root
+            .section("challenge")
+            .map(read_challenge)
+            .unwrap_or_default(),
+        verified_bots: read_verified_bots(&root),
         pools,
         tiers: root
             .section_or(
@@ -130,12 +148,14 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
             )
             .and_then(read_tiers),
         lists: lists.names().map(str::to_owned).collect(),
+        tokens: tokens.clone(),
         zones: root
             .named_sections("zones")
             .into_iter()
             .map(|(name, section)| read_zone(name, section, from))
             .collect(),
         tests: read_tests(&root, from),
+        secret: secret.clone(),
     };
     if !root.has("zones") {
         let help = "add `[zones.site]` with `hosts = [\"*\"]` and `pool = \"app\"`".to_owned();
@@ -262,6 +282,7 @@ pub(super) fn read_preset(source: &str, name: &str) -> (PresetRules, Vec<Diagnos
         name,
         lists: &Lists::default(),
         pools: &[],
+        tokens: &Tokens::default(),
         secret: None,
     };
     let preset = PresetRules {

@@ -1,7 +1,10 @@
 //! `[lists]`: what expressions name as `$name`, written there or in a file of its own.
 
+use std::sync::Arc;
+
+use super::diagnostics::did_you_mean;
 use super::reader::{Located, NamedFile, NamedList, Section};
-use crate::rules::{List, ListFault, ListKind, Lists};
+use crate::rules::{List, ListFault, ListFormat, ListKind, Lists};
 
 const KINDS: &[(&str, ListKind)] = &[
     ("ip", ListKind::Ip),
@@ -9,10 +12,22 @@ const KINDS: &[(&str, ListKind)] = &[
     ("string", ListKind::String),
 ];
 
+const FORMATS: &[(&str, ListFormat)] = &[
+    ("plain", ListFormat::Plain),
+    ("netset", ListFormat::Netset),
+    ("spamhaus_drop", ListFormat::SpamhausDrop),
+];
+
 /// Reads all lists. A faulty one counts as empty, so that its uses are not told as faults too.
 pub(super) fn read_lists(root: &Section<'_>) -> Lists {
     let mut lists = Lists::default();
-    for (name, written) in root.named_lists("lists") {
+    let mut named = root.named_lists("lists");
+    // What these name is known by then.
+    named.sort_by_key(|(_, written)| match written {
+        NamedList::Items(_) => false,
+        NamedList::Section(section) => section.has("except"),
+    });
+    for (name, written) in named {
         if !is_name(&name.value) {
             let message = format!("`{}` cannot be the name of a list", name.value);
             let help = "names are of lower case letters, digits and `_`, as in `$office_network`";
@@ -20,7 +35,7 @@ pub(super) fn read_lists(root: &Section<'_>) -> Lists {
         }
         let list = match written {
             NamedList::Items(items) => of_items(root, None, &items),
-            NamedList::Section(section) => read_list(section, &name),
+            NamedList::Section(section) => read_list(section, &name, &lists),
         };
         lists.insert(name.value, list.unwrap_or_default());
     }
@@ -32,21 +47,82 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(fits)
 }
 
-fn read_list(section: Section<'_>, name: &Located<String>) -> Option<List> {
+fn read_list(section: Section<'_>, name: &Located<String>, lists: &Lists) -> Option<List> {
     let kind = section.word("kind", KINDS).map(|kind| kind.value);
     let items = section.texts("items");
     let file = section.file("file");
+    let format = section.word("format", FORMATS);
+    let private = section.boolean("private").map(|private| private.value);
+    let except = section
+        .strings("except")
+        .map(|written| read_addresses(&section, &written, lists));
+    if section.has("format") && !section.has("file") {
+        let help = Some("remove it, or name a `file`".to_owned());
+        let place = section.place_of("format");
+        (section.reader).fault(place, "`format` is that of a `file`", help);
+    }
+    let format = format.map(|format| format.value).unwrap_or_default();
     if !section.has("items") && !section.has("file") {
         let message = format!("the list `{}` has neither `items` nor `file`", name.value);
         let help = "write `items = [\"…\"]` or `file = \"lists/name.txt\"`".to_owned();
         (section.reader).fault(section.span.clone(), message, Some(help));
     }
     let list = match file {
-        Some(file) => with_file(&section, kind, &items.unwrap_or_default(), &file),
+        Some(file) => {
+            let items = items.unwrap_or_default();
+            with_file(&section, kind, &items, (&file, format))
+        }
         None => of_items(&section, kind, &items.unwrap_or_default()),
     };
     section.finish();
-    list
+    let spared = !private.unwrap_or(!format.is_of_others());
+    if except.is_none() && !spared {
+        return list;
+    }
+    let except = except.unwrap_or_default();
+    list.map(|list| list.without(except.iter().map(AsRef::as_ref), spared))
+}
+
+/// Addresses as written: one list of those written there, and those that are named as `$name`.
+pub(super) fn read_addresses(
+    section: &Section<'_>,
+    written: &[Located<String>],
+    lists: &Lists,
+) -> Vec<Arc<List>> {
+    let is_name = |item: &&Located<String>| item.value.starts_with('$');
+    let items: Vec<_> = written
+        .iter()
+        .filter(|item| !is_name(item))
+        .cloned()
+        .collect();
+    let own = Some(&items).filter(|items| !items.is_empty());
+    let own = own.and_then(|items| of_items(section, Some(ListKind::Ip), items));
+    let named = written.iter().filter(is_name);
+    let named = named.filter_map(|item| named_list(section, item, lists, ListKind::Ip));
+    own.map(Arc::new).into_iter().chain(named).collect()
+}
+
+/// The list that `item` names, which must hold `kind`.
+pub(super) fn named_list(
+    section: &Section<'_>,
+    item: &Located<String>,
+    lists: &Lists,
+    kind: ListKind,
+) -> Option<Arc<List>> {
+    let name = item.value.trim_start_matches('$');
+    let Some(list) = lists.get(name) else {
+        let help = did_you_mean(name, lists.names());
+        let message = format!("unknown list `{}`", item.value);
+        section.reader.fault(item.span.clone(), message, help);
+        return None;
+    };
+    if list.kind().is_some_and(|found| found != kind) {
+        let found = list.kind().map(|kind| kind.to_string()).unwrap_or_default();
+        let message = format!("`{}` is a list of {found}, not of {kind}", item.value);
+        section.reader.fault(item.span.clone(), message, None);
+        return None;
+    }
+    Some(list.clone())
 }
 
 fn of_items(
@@ -69,10 +145,9 @@ fn with_file(
     section: &Section<'_>,
     kind: Option<ListKind>,
     items: &[Located<String>],
-    file: &Located<NamedFile>,
+    (file, format): (&Located<NamedFile>, ListFormat),
 ) -> Option<List> {
     let before = items.len();
-    let lines = List::lines(&file.value.text).map(|(line, item)| (before + line, item));
     let told = |fault: ListFault| {
         let (span, message) = if let Some(item) = items.get(fault.place) {
             (item.span.clone(), fault.message)
@@ -83,6 +158,18 @@ fn with_file(
         };
         section.reader.fault(span, message, fault.help);
     };
+    let lines = format.items(&file.value.text).map_err(|mut faults| {
+        for fault in &mut faults {
+            fault.place += before;
+        }
+        faults
+    });
+    let lines = lines
+        .map_err(|faults| faults.into_iter().for_each(told))
+        .ok()?;
+    let lines = lines
+        .iter()
+        .map(|(line, item)| (before + line, item.as_ref()));
     List::new(kind, texts(items).chain(lines))
         .map_err(|faults| faults.into_iter().for_each(told))
         .ok()

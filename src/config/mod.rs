@@ -3,13 +3,17 @@
 //! Reading is pure: text and environment in, a [`Config`] or all its faults out. Files are read at
 //! the edges, so that a reload and a test take the same way.
 
+mod access;
 mod affinity;
 mod bucket;
 mod cache_rule;
+mod challenge;
 mod client;
 pub mod diagnostics;
 mod disk;
 mod file;
+mod filters;
+mod guard;
 mod health;
 mod interpolate;
 mod key;
@@ -30,6 +34,7 @@ mod servers;
 mod shared;
 mod test;
 mod tiers;
+mod token;
 mod ttl;
 mod units;
 mod vary;
@@ -42,9 +47,11 @@ use std::time::Duration;
 
 pub use affinity::{Affinity, AffinityBy, Balance, Failover};
 pub use bucket::{Bucket, Credentials};
+pub use challenge::Challenge;
 pub use client::Client;
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use disk::Disk;
+pub use guard::Guard;
 pub use health::{CheckKind, Counted, HealthCheck, Outliers};
 pub use interpolate::Env;
 pub use outside::{Files, Outside};
@@ -59,7 +66,9 @@ pub use tiers::{SIBLINGS, Tier, Tiers};
 pub use overload::{AdaptiveSettings, BreakerSettings, QueueOrder, QueueSettings};
 
 use crate::explain::RuleTest;
+use crate::guard::bots::VerifiedBot;
 use crate::guard::client::Networks;
+use crate::guard::token::Tokens;
 use crate::rules::phase::Phases;
 use crate::zone::{HostPattern, SessionCookies};
 
@@ -94,6 +103,8 @@ pub struct Config {
     pub client: Client,
     /// The store.
     pub cache: Cache,
+    /// What the guard has for all zones.
+    pub guard: Guard,
     /// Databases that tell where clients are.
     pub geo: Geo,
     /// Who may purge; `None` switches purging off.
@@ -102,12 +113,20 @@ pub struct Config {
     pub shared: Option<SharedState>,
     /// What is written where.
     pub log: Log,
+    /// Signs what clients keep.
+    pub secret: Option<Secret>,
+    /// What visitors are asked to do where the guard challenges them.
+    pub challenge: Challenge,
+    /// Crawlers that are known by where they come from.
+    pub verified_bots: Vec<VerifiedBot>,
     /// Origin pools by name.
     pub pools: Vec<Arc<Pool>>,
     /// This node among others; `None` for one on its own.
     pub tiers: Option<Tiers>,
     /// Names of the lists that expressions may refer to.
     pub lists: Vec<String>,
+    /// Kinds of tokens.
+    pub tokens: Tokens,
     /// Sites, by name.
     pub zones: Vec<Arc<Zone>>,
     /// What requests are expected to come to; nothing that runs looks at it.
@@ -419,6 +438,8 @@ pub struct Zone {
     pub merge_slashes: bool,
     /// Cookie names that mark a session.
     pub session_cookies: SessionCookies,
+    /// Whether everybody is challenged.
+    pub under_attack: bool,
     /// Its rules, presets first.
     pub rules: Phases,
 }

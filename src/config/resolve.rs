@@ -11,6 +11,8 @@ use super::presets::{Preset, unknown_preset};
 use super::tiers::{Tiers, check_upper_tiers};
 use super::zone::ZoneFile;
 use super::{Config, Pool, Zone};
+use crate::guard::RateLimits;
+use crate::guard::{IpAccessRules, RequestFilters};
 use crate::rules::phase::{BulkRedirects, Phases, believed};
 use crate::rules::{CacheRuleset, Ruleset};
 use crate::zone::SessionCookies;
@@ -24,6 +26,7 @@ pub(super) fn resolve(
 ) -> Result<Config, Diagnostics> {
     check_listeners(&file, &mut faults);
     check_hosts(&file, &mut faults);
+    check_strict_limits(&file, &mut faults);
     let (pools, largest) = (&file.pools, file.cache.max_object_size);
     let tiers = file.tiers.as_ref();
     let zones = file
@@ -44,13 +47,18 @@ pub(super) fn resolve(
         server: file.server,
         client: file.client,
         cache: file.cache,
+        guard: file.guard,
         geo: file.geo,
         purge: file.purge,
         shared: file.shared,
         log: file.log,
+        secret: file.secret,
+        challenge: file.challenge,
+        verified_bots: file.verified_bots,
         pools: file.pools.into_iter().map(Arc::new).collect(),
         tiers: file.tiers,
         lists: file.lists,
+        tokens: file.tokens,
         zones,
         tests: file.tests,
     })
@@ -72,6 +80,26 @@ fn check_listeners(file: &ConfigFile, faults: &mut Vec<Diagnostic>) {
             });
         }
         seen.push(address);
+    }
+}
+
+/// A strict rule asks what nodes share.
+fn check_strict_limits(file: &ConfigFile, faults: &mut Vec<Diagnostic>) {
+    if file.shared.is_some() {
+        return;
+    }
+    for zone in &file.zones {
+        let mut rules = zone.phases.rate_limits.iter();
+        if let Some(rule) = rules.find(|rule| rule.action.strict) {
+            faults.push(Diagnostic {
+                span: zone.name.span.clone(),
+                message: format!(
+                    "the rule \"{}\" is strict, which takes `[shared]`",
+                    rule.name
+                ),
+                help: Some("add `[shared]` with its `redis`, or leave `strict` out".to_owned()),
+            });
+        }
     }
 }
 
@@ -128,6 +156,10 @@ fn resolve_zone(
             cookies.push(own.value.clone());
         }
     }
+    for rule in &mut phases.rate_limits {
+        rule.action
+            .identify(&zone.name.value, &rule.name, &rule.expression);
+    }
     if phases.most() > usize::from(u16::MAX) {
         faults.push(Diagnostic {
             span: zone.name.span.clone(),
@@ -154,9 +186,15 @@ fn resolve_zone(
             .collect(),
         origin_fallback_max_requests: zone.origin_fallback_max_requests,
         merge_slashes: zone.merge_slashes,
+        under_attack: zone.under_attack,
         session_cookies: SessionCookies::with_own(cookies.iter().map(String::as_str))
             .unwrap_or_else(|_| SessionCookies::frameworks()),
-        rules: into_phases(phases, zone.development_mode_until, largest),
+        rules: Phases {
+            lockdown_rules: std::mem::take(&mut zone.lockdown_rules),
+            ip_access_rules: IpAccessRules::new(std::mem::take(&mut zone.ip_access_rules)),
+            request_filters: std::mem::take(&mut zone.request_filters),
+            ..into_phases(phases, zone.development_mode_until, largest)
+        },
     })
 }
 
@@ -177,10 +215,16 @@ fn origin_hosts(zone: &ZoneFile, phases: &PhasesFile, pools: &[Pool]) -> Vec<Str
 
 fn into_phases(file: PhasesFile, development_mode_until: Option<i64>, largest: u64) -> Phases {
     Phases {
+        lockdown_rules: Vec::new(),
+        ip_access_rules: IpAccessRules::default(),
+        request_filters: RequestFilters::default(),
         custom_rules: Ruleset::new(file.custom_rules),
+        access_rules: Ruleset::new(file.access_rules),
+        rate_limits: RateLimits::new(file.rate_limits),
         maintenance: Ruleset::new(file.maintenance),
         redirect_rules: Ruleset::new(file.redirects),
         bulk_redirects: BulkRedirects::new(file.bulk_redirects),
+        waiting_rooms: Ruleset::new(file.waiting_rooms),
         splits: Ruleset::new(file.splits),
         rewrite_rules: Ruleset::new(file.rewrites),
         believed: believed(&file.request_headers),

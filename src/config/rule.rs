@@ -3,6 +3,7 @@
 use super::diagnostics::{did_you_mean, position};
 use super::reader::{Located, Section};
 use super::secret::Secret;
+use crate::guard::token::Tokens;
 use crate::lint::{CODES, Code};
 use crate::rules::expression::{Environment, Expression, ExpressionError, ValueExpression};
 use crate::rules::{Lists, Rule, RuleSource, Value};
@@ -17,6 +18,8 @@ pub(super) struct RuleFile<'a> {
     pub(super) lists: &'a Lists,
     /// Names of the pools.
     pub(super) pools: &'a [String],
+    /// Kinds of tokens.
+    pub(super) tokens: &'a Tokens,
     /// Signs what clients keep.
     pub(super) secret: Option<&'a Secret>,
 }
@@ -48,6 +51,7 @@ pub(super) fn read_rules<A>(
         environment: Environment {
             lists: Some(from.lists),
             response: kind.response,
+            tokens: Some(from.tokens),
         },
     };
     section
@@ -65,6 +69,18 @@ pub(super) fn read_rules<A>(
 pub(super) struct Context<'a> {
     pub(super) from: RuleFile<'a>,
     environment: Environment<'a>,
+}
+
+impl Context<'_> {
+    /// What was compiled from `text`; otherwise its faults are told.
+    pub(super) fn compiled<T>(
+        &self,
+        section: &Section<'_>,
+        text: &Located<String>,
+        compiled: Result<T, Vec<ExpressionError>>,
+    ) -> Option<T> {
+        compiled_or_faults(section, text, self.from.source, compiled)
+    }
 }
 
 fn read_rule<A>(
@@ -174,6 +190,7 @@ pub(super) fn read_value_expression(
     let environment = Environment {
         lists: Some(from.lists),
         response: false,
+        tokens: Some(from.tokens),
     };
     let compiled = ValueExpression::compile(&text.value, &environment);
     compiled_or_faults(section, text, from.source, compiled)

@@ -1,8 +1,11 @@
 //! `[zones.NAME]`: a site.
 
+use super::access::{read_ip_access_rules, read_lockdown_rules};
+use super::filters::read_request_filters;
 use super::phase::{PhasesFile, read_phases};
 use super::reader::{Located, Section};
 use super::rule::RuleFile;
+use crate::guard::{IpAccessRule, LockdownRule, RequestFilters};
 use crate::zone::HostPattern;
 
 /// A zone as written.
@@ -14,8 +17,12 @@ pub(super) struct ZoneFile {
     pub(super) origin_fallback_max_requests: Option<usize>,
     pub(super) presets: Vec<Located<String>>,
     pub(super) merge_slashes: bool,
+    pub(super) under_attack: bool,
     pub(super) session_cookies: Vec<Located<String>>,
     pub(super) development_mode_until: Option<i64>,
+    pub(super) lockdown_rules: Vec<LockdownRule>,
+    pub(super) ip_access_rules: Vec<IpAccessRule>,
+    pub(super) request_filters: RequestFilters,
     pub(super) phases: PhasesFile,
 }
 
@@ -32,11 +39,15 @@ pub(super) fn read_zone(
             .reader
             .fault(section.span.clone(), message, Some(help));
     }
+    let hosts: Vec<_> = hosts
+        .into_iter()
+        .filter_map(|host| read_host(&section, host))
+        .collect();
     let zone = ZoneFile {
-        hosts: hosts
-            .into_iter()
-            .filter_map(|host| read_host(&section, host))
-            .collect(),
+        lockdown_rules: read_lockdown_rules(&section, from),
+        ip_access_rules: read_ip_access_rules(&section, from),
+        request_filters: read_request_filters(&section, &hosts),
+        hosts,
         pool: section.required_string("pool", "\"app\""),
         upper_tiers: section.strings("upper_tiers").unwrap_or_default(),
         origin_fallback_max_requests: section
@@ -46,6 +57,9 @@ pub(super) fn read_zone(
         merge_slashes: section
             .boolean("merge_slashes")
             .is_some_and(|merge| merge.value),
+        under_attack: section
+            .boolean("under_attack")
+            .is_some_and(|attacked| attacked.value),
         session_cookies: section.strings("session_cookies").unwrap_or_default(),
         development_mode_until: section
             .date_time("development_mode_until")
@@ -57,7 +71,10 @@ pub(super) fn read_zone(
     zone
 }
 
-fn read_host(section: &Section<'_>, text: Located<String>) -> Option<Located<HostPattern>> {
+pub(super) fn read_host(
+    section: &Section<'_>,
+    text: Located<String>,
+) -> Option<Located<HostPattern>> {
     match HostPattern::parse(&text.value) {
         Ok(value) => Some(Located {
             value,

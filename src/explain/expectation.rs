@@ -127,6 +127,7 @@ pub fn run(
             after: test.after,
             all: false,
             developing: &[],
+            under_attack: &[],
         };
         explain(config, &inquiry)
     };

@@ -57,6 +57,8 @@ pub enum Verdict {
     Maintenance,
     /// The guard stops it.
     Blocked,
+    /// The guard asks who sent it to pass a challenge.
+    Challenged,
     /// It is refused before the rules see it.
     Refused,
 }
@@ -69,6 +71,7 @@ impl Verdict {
         ("redirect", Self::Redirect),
         ("maintenance", Self::Maintenance),
         ("blocked", Self::Blocked),
+        ("challenged", Self::Challenged),
         ("refused", Self::Refused),
     ];
 

@@ -45,6 +45,8 @@ pub struct Inquiry<'a> {
     pub all: bool,
     /// The zones whose cache an operator has switched off for a while.
     pub developing: &'a [String],
+    /// The zones in which an operator has everybody challenged for a while.
+    pub under_attack: &'a [String],
 }
 
 /// Explains what becomes of a request.

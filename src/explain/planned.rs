@@ -19,11 +19,12 @@ use crate::cache::query::keyed_query;
 use crate::cache::settings::RuleId;
 use crate::cache::status::{CacheStatus, EdgeReason};
 use crate::config::{Config, Pool, Zone};
-use crate::guard::{Assessment, Stop, assess};
+use crate::guard::challenge::Visitor;
+use crate::guard::{Assessment, NoCounters, Stop, assess};
 use crate::request::arrival::{Refusal, check_body};
 use crate::request::object::{Fate, fate, object_path, strip_credentials};
 use crate::request::{Facts, RequestView};
-use crate::rules::phase::{HeaderEdit, Phase, Phases, RedirectTarget};
+use crate::rules::phase::{Guards, HeaderEdit, Phase, Phases, RedirectTarget};
 use crate::rules::{Circumstances, EdgeAnswer, Plan, Planned, plan, rewritten, target_text};
 
 /// Fills in all that follows from the rules.
@@ -42,12 +43,21 @@ pub(super) fn explain(
         development_mode: inquiry.developing.contains(&arrived.zone.name),
     };
     let mut recorder = Recorder::default();
-    let assessment = assess(phases, &request, &mut recorder);
+    let zone = arrived.zone;
+    // Nobody has passed a challenge here.
+    let visitor = Visitor {
+        under_attack: zone.under_attack || inquiry.under_attack.contains(&zone.name),
+        ..Visitor::default()
+    };
+    let assessment = assess(phases, &request, &visitor, &NoCounters, &mut recorder);
     if let Some(stop) = &assessment.stop {
         stopped(stop, &assessment, explanation);
         explanation.rules = recorder.steps(phases, inquiry.all, Phase::CustomRules);
         return;
     }
+    let taken = arrived.without(&assessment);
+    let arrived = &taken;
+    let request = arrived.view(inquiry.question, url);
     match plan(phases, &request, &circumstances, &mut recorder) {
         Planned::Answer(answer) => {
             let most = config.client.max_body_size;
@@ -133,14 +143,18 @@ pub(super) fn explain(
 /// Says that the guard stops it.
 fn stopped(stop: &Stop<'_>, assessment: &Assessment<'_>, explanation: &mut Explanation) {
     let by = assessment.findings.last();
-    explanation.verdict = Verdict::Blocked;
+    explanation.verdict = match stop.reason {
+        EdgeReason::Challenge => Verdict::Challenged,
+        _ => Verdict::Blocked,
+    };
     explanation.reason = Some(stop.reason.as_str().to_owned());
     explanation.because = format!("stopped by the guard with {}", stop.status.as_u16());
-    explanation.decided_by = by.and_then(|by| {
-        Some(RuleRef {
-            name: by.rule.to_owned(),
-            at: by.source?.to_string(),
-        })
+    explanation.decided_by = by.map(|by| RuleRef {
+        name: by.rule.to_owned(),
+        // What is no rule of the file has a part of the guard to be found in.
+        at: by
+            .source
+            .map_or_else(|| by.module.as_str().to_owned(), ToString::to_string),
     });
     explanation.answer = Some(EdgeFacts {
         status: stop.status.as_u16(),
@@ -275,6 +289,16 @@ fn plan_facts(
                 bypass_words(reason, explanation.request.session_cookie.as_deref());
             explanation.decided_by = reason.rule().and_then(rule);
         }
+    }
+    if let Some(room) = plan.room.and_then(|id| zone.rules.waiting_rooms.get(id)) {
+        let past = plan.decision != RequestDecision::Lookup;
+        let meets = if past || room.action.guards == Guards::All {
+            "meets"
+        } else {
+            "unless it is there, meets"
+        };
+        let words = format!("; {meets} the waiting room \"{}\"", room.name);
+        explanation.because.push_str(&words);
     }
     explanation.origin = Some(origin);
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::header::{CONNECTION, COOKIE, HOST};
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST};
 use http::{HeaderMap, HeaderValue};
 
 use super::explanation::{EdgeFacts, Explanation, RequestFacts, Verdict, ZoneFacts};
 use super::question::{Question, QuestionError, Url};
 use super::{Inquiry, planned};
 use crate::config::{Config, Zone};
+use crate::guard::Assessment;
+use crate::guard::access::without;
 use crate::request::arrival::{
     Arrival, Refusal, announced_length, authority, canonical_target, check_form, check_size,
     connection, has_body, joined_cookies, parse_target, session_cookie, unkeyed,
@@ -19,6 +21,7 @@ use crate::rules::target_text;
 use crate::zone::{self, Authority, HostPattern, Slashes};
 
 /// A request in canonical form, with its zone.
+#[derive(Clone)]
 pub(super) struct Arrived<'c> {
     pub(super) zone: &'c Arc<Zone>,
     pub(super) authority: Authority,
@@ -171,6 +174,19 @@ fn unix_seconds(time: SystemTime) -> i64 {
 }
 
 impl Arrived<'_> {
+    /// The request without what was for the guard alone.
+    pub(super) fn without(&self, assessment: &Assessment<'_>) -> Self {
+        let mut left = self.clone();
+        if assessment.takes_authorization {
+            left.headers.remove(AUTHORIZATION);
+        }
+        let (path, query) = split(&self.target);
+        if let (Some(parameter), Some(query)) = (assessment.takes_parameter, query) {
+            left.target = target_text(path, without(query, parameter));
+        }
+        left
+    }
+
     /// The view that decisions read.
     pub(super) fn view<'a>(&'a self, question: &'a Question, url: &Url<'_>) -> RequestView<'a> {
         let (path, query) = split(&self.target);
@@ -190,6 +206,8 @@ impl Arrived<'_> {
                 body_size: announced_length(&self.headers),
                 country: question.country,
                 asn: question.asn,
+                // Nobody is looked up for an explanation.
+                verified_bot: false,
                 raw_target: None,
                 splits: &[],
             },

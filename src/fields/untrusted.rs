@@ -1,6 +1,6 @@
 //! Fields that no client is believed.
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 
 /// Fields by which a proxy tells the app about the client, or an app lets the client override the
 /// request. None of them is in the key: from a client they could change a shared response.
@@ -57,6 +57,35 @@ const CLIENTS_MAY_NOT_SEND_ANY: &[&str] = &[
     "remote-addr",
     "base-url",
 ];
+
+/// Fields that turn a GET into another method at the origin.
+const METHOD_OVERRIDES: &[&str] = &[
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+
+/// Fields that make an app answer for another path or host, or pass its checks by.
+const TARGET_OVERRIDES: &[&str] = &[
+    "x-original-url",
+    "x-original-uri",
+    "x-original-host",
+    "x-rewrite-url",
+    "x-host",
+    "x-http-host-override",
+    "x-middleware-subrequest",
+];
+
+/// Whether the field would make the request of this method another one at the origin. None of these reaches
+/// it.
+pub fn overrides_request(name: &HeaderName, method: &Method) -> bool {
+    TARGET_OVERRIDES.contains(&name.as_str()) || overrides_method(name, method)
+}
+
+/// Whether the field would make a request of a safe method one of another.
+pub fn overrides_method(name: &HeaderName, method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD) && METHOD_OVERRIDES.contains(&name.as_str())
+}
 
 /// Whether the origin never gets the field from a client.
 pub fn is_untrusted(name: &HeaderName) -> bool {

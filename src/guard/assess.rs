@@ -2,28 +2,154 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
+use http::StatusCode;
+
+use super::access::{Access, AccessRule, Refusal};
+use super::challenge::{Visitor, demand};
 use super::custom::{CustomAction, Skips};
-use super::decision::{Assessment, Finding, Module, Stop};
+use super::decision::{Action, Assessment, Finding, Module, Stop};
+use super::filters::Reaction;
+use super::ip_access::IpAccessAction;
+use super::limit::Counters;
+use super::lockdown;
+use super::rates::rate_limits;
 use crate::cache::status::EdgeReason;
 use crate::request::RequestView;
 use crate::rules::phase::{Phase, Phases, Trace};
 
-/// Assesses `request`, which is in canonical form.
+/// Assesses `request`, which is in canonical form. Where all nodes must be asked first, nothing has counted.
 pub fn assess<'z>(
     phases: &'z Phases,
     request: &RequestView<'_>,
+    visitor: &Visitor<'_>,
+    counters: &impl Counters,
     trace: &mut impl Trace,
 ) -> Assessment<'z> {
     let mut assessment = Assessment::default();
     let mut skips = Skips::default();
-    let _ = custom_rules(phases, request, &mut skips, &mut assessment, trace);
+    let _ = modules(
+        phases,
+        request,
+        (visitor, counters),
+        &mut skips,
+        &mut assessment,
+        trace,
+    );
+    // Who one is, is asked of those as well whom other rules let in.
+    if assessment.stop.is_none() && assessment.asks.is_empty() {
+        access_rules(phases, request, skips, &mut assessment, trace);
+    }
     assessment
+}
+
+/// One module after the other, until one breaks.
+fn modules<'z>(
+    phases: &'z Phases,
+    request: &RequestView<'_>,
+    (visitor, counters): (&Visitor<'_>, &impl Counters),
+    skips: &mut Skips,
+    assessment: &mut Assessment<'z>,
+    trace: &mut impl Trace,
+) -> ControlFlow<()> {
+    lockdown_rules(phases, request, assessment)?;
+    ip_access_rules(phases, request, visitor, assessment)?;
+    custom_rules(phases, request, visitor, skips, assessment, trace)?;
+    if !phases.rate_limits.is_empty() && !skips.contains(Module::RateLimitRules) {
+        let asked = (visitor, counters);
+        rate_limits(&phases.rate_limits, request, asked, assessment, trace)?;
+    }
+    if !skips.contains(Module::RequestFilters) {
+        request_filters(phases, request, assessment)?;
+    }
+    under_attack(request, visitor, *skips, assessment)
+}
+
+/// What is locked stays so for those whom other rules let in.
+fn lockdown_rules<'z>(
+    phases: &'z Phases,
+    request: &RequestView<'_>,
+    assessment: &mut Assessment<'z>,
+) -> ControlFlow<()> {
+    for rule in lockdown::refusing(&phases.lockdown_rules, request) {
+        assessment.findings.push(Finding {
+            module: Module::LockdownRules,
+            rule: &rule.name,
+            source: Some(&rule.source),
+            action: Action::Block,
+            dry_run: rule.dry_run,
+        });
+        if !rule.dry_run {
+            assessment.stop = Some(Stop::refusal(StatusCode::FORBIDDEN));
+            return Break(());
+        }
+    }
+    Continue(())
+}
+
+fn ip_access_rules<'z>(
+    phases: &'z Phases,
+    request: &RequestView<'_>,
+    visitor: &Visitor<'_>,
+    assessment: &mut Assessment<'z>,
+) -> ControlFlow<()> {
+    for rule in phases.ip_access_rules.find(request) {
+        let stop = match rule.action {
+            IpAccessAction::Block => Some(Stop::refusal(StatusCode::FORBIDDEN)),
+            IpAccessAction::Challenge => match demand(visitor, request) {
+                // Passed; other rules are asked.
+                None => continue,
+                demanded => demanded,
+            },
+            IpAccessAction::Allow | IpAccessAction::Log => None,
+        };
+        assessment.findings.push(Finding {
+            module: Module::IpAccessRules,
+            rule: &rule.name,
+            source: Some(&rule.source),
+            action: rule.action.action(),
+            dry_run: false,
+        });
+        if stop.is_some() || rule.action == IpAccessAction::Allow {
+            assessment.stop = stop;
+            return Break(());
+        }
+    }
+    Continue(())
+}
+
+fn request_filters<'z>(
+    phases: &'z Phases,
+    request: &RequestView<'_>,
+    assessment: &mut Assessment<'z>,
+) -> ControlFlow<()> {
+    let filters = &phases.request_filters;
+    for found in filters.find(request) {
+        let action = match found.reaction {
+            Reaction::Block => Action::Block,
+            Reaction::Log => Action::Log,
+        };
+        assessment.findings.push(Finding {
+            module: Module::RequestFilters,
+            rule: found.filter,
+            source: None,
+            action,
+            dry_run: false,
+        });
+        if found.reaction == Reaction::Block {
+            let mut stop = Stop::refusal(found.status);
+            stop.fields.extend(filters.fields(found.filter));
+            assessment.stop = Some(stop);
+            return Break(());
+        }
+    }
+    Continue(())
 }
 
 /// The custom rules; breaks when the request is stopped, or let through whatever else would be found.
 fn custom_rules<'z>(
     phases: &'z Phases,
     request: &RequestView<'_>,
+    visitor: &Visitor<'_>,
     skips: &mut Skips,
     assessment: &mut Assessment<'z>,
     trace: &mut impl Trace,
@@ -35,24 +161,32 @@ fn custom_rules<'z>(
         };
         trace.matched(Phase::CustomRules, id);
         let (action, dry_run) = (rule.action.action(), rule.action.dry_run);
+        let stop = match &rule.action.action {
+            CustomAction::Block { status, page } => Some(Stop {
+                reason: EdgeReason::Blocked,
+                status: *status,
+                page: page.as_ref(),
+                fields: Vec::new(),
+            }),
+            CustomAction::Challenge => match demand(visitor, request) {
+                None => continue,
+                demanded => demanded,
+            },
+            _ => None,
+        };
         let finding = Finding::of(Module::CustomRules, rule, action, dry_run);
         assessment.findings.push(finding);
         if dry_run {
             continue;
         }
+        if stop.is_some() {
+            assessment.stop = stop;
+            return Break(());
+        }
         match &rule.action.action {
-            CustomAction::Block { status, page } => {
-                assessment.stop = Some(Stop {
-                    reason: EdgeReason::Blocked,
-                    status: *status,
-                    page: page.as_ref(),
-                    fields: Vec::new(),
-                });
-                return Break(());
-            }
             CustomAction::Allow => return Break(()),
             CustomAction::Skip(parts) => skips.merge(*parts),
-            CustomAction::Log => {}
+            _ => {}
         }
         if skips.contains(Module::CustomRules) {
             break;
@@ -61,12 +195,75 @@ fn custom_rules<'z>(
     Continue(())
 }
 
+/// The access rules; all that hold must be satisfied.
+fn access_rules<'z>(
+    phases: &'z Phases,
+    request: &RequestView<'_>,
+    skips: Skips,
+    assessment: &mut Assessment<'z>,
+    trace: &mut impl Trace,
+) {
+    if skips.contains(Module::AccessRules) {
+        return;
+    }
+    for (id, _) in phases.access_rules.matching(request) {
+        let Some(rule) = phases.access_rules.get(id) else {
+            continue;
+        };
+        trace.matched(Phase::AccessRules, id);
+        let finding = Finding::of(Module::AccessRules, rule, Action::Block, false);
+        let stop = |refusal: Refusal| Stop {
+            reason: EdgeReason::Unauthorized,
+            status: refusal.status,
+            page: None,
+            fields: refusal.fields,
+        };
+        assessment.takes_authorization |= matches!(rule.action, AccessRule::Basic(_));
+        match rule.action.ask(request) {
+            Access::Granted => {}
+            Access::GrantedWithout(parameter) => assessment.takes_parameter = Some(parameter),
+            Access::Check(credentials, refusal) => {
+                assessment.check = Some((credentials, finding, stop(refusal)));
+            }
+            Access::Refused(refusal) => {
+                assessment.findings.push(finding);
+                assessment.stop = Some(stop(refusal));
+                return;
+            }
+        }
+    }
+}
+
+/// A zone under attack challenges everybody.
+fn under_attack(
+    request: &RequestView<'_>,
+    visitor: &Visitor<'_>,
+    skips: Skips,
+    assessment: &mut Assessment<'_>,
+) -> ControlFlow<()> {
+    if !visitor.under_attack || skips.contains(Module::Challenge) {
+        return Continue(());
+    }
+    let Some(stop) = demand(visitor, request) else {
+        return Continue(());
+    };
+    assessment.findings.push(Finding {
+        module: Module::Challenge,
+        rule: "under_attack",
+        source: None,
+        action: Action::Challenge,
+        dry_run: false,
+    });
+    assessment.stop = Some(stop);
+    Break(())
+}
+
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Method, StatusCode, Version};
+    use http::{HeaderMap, Method, Version};
 
     use super::super::custom::CustomRule;
-    use super::super::decision::Action;
+    use super::super::limit::NoCounters;
     use super::*;
     use crate::request::{Facts, Scheme};
     use crate::rules::expression::{Environment, Expression};
@@ -97,6 +294,13 @@ mod tests {
     }
 
     fn found(rules: Vec<Rule<CustomRule>>) -> (Vec<(String, Action)>, bool) {
+        found_under_attack(rules, false)
+    }
+
+    fn found_under_attack(
+        rules: Vec<Rule<CustomRule>>,
+        under_attack: bool,
+    ) -> (Vec<(String, Action)>, bool) {
         let mut phases = Phases::of_cache(CacheRuleset::new(Vec::new(), 0));
         phases.custom_rules = Ruleset::new(rules);
         let request = RequestView {
@@ -112,7 +316,11 @@ mod tests {
             has_body: false,
             facts: Facts::default(),
         };
-        let assessment = assess(&phases, &request, &mut ());
+        let visitor = Visitor {
+            under_attack,
+            ..Visitor::default()
+        };
+        let assessment = assess(&phases, &request, &visitor, &NoCounters, &mut ());
         let findings = assessment.findings.iter();
         (
             findings
@@ -160,5 +368,28 @@ mod tests {
         let (findings, stopped) = found(vec![tried, rule("seen", "true", CustomAction::Log)]);
         assert_eq!(findings.len(), 2);
         assert!(!stopped);
+    }
+
+    #[test]
+    fn under_attack_all_are_challenged_but_who_is_spared_that() {
+        let (findings, stopped) = found_under_attack(Vec::new(), true);
+        assert_eq!(findings, [("under_attack".to_owned(), Action::Challenge)]);
+        assert!(stopped);
+        let mut parts = Skips::default();
+        parts.insert(Module::Challenge);
+        for action in [CustomAction::Allow, CustomAction::Skip(parts)] {
+            let (_, stopped) = found_under_attack(vec![rule("office", "true", action)], true);
+            assert!(!stopped);
+        }
+    }
+
+    #[test]
+    fn a_rule_challenges_and_ends_it_and_the_next_is_for_who_has_passed() {
+        let (findings, stopped) = found(vec![
+            rule("browsers", "true", CustomAction::Challenge),
+            rule("php", "true", block()),
+        ]);
+        assert_eq!(findings, [("browsers".to_owned(), Action::Challenge)]);
+        assert!(stopped);
     }
 }

@@ -25,6 +25,8 @@ pub enum CustomAction {
         /// And this page; `None` for ours.
         page: Option<Page>,
     },
+    /// Challenges who sent it, unless they have passed one.
+    Challenge,
     /// Tells of it.
     Log,
     /// Spares it some of the guard.
@@ -39,8 +41,13 @@ pub struct Skips(u32);
 
 impl Skips {
     /// What rules may name.
-    pub const WORDS: &[(&'static str, Module)] =
-        &[(Module::CustomRules.as_str(), Module::CustomRules)];
+    pub const WORDS: &[(&'static str, Module)] = &[
+        (Module::CustomRules.as_str(), Module::CustomRules),
+        (Module::RequestFilters.as_str(), Module::RequestFilters),
+        (Module::AccessRules.as_str(), Module::AccessRules),
+        (Module::Challenge.as_str(), Module::Challenge),
+        (Module::RateLimitRules.as_str(), Module::RateLimitRules),
+    ];
 
     /// Adds a part.
     pub const fn insert(&mut self, module: Module) {
@@ -71,6 +78,7 @@ impl CustomRule {
     pub const fn action(&self) -> Action {
         match self.action {
             CustomAction::Block { .. } => Action::Block,
+            CustomAction::Challenge => Action::Challenge,
             CustomAction::Log => Action::Log,
             CustomAction::Skip(_) => Action::Skip,
             CustomAction::Allow => Action::Allow,
@@ -83,7 +91,8 @@ impl CustomRule {
             && match self.action {
                 CustomAction::Block { .. } | CustomAction::Allow => true,
                 CustomAction::Skip(parts) => parts.contains(Module::CustomRules),
-                CustomAction::Log => false,
+                // Who has passed meets the rules after it.
+                CustomAction::Challenge | CustomAction::Log => false,
             }
     }
 
@@ -100,7 +109,7 @@ impl CustomRule {
             CustomAction::Skip(parts) => {
                 sets.push(("skip", parts.names().collect::<Vec<_>>().join(", ")));
             }
-            CustomAction::Log | CustomAction::Allow => {}
+            CustomAction::Challenge | CustomAction::Log | CustomAction::Allow => {}
         }
         if self.dry_run {
             sets.push(("dry_run", "true".to_owned()));

@@ -3,6 +3,8 @@
 use http::{HeaderName, HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
+use super::access::Credentials;
+use super::limit::{Pending, StrictAsk};
 use crate::cache::status::EdgeReason;
 use crate::rules::phase::Page;
 use crate::rules::{Rule, RuleSource};
@@ -12,8 +14,20 @@ use crate::rules::{Rule, RuleSource};
 pub enum Module {
     /// The connection guard, which comes before all rules.
     Connections,
+    /// `lockdown_rules`
+    LockdownRules,
+    /// `ip_access_rules`
+    IpAccessRules,
     /// `custom_rules`
     CustomRules,
+    /// `rate_limit_rules`
+    RateLimitRules,
+    /// `request_filters`
+    RequestFilters,
+    /// Everybody is challenged, as the zone is under attack.
+    Challenge,
+    /// `access_rules`
+    AccessRules,
 }
 
 impl Module {
@@ -21,7 +35,13 @@ impl Module {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Connections => "connections",
+            Self::LockdownRules => "lockdown_rules",
+            Self::IpAccessRules => "ip_access_rules",
             Self::CustomRules => "custom_rules",
+            Self::RateLimitRules => "rate_limit_rules",
+            Self::RequestFilters => "request_filters",
+            Self::Challenge => "challenge",
+            Self::AccessRules => "access_rules",
         }
     }
 }
@@ -31,6 +51,10 @@ impl Module {
 pub enum Action {
     /// It is refused.
     Block,
+    /// Its sender has to pass a challenge first.
+    Challenge,
+    /// It is refused, as others of its kind go by.
+    Throttle,
     /// It is only told of.
     Log,
     /// Some of the guard is not for it.
@@ -44,6 +68,8 @@ impl Action {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Block => "block",
+            Self::Challenge => "challenge",
+            Self::Throttle => "throttle",
             Self::Log => "log",
             Self::Skip => "skip",
             Self::Allow => "allow",
@@ -92,6 +118,18 @@ pub struct Stop<'z> {
     pub fields: Vec<(HeaderName, HeaderValue)>,
 }
 
+impl Stop<'_> {
+    /// A refusal with our own page.
+    pub const fn refusal(status: StatusCode) -> Self {
+        Self {
+            reason: EdgeReason::Blocked,
+            status,
+            page: None,
+            fields: Vec::new(),
+        }
+    }
+}
+
 /// All that was found about one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Assessment<'z> {
@@ -99,4 +137,17 @@ pub struct Assessment<'z> {
     pub findings: SmallVec<[Finding<'z>; 1]>,
     /// What stops it.
     pub stop: Option<Stop<'z>>,
+    /// What is still to be found out, and what stops it if that is wrong.
+    pub check: Option<(Credentials<'z>, Finding<'z>, Stop<'z>)>,
+    /// Whether Authorization was for the guard, and is nobody else's matter.
+    pub takes_authorization: bool,
+    /// A parameter of the query that was for the guard.
+    pub takes_parameter: Option<&'z str>,
+    /// Fields that the answer gets otherwise.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// Where it counts once it is answered.
+    pub pending: Vec<Pending>,
+    /// What all nodes must be asked before anything else is decided: then the request is to be assessed
+    /// again, and nothing of this is to be told.
+    pub asks: Vec<StrictAsk>,
 }

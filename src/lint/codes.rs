@@ -131,12 +131,20 @@ codes! {
         "what a trusted proxy says of the client is believed: when everybody is one, every client is whoever it \
          likes, and what is blocked, limited or allowed by address is not",
         "name the networks of your proxies alone";
+    CHALLENGE_WITHOUT_SECRET: Warning, "challenge-without-secret",
+        "each node signs with a secret that it made at its start: who has passed the challenge of one node is \
+         challenged by the next one, and by the same one after a restart",
+        "write the same `secret` at the top of the file of every node";
     UNUSED_POOL: Note, "unused-pool",
         "no zone and no origin rule refers to the pool, so its servers get health checks and nothing else",
         "remove it, or refer to it";
     UNUSED_LIST: Note, "unused-list",
         "no expression refers to the list, so what it is meant to keep in or out is not",
         "remove it, or write `in $name` where it is meant";
+    FORGETFUL_ROOM: Note, "forgetful-waiting-room",
+        "the secret that signs the cookies of those who wait is made at each start: after a restart, and at \
+         another node, all are newcomers",
+        "write `secret = \"${SEAWALL_SECRET}\"` at the top of the file";
     TIER_IS_THIS_NODE: Warning, "tier-is-this-node",
         "a node that asks itself refuses the request (CDN-Loop), and then asks the next tier or the origin: \
          each miss costs a round for nothing",

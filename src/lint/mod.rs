@@ -3,6 +3,7 @@
 //!
 //! [`lint`] errs towards silence. A rule that is meant so says it: `lint_allow = ["CODE"]`.
 
+mod challenge;
 mod clients;
 mod codes;
 mod expressions;
@@ -11,6 +12,7 @@ mod order;
 mod origin;
 mod pools;
 mod redirects;
+mod rooms;
 mod sharing;
 mod tiers;
 mod unused;
@@ -32,8 +34,10 @@ pub fn lint(name: &str, source: &str, config: &Config, now: i64) -> Findings {
         sharing::check(zone, &mut found);
         origin::check(&zone.rules, &mut found);
         redirects::check(zone, &mut found);
+        rooms::check(&zone.rules, &mut found);
     }
     clients::check(config, &mut found);
+    challenge::check(config, &mut found);
     pools::check(config, &mut found);
     unused::check(config, &mut found);
     tiers::check(config, &mut found);

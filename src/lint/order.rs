@@ -34,6 +34,7 @@ pub(super) fn check(phases: &Phases, found: &mut Findings) {
     );
     unreachable(phases.custom_rules.rules(), CustomRule::ends, found);
     unreachable(phases.maintenance.rules(), |_| true, found);
+    unreachable(phases.waiting_rooms.rules(), |_| true, found);
     unreachable(phases.error_rules.rules(), |_| true, found);
     unreachable(
         phases.redirect_rules.rules(),

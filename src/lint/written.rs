@@ -38,8 +38,11 @@ pub(super) struct Written<'r> {
 pub(super) fn of(phases: &Phases) -> Vec<Written<'_>> {
     let mut found = Vec::new();
     put(Phase::CustomRules, &phases.custom_rules, &mut found);
+    put(Phase::AccessRules, &phases.access_rules, &mut found);
+    put(Phase::RateLimitRules, &phases.rate_limits.rules, &mut found);
     put(Phase::Maintenance, &phases.maintenance, &mut found);
     put(Phase::Redirects, &phases.redirect_rules, &mut found);
+    put(Phase::WaitingRooms, &phases.waiting_rooms, &mut found);
     put(Phase::Splits, &phases.splits, &mut found);
     put(Phase::Rewrites, &phases.rewrite_rules, &mut found);
     put(

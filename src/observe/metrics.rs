@@ -10,13 +10,16 @@ use prometheus::{
 
 use super::compression::CompressionMetrics;
 use super::disk_metrics::DiskMetrics;
+use super::limit_metrics::LimitMetrics;
 use super::origin::Origin;
 use super::reserve_metrics::ReserveMetrics;
+use super::room_metrics::RoomMetrics;
 use super::security::GuardMetrics;
 use super::series::RecentSeries;
 use super::shared_metrics::SharedMetrics;
 use super::tier_metrics::TierMetrics;
 use crate::origin::OriginPool;
+use crate::server::Site;
 use crate::shared_state::SharedStatistics;
 use crate::store::{DiskStatistics, ReserveStatistics, StoreStatistics};
 
@@ -39,9 +42,12 @@ pub struct Metrics {
     pub tiers: TierMetrics,
     /// What the guard found.
     pub guard: GuardMetrics,
+    /// The counters of rate limits.
+    pub limits: LimitMetrics,
     disk: DiskMetrics,
     reserve: ReserveMetrics,
     shared: SharedMetrics,
+    rooms: RoomMetrics,
 }
 
 /// Requests as clients see them.
@@ -213,9 +219,11 @@ impl Metrics {
             compression: CompressionMetrics::new(&registry)?,
             tiers: TierMetrics::new(&registry)?,
             guard: GuardMetrics::new(&registry)?,
+            limits: LimitMetrics::new(&registry)?,
             disk: DiskMetrics::new()?,
             reserve: ReserveMetrics::new()?,
             shared: SharedMetrics::new()?,
+            rooms: RoomMetrics::new()?,
             registry,
         })
     }
@@ -340,6 +348,7 @@ impl Metrics {
         (disk, reserve): (Option<&DiskStatistics>, Option<&ReserveStatistics>),
         shared: Option<&SharedStatistics>,
         pools: impl Iterator<Item = &'p OriginPool>,
+        sites: &[Site],
     ) -> Result<Vec<u8>, prometheus::Error> {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.process.store_objects.set(signed(store.objects));
@@ -361,6 +370,7 @@ impl Metrics {
                 .into_iter()
                 .flat_map(|shared| self.shared.gather(shared)),
         );
+        families.extend(self.rooms.gather(sites));
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
     }
@@ -485,7 +495,7 @@ mod tests {
         };
         let text = String::from_utf8(
             metrics
-                .render(store, (None, None), None, std::iter::empty())
+                .render(store, (None, None), None, std::iter::empty(), &[])
                 .unwrap(),
         )
         .unwrap();

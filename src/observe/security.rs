@@ -16,6 +16,7 @@ use crate::guard::events::{Events, Figures, Group, Line};
 pub struct GuardMetrics {
     found: IntCounterVec,
     uncounted: IntCounter,
+    redeemed: IntCounterVec,
 }
 
 impl GuardMetrics {
@@ -34,12 +35,23 @@ impl GuardMetrics {
                     "Connections of clients that there was no room to remember",
                 )?,
             )?,
+            redeemed: counters(
+                to,
+                "challenges_total",
+                "Challenges that were solved, waited out or refused",
+                &["zone", "outcome"],
+            )?,
         })
     }
 
     /// Counts a connection that no limit of its client is held against.
     pub fn uncounted(&self) {
         self.uncounted.inc();
+    }
+
+    /// Counts what became of a challenge in `zone`.
+    pub fn redeemed(&self, zone: &str, outcome: &str) {
+        self.redeemed.with_label_values(&[zone, outcome]).inc();
     }
 
     /// Counts a finding in `zone`.

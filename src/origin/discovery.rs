@@ -7,8 +7,6 @@ use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{NameServerConfig, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 use hickory_resolver::proto::rr::rdata::SRV;
 
@@ -47,7 +45,7 @@ pub(super) async fn run(pool: Weak<OriginPool>) {
             return;
         }
         if needs_names && resolver.is_none() {
-            resolver = resolver_of(&config);
+            resolver = super::resolver::of(config.resolver, &config.name);
         }
         let mut next = clock::instant() + config.resolve_interval;
         if config.servers_file.is_some() {
@@ -93,35 +91,6 @@ async fn read_again(pool: &OriginPool, config: &Pool) {
         Err(error) => Err(error.to_string()),
     };
     pool.take_file(servers, &shown);
-}
-
-fn resolver_of(config: &Pool) -> Option<TokioResolver> {
-    let builder = match config.resolver {
-        None => TokioResolver::builder_tokio(),
-        Some(address) => {
-            let mut server = NameServerConfig::udp_and_tcp(address.ip());
-            for connection in &mut server.connections {
-                connection.port = address.port();
-            }
-            let own = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-            Ok(TokioResolver::builder_with_config(
-                own,
-                TokioRuntimeProvider::default(),
-            ))
-        }
-    };
-    let built = builder.and_then(|mut builder| {
-        // Answers are kept here, not there as well.
-        builder.options_mut().cache_size = 0;
-        builder.build()
-    });
-    match built {
-        Ok(resolver) => Some(resolver),
-        Err(error) => {
-            tracing::error!(pool = config.name, %error, "no name resolution: the resolver's configuration is unusable");
-            None
-        }
-    }
 }
 
 /// Where a server is, and until when that holds.

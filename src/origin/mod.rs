@@ -21,6 +21,7 @@ mod peer;
 mod pool;
 mod queue;
 mod replica;
+pub(crate) mod resolver;
 mod retry;
 mod select;
 mod session;

@@ -21,7 +21,7 @@ use crate::cache::eligibility::RequestDecision;
 use crate::cache::freshness::initial_age;
 use crate::cache::response::{ExchangeTimes, ResponseView};
 use crate::cache::settings::BrowserTtl;
-use crate::cache::status::{CacheStatus, Outcome};
+use crate::cache::status::{CacheStatus, EdgeReason, Outcome};
 use crate::fields::content_coding::vary_by_encoding;
 use crate::fields::hop_by_hop::{strip_for_forwarding, strip_for_storing};
 use crate::fields::stored::{X_CACHE, X_REQUEST_ID, titled};
@@ -227,6 +227,7 @@ pub(super) fn dress(
     told: &CacheStatus,
     now: SystemTime,
 ) {
+    exchange.limit_fields(fields);
     let request = exchange.request.as_deref();
     let lookup = request.is_some_and(|request| request.decision == RequestDecision::Lookup);
     let for_tier = request.is_some_and(|request| request.lower.is_some());
@@ -280,7 +281,11 @@ pub(super) fn dress(
     match request {
         Some(request) if !for_tier => {
             keep_session(fields, asked, exchange, request);
-            apply_rules(fields, status, asked, request);
+            // A policy for the site's pages would take the challenge's script away.
+            if told.outcome != Outcome::AnsweredAtEdge(EdgeReason::Challenge) {
+                apply_rules(fields, status, asked, request);
+            }
+            keep_place(fields, exchange);
         }
         Some(_) => {
             if let Some(verdict) = tiered::verdict(exchange, told, status) {
@@ -318,6 +323,28 @@ fn keep_session(fields: &mut HeaderMap, asked: &Parts, exchange: &Exchange, requ
     });
     if !shared && !request.is_shared(asked) {
         fields.append(SET_COOKIE, cookie.clone());
+    }
+}
+
+/// The cookie by which the client keeps its place in a waiting room. What comes with it is for this client
+/// alone, whatever it was before: what is stored was stored without.
+fn keep_place(fields: &mut HeaderMap, exchange: &Exchange) {
+    let Some(cookie) = &exchange.room_cookie else {
+        return;
+    };
+    fields.append(SET_COOKIE, cookie.clone());
+    let mut told = fields.get_all(CACHE_CONTROL).iter();
+    let no_store = told.any(|line| {
+        let line = line.as_bytes().to_ascii_lowercase();
+        line.split(|byte| *byte == b',')
+            .any(|one| one.trim_ascii() == b"no-store")
+    });
+    if !no_store {
+        let private = HeaderValue::from_static("private, no-cache");
+        fields.insert(CACHE_CONTROL, private);
+    }
+    for name in ["cdn-cache-control", "surrogate-control", "expires"] {
+        fields.remove(name);
     }
 }
 

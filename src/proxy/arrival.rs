@@ -7,10 +7,12 @@ use http::header::{CONNECTION, COOKIE, HOST, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Version};
 
+use super::challenging;
 use super::edge_reply::EdgeReply;
 use super::exchange::{Applied, Exchange, RequestId, SiteRequest};
-use super::guarding::guard;
+use super::guarding::{Guarded, guard};
 use super::tiered::{self, LowerTier};
+use super::waiting::{self, Visit};
 use crate::cache::eligibility::{BypassReason, RequestDecision, eligibility, post_may_fill};
 use crate::cache::query::keyed_query;
 use crate::cache::settings::KeySettings;
@@ -67,10 +69,12 @@ pub(super) fn receive(
             known.hops,
         )
     };
+    let mut clearance = None;
     if handover.is_none() {
         let trust = &exchange.runtime.config.client.trust;
         trust.remove_spoken(&mut head.headers);
         tidy(&mut head.headers);
+        clearance = challenging::take_clearance(&mut head.headers, scheme);
     }
     let in_target = head.uri.authority().map(http::uri::Authority::as_str);
     let authority = arrival::authority(&head.headers, in_target, scheme)?;
@@ -95,7 +99,11 @@ pub(super) fn receive(
         // RFC 9110 §15.5.20.
         return refuse(421, "no zone answers for this host");
     };
+    let unix_seconds = clock::unix_seconds_of(exchange.arrived);
+    let bots = &exchange.runtime.bots;
     let request = SiteRequest {
+        clearance,
+        verified_bot: bots.is_verified(&head.headers, client, unix_seconds),
         session_cookie: arrival::session_cookie(&head.headers, &site.zone.session_cookies)
             .is_some(),
         has_body: downstream.unannounced_body || arrival::has_body(&head.headers),
@@ -104,7 +112,7 @@ pub(super) fn receive(
         settings: site.zone.rules.cache_rules.no_settings(),
         decision: RequestDecision::Lookup,
         applied: Applied::default(),
-        unix_seconds: clock::unix_seconds_of(exchange.arrived),
+        unix_seconds,
         place: match &handover {
             Some(handover) => Place {
                 country: handover.country(),
@@ -121,27 +129,71 @@ pub(super) fn receive(
         version: handover.as_ref().map_or(head.version, Handover::version),
         lower: handover.as_ref().map(LowerTier::of),
     };
-    decide(shared, head, request, handover, slashes, exchange)
+    let arrived = Suspended { request, slashes };
+    decide(shared, head, arrived, handover, exchange)
+}
+
+/// A request whose zone is known, before anything is decided about it.
+pub(super) struct Suspended {
+    pub(super) request: SiteRequest,
+    slashes: Slashes,
+}
+
+/// Goes on with a request that waited until all nodes were asked about it.
+///
+/// # Errors
+/// As [`receive`].
+pub(super) fn resume(
+    shared: &Shared,
+    head: &mut Parts,
+    suspended: Suspended,
+    exchange: &mut Exchange,
+) -> Arrival<()> {
+    decide(shared, head, suspended, None, exchange)
 }
 
 /// Asks guard and rules what becomes of a request whose zone is known.
 fn decide(
     shared: &Shared,
     head: &mut Parts,
-    mut request: SiteRequest,
+    Suspended {
+        mut request,
+        slashes,
+    }: Suspended,
     handover: Option<Handover>,
-    slashes: Slashes,
     exchange: &mut Exchange,
 ) -> Arrival<()> {
     let most_body = exchange.runtime.config.client.max_body_size;
-    // A lower tier has guarded its own clients' requests.
-    if request.lower.is_none()
-        && let Some(reply) = guard(shared, head, &request, exchange)
-    {
+    if let Some(reply) = challenging::reserved(shared, head, &request, exchange) {
         arrival::check_body(&head.headers, most_body)?;
         exchange.edge = Some(reply);
         exchange.request = Some(Arc::new(request));
         return Ok(());
+    }
+    // A lower tier has guarded its own clients' requests.
+    if request.lower.is_none() {
+        match guard(shared, head, &request, exchange)? {
+            Guarded::Passes => {}
+            Guarded::Stopped => {
+                arrival::check_body(&head.headers, most_body)?;
+                exchange.request = Some(Arc::new(request));
+                return Ok(());
+            }
+            Guarded::Asks(asks) => {
+                let waiting = Box::new((asks, Suspended { request, slashes }));
+                exchange.limits.get_or_insert_default().waiting = Some(waiting);
+                return Ok(());
+            }
+        }
+    }
+    // A lower tier has guarded its own clients' requests.
+    if request.lower.is_none() {
+        guard(shared, head, &request, exchange)?;
+        if exchange.edge.is_some() {
+            arrival::check_body(&head.headers, most_body)?;
+            exchange.request = Some(Arc::new(request));
+            return Ok(());
+        }
     }
     if head.method.as_str() == "PURGE" {
         arrival::check_body(&head.headers, most_body)?;
@@ -161,7 +213,7 @@ fn decide(
         Some(handover) => taken_over(head, &mut request, handover, exchange, developing),
         None => plan(&zone.rules, &request.view(head), &circumstances, &mut ()),
     };
-    match planned {
+    let room = match planned {
         Planned::Answer(answer) => {
             arrival::check_body(&head.headers, most_body)?;
             let reply = EdgeReply::of(answer, &zone.rules, exchange.request_id.as_str());
@@ -169,8 +221,12 @@ fn decide(
             exchange.request = Some(Arc::new(request));
             return Ok(());
         }
-        Planned::Forward(plan) => follow(head, &mut request, *plan, exchange)?,
-    }
+        Planned::Forward(plan) => {
+            let room = plan.room;
+            follow(head, &mut request, *plan, exchange)?;
+            room
+        }
+    };
     if let Err(refusal) = for_pool(head, &mut request, most_body) {
         exchange.request = Some(Arc::new(request));
         return Err(refusal);
@@ -180,9 +236,11 @@ fn decide(
     {
         key_query(head, &request.settings.key.value)?;
     }
+    exchange.room = room.and_then(|room| Visit::of(room, &request, &head.headers));
     hide_sessions(&mut head.headers, &request, exchange);
     exchange.debug = may_see_keys(&head.headers, &exchange.runtime.config);
     exchange.request = Some(Arc::new(request));
+    exchange.edge = waiting::on_arrival(exchange);
     Ok(())
 }
 
@@ -245,19 +303,21 @@ fn follow(
     Ok(())
 }
 
-/// Takes out the cookies that keep sessions at replicas: they are for no origin, and no part of a key. The
+/// Takes out the cookies that keep sessions at replicas and places in waiting rooms: they are for no origin, and no part of a key. The
 /// one of the request's own pool stays until a replica is chosen.
 fn hide_sessions(fields: &mut HeaderMap, request: &SiteRequest, exchange: &Exchange) {
     let pools = &exchange.runtime.pools;
     let names = || pools.iter().filter_map(|pool| pool.affinity_cookie());
-    if names().next().is_none() || !fields.contains_key(COOKIE) {
+    let rooms = &request.site.rooms;
+    if (names().next().is_none() && rooms.is_empty()) || !fields.contains_key(COOKIE) {
         return;
     }
     let lookup = request.decision == RequestDecision::Lookup;
     let own = request.site.pool.affinity_cookie().filter(|_| !lookup);
     remove_cookies(fields, |name| {
         let is = |other: &str| name == other.as_bytes();
-        names().any(is) && !own.is_some_and(is)
+        let of_room = || rooms.iter().any(|room| room.is_cookie(name));
+        (names().any(is) && !own.is_some_and(is)) || of_room()
     });
 }
 
@@ -352,7 +412,7 @@ fn normalise(head: &mut Parts, authority: &Authority, slashes: Slashes) -> Arriv
     Ok(())
 }
 
-fn set_target(head: &mut Parts, target: &str) -> Arrival<()> {
+pub(super) fn set_target(head: &mut Parts, target: &str) -> Arrival<()> {
     head.uri = arrival::parse_target(target)?;
     Ok(())
 }

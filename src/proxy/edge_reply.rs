@@ -1,4 +1,4 @@
-//! Answers of the edge itself: of the guard, redirects and the maintenance page.
+//! Answers of the edge itself: of the guard, redirects, the maintenance page and pages of waiting rooms.
 
 use bytes::Bytes;
 use http::header::{
@@ -20,9 +20,9 @@ pub(super) struct EdgeReply {
     pub(super) reason: EdgeReason,
     /// The rule, for the log: its name, and its file and line.
     pub(super) rule: (String, String),
-    status: StatusCode,
-    fields: Vec<(HeaderName, HeaderValue)>,
-    body: String,
+    pub(super) status: StatusCode,
+    pub(super) fields: Vec<(HeaderName, HeaderValue)>,
+    pub(super) body: String,
 }
 
 impl EdgeReply {
@@ -102,6 +102,25 @@ impl EdgeReply {
     }
 }
 
+impl EdgeReply {
+    /// What has to do with challenges, by `rule`.
+    pub(super) fn of_challenge(
+        status: StatusCode,
+        mut fields: Vec<(HeaderName, HeaderValue)>,
+        body: String,
+        rule: (String, String),
+    ) -> Self {
+        fields.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+        Self {
+            reason: EdgeReason::Challenge,
+            rule,
+            status,
+            fields,
+            body,
+        }
+    }
+}
+
 /// What the edge answers itself, where it does, as either lane writes it.
 pub(super) fn found(exchange: &mut Exchange, asked: &Parts) -> Option<Found> {
     let reply = exchange.edge.as_ref()?;
@@ -127,7 +146,7 @@ pub(super) fn found(exchange: &mut Exchange, asked: &Parts) -> Option<Found> {
     Some(Found::dressed(status, fields, body, told, now))
 }
 
-fn name_and_place<A>(rule: Option<&Rule<A>>) -> (String, String) {
+pub(super) fn name_and_place<A>(rule: Option<&Rule<A>>) -> (String, String) {
     rule.map(|rule| (rule.name.clone(), rule.source.to_string()))
         .unwrap_or_default()
 }

@@ -86,6 +86,22 @@ pub(super) fn page(
     Ok((head, body))
 }
 
+/// Media type and text of a problem in words of its own (RFC 9457).
+pub(super) fn problem(
+    status: StatusCode,
+    explanation: &str,
+    request_id: &str,
+) -> (&'static str, String) {
+    let reason = status.canonical_reason().unwrap_or("Error");
+    let body = serde_json::json!({
+        "title": reason,
+        "status": status.as_u16(),
+        "detail": explanation,
+        "request_id": request_id,
+    });
+    ("application/problem+json", body.to_string())
+}
+
 /// Media type and text of the page, in the form that the request accepts.
 pub(super) fn content(
     status: StatusCode,
@@ -100,14 +116,7 @@ pub(super) fn content(
             "text/html; charset=utf-8",
             html(code, reason, explanation, request_id),
         ),
-        // RFC 9457.
-        ErrorFormat::Json => (
-            "application/problem+json",
-            serde_json::json!({
-                "title": reason, "status": code, "detail": explanation, "request_id": request_id,
-            })
-            .to_string(),
-        ),
+        ErrorFormat::Json => problem(status, explanation, request_id),
         ErrorFormat::Plain => (
             "text/plain; charset=utf-8",
             format!("{code} {reason}\n{explanation}\nRequest id: {request_id}\n"),

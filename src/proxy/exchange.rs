@@ -14,15 +14,19 @@ use uuid::fmt::Simple;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::edge_reply::EdgeReply;
+use super::guarding::Pending;
+use super::limiting::Limits;
 use super::lookup::Lookup;
 use super::passing::Posted;
 use super::tiered::LowerTier;
+use super::waiting::Visit;
 use crate::cache::eligibility::{RequestDecision, post_may_fill};
 use crate::cache::key::{keyed_host, short_hash};
 use crate::cache::reuse::{ForwardReason, StoredTimes};
 use crate::cache::settings::{CacheSettings, RuleId};
 use crate::cache::status::{CACHE_NAME, CacheStatus, Named};
 use crate::geo::Place;
+use crate::guard::challenge::Sealed;
 use crate::guard::client::Hops;
 use crate::origin::{Client, FetchFailure, FetchReport, OriginPool, Permit, Replica, Turn};
 use crate::request::arrival::Refusal;
@@ -52,6 +56,14 @@ pub(super) struct Exchange {
     pub(super) refusal: Option<Refusal>,
     /// What the edge answers itself.
     pub(super) edge: Option<EdgeReply>,
+    /// What the guard has still to find out.
+    pub(super) pending: Option<Box<Pending>>,
+    /// The waiting room that it meets, until it was asked.
+    pub(super) room: Option<Visit>,
+    /// The cookie by which the client keeps its place there.
+    pub(super) room_cookie: Option<HeaderValue>,
+    /// What rate limits have to do with it.
+    pub(super) limits: Option<Box<Limits>>,
     /// The fields of an origin's error that a page of the zone takes the place of.
     pub(super) replaced: Option<HeaderMap>,
     /// What it asked the store already.
@@ -127,6 +139,10 @@ impl RequestId {
 }
 
 /// A request that has a zone.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, as the view of the request has it"
+)]
 pub(super) struct SiteRequest {
     pub(super) site: Site,
     pub(super) client: IpAddr,
@@ -140,6 +156,9 @@ pub(super) struct SiteRequest {
     pub(super) upgrade: bool,
     pub(super) has_body: bool,
     pub(super) session_cookie: bool,
+    /// The leave to pass that it carried, whoever that is from.
+    pub(super) clearance: Option<Sealed>,
+    pub(super) verified_bot: bool,
     pub(super) settings: Arc<CacheSettings>,
     pub(super) decision: RequestDecision,
     pub(super) applied: Applied,
@@ -207,6 +226,10 @@ impl Exchange {
             request: None,
             refusal: None,
             edge: None,
+            pending: None,
+            room: None,
+            room_cookie: None,
+            limits: None,
             replaced: None,
             lookup: None,
             key: None,
@@ -308,6 +331,7 @@ impl SiteRequest {
                 body_size: self.body_size,
                 country: self.place.country,
                 asn: self.place.asn,
+                verified_bot: self.verified_bot,
                 raw_target: self.applied.raw_target.as_deref(),
                 splits: &self.applied.splits,
             },

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST};
 use http::request::Parts;
-use http::{HeaderMap, Method, Version};
+use http::{HeaderMap, HeaderName, Version};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 
@@ -15,7 +15,7 @@ use crate::cache::device::device;
 use crate::cache::extras::reductions;
 use crate::fields::cdn_loop::CDN_LOOP;
 use crate::fields::hop_by_hop::strip_for_forwarding;
-use crate::fields::untrusted::is_untrusted;
+use crate::fields::untrusted::{is_untrusted, overrides_method};
 use crate::fields::vary::forwarded_fields;
 use crate::origin::remove_cookies;
 use crate::rules::phase::HeaderEdit;
@@ -24,13 +24,6 @@ use crate::rules::phase::HeaderEdit;
 const X_DEVICE_CLASS: &str = "X-Device-Class";
 /// The same for the client's country, ISO 3166-1 alpha-2; absent where it is not known.
 const X_COUNTRY: &str = "X-Country";
-
-/// Fields that turn a GET into another method at the origin.
-const METHOD_OVERRIDES: &[&str] = &[
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-];
 
 /// Prepares `head`, a copy of the client's request from which Pingora removed the hop-by-hop fields.
 ///
@@ -82,14 +75,11 @@ pub(super) fn prepare(
 /// Takes out what no client is believed. Of a lower tier, which has done so, everything is.
 fn remove_forbidden(head: &mut RequestHeader) {
     let names = head.headers.keys();
-    let forbidden: Vec<_> = names.filter(|name| is_untrusted(name)).cloned().collect();
+    let is_forbidden =
+        |name: &&HeaderName| is_untrusted(name) || overrides_method(name, &head.method);
+    let forbidden: Vec<_> = names.filter(is_forbidden).cloned().collect();
     for name in forbidden {
         head.remove_header(&name);
-    }
-    if matches!(head.method, Method::GET | Method::HEAD) {
-        for name in METHOD_OVERRIDES {
-            head.remove_header(*name);
-        }
     }
 }
 

@@ -1,55 +1,202 @@
 //! The guard, asked about a request that arrives: what it finds is told, what it stops is answered.
 
+use http::StatusCode;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 
+use super::arrival::set_target;
+use super::challenging;
 use super::edge_reply::EdgeReply;
 use super::exchange::{Exchange, SiteRequest};
-use crate::guard::{assess, events, template};
-use crate::server::Shared;
+use crate::cache::status::EdgeReason;
+use crate::clock;
+use crate::guard::access::without;
+use crate::guard::limit::{StrictAsk, moment};
+use crate::guard::limiter::Counting;
+use crate::guard::{Action, Assessment, Finding, Module, Stop, assess, events, template};
+use crate::request::arrival::Arrival;
+use crate::rules::phase::Phases;
+use crate::rules::{RuleSource, target_text};
+use crate::server::{Mark, Shared};
 
-/// The answer to a request that the guard stops.
+/// What the guard makes of a request.
+pub(super) enum Guarded {
+    /// It goes on.
+    Passes,
+    /// It gets the answer in `exchange.edge`.
+    Stopped,
+    /// Nothing yet: all nodes are to be asked first.
+    Asks(Vec<StrictAsk>),
+}
+
+/// Credentials that are to be checked before the request goes on.
+pub(super) struct Pending {
+    mark: Mark,
+    hash: String,
+    known: bool,
+    password: Vec<u8>,
+    /// The answer if they are wrong.
+    refusal: EdgeReply,
+    rule: String,
+    source: Option<RuleSource>,
+}
+
+/// Has the guard assess the request, and takes out of it what was for the guard alone. What it stops is
+/// answered with `exchange.edge`, what is still to be found out left in `exchange.pending`.
+///
+/// # Errors
+/// A target that is none any more.
 pub(super) fn guard(
     shared: &Shared,
-    head: &Parts,
+    head: &mut Parts,
     request: &SiteRequest,
-    exchange: &Exchange,
-) -> Option<EdgeReply> {
-    let zone = &request.site.zone;
+    exchange: &mut Exchange,
+) -> Arrival<Guarded> {
+    let zone = request.site.zone.clone();
     let view = request.view(head);
-    let assessment = assess(&zone.rules, &view, &mut ());
-    if assessment.findings.is_empty() {
-        return None;
+    let visitor = challenging::visitor(shared, request, exchange);
+    let limits = exchange.limits.as_ref();
+    let counters = Counting {
+        limiter: &shared.limits,
+        now: moment(exchange.arrived),
+        verdicts: limits.map_or(&[][..], |limits| limits.verdicts.as_slice()),
+    };
+    let mut assessment = assess(&zone.rules, &view, &visitor, &counters, &mut ());
+    if !assessment.asks.is_empty() {
+        return Ok(Guarded::Asks(assessment.asks));
     }
-    let path = template::template(view.path);
-    let told = exchange.runtime.config.log.security_events;
-    for finding in &assessment.findings {
-        shared.metrics.guard.found(&zone.name, finding);
-        let group = events::Group {
-            zone: zone.name.as_str().into(),
-            module: finding.module,
-            rule: finding.rule.into(),
-            rule_at: finding
-                .source
-                .map(ToString::to_string)
-                .unwrap_or_default()
-                .into(),
-            action: finding.action,
-            dry_run: finding.dry_run,
-            client: events::network(view.client),
-            path: path.as_str().into(),
-        };
-        let id = exchange.request_id.as_str();
-        let line = shared.security.add(group, id, exchange.arrived);
-        if let Some(line) = line.filter(|_| told) {
-            shared.tell(&line);
+    keep_limits(&zone.rules, &mut assessment, exchange);
+    let id = exchange.request_id;
+    if let Some((credentials, finding, stop)) = assessment.check.take()
+        && assessment.stop.is_none()
+    {
+        let mark = shared.passwords.mark(&credentials);
+        match shared.passwords.known(&mark, exchange.arrived) {
+            Some(true) => {}
+            Some(false) => {
+                assessment.findings.push(finding);
+                assessment.stop = Some(stop);
+            }
+            None => {
+                exchange.pending = Some(Box::new(Pending {
+                    mark,
+                    hash: credentials.hash.to_owned(),
+                    known: credentials.known,
+                    password: credentials.password,
+                    refusal: EdgeReply::stopped(stop, &finding, &head.headers, id.as_str()),
+                    rule: finding.rule.to_owned(),
+                    source: finding.source.cloned(),
+                }));
+            }
         }
     }
-    let by = assessment.findings.last()?;
-    let stop = assessment.stop?;
-    Some(EdgeReply::stopped(
-        stop,
-        by,
-        &head.headers,
-        exchange.request_id.as_str(),
-    ))
+    for finding in &assessment.findings {
+        tell(shared, request, head.uri.path(), exchange, finding);
+    }
+    if let (Some(by), Some(stop)) = (assessment.findings.last(), assessment.stop) {
+        let reply = if stop.reason == EdgeReason::Challenge {
+            let at = by.source.map(ToString::to_string).unwrap_or_default();
+            challenging::demanded(&view, &visitor, (by.rule.to_owned(), at), exchange)
+        } else {
+            EdgeReply::stopped(stop, by, &head.headers, id.as_str())
+        };
+        exchange.edge = Some(reply);
+    }
+    if assessment.takes_authorization {
+        head.headers.remove(AUTHORIZATION);
+    }
+    if let (Some(parameter), Some(query)) = (assessment.takes_parameter, head.uri.query()) {
+        let target = target_text(head.uri.path(), without(query, parameter));
+        set_target(head, &target)?;
+    }
+    Ok(match exchange.edge {
+        Some(_) => Guarded::Stopped,
+        None => Guarded::Passes,
+    })
+}
+
+/// Keeps what rate limits want to know of the answer, and to add to it.
+fn keep_limits(rules: &Phases, assessment: &mut Assessment<'_>, exchange: &mut Exchange) {
+    if assessment.pending.is_empty() && assessment.fields.is_empty() {
+        return;
+    }
+    let rules = &rules.rate_limits.rules;
+    let counting = assessment.pending.iter();
+    let mut counting = counting.filter_map(|pending| rules.get(pending.rule));
+    let limits = exchange.limits.get_or_insert_default();
+    limits.reads_fields = counting.any(|rule| rule.action.counting.reads_fields());
+    limits.pending = std::mem::take(&mut assessment.pending);
+    limits.fields = std::mem::take(&mut assessment.fields);
+}
+
+/// Tells of a finding in metrics, events and log.
+fn tell(
+    shared: &Shared,
+    request: &SiteRequest,
+    path: &str,
+    exchange: &Exchange,
+    finding: &Finding<'_>,
+) {
+    let zone = &request.site.zone.name;
+    shared.metrics.guard.found(zone, finding);
+    let rule_at = finding.source.map(ToString::to_string);
+    let group = events::Group {
+        zone: zone.as_str().into(),
+        module: finding.module,
+        rule: finding.rule.into(),
+        rule_at: rule_at.unwrap_or_default().into(),
+        action: finding.action,
+        dry_run: finding.dry_run,
+        client: events::network(request.client),
+        path: template::template(path).into(),
+    };
+    let id = exchange.request_id.as_str();
+    let line = shared.security.add(group, id, exchange.arrived);
+    if let Some(line) = line.filter(|_| exchange.runtime.config.log.security_events) {
+        shared.tell(&line);
+    }
+}
+
+/// Finds out what was left to be found out, and refuses the request if it is to be refused.
+pub(super) async fn settle(shared: &Shared, asked: &Parts, exchange: &mut Exchange) {
+    let Some(pending) = exchange.pending.take() else {
+        return;
+    };
+    let Pending {
+        mark,
+        hash,
+        known,
+        password,
+        refusal,
+        rule,
+        source,
+    } = *pending;
+    let checked = shared
+        .passwords
+        .check(mark, hash, known, password, clock::now());
+    let finding = Finding {
+        module: Module::AccessRules,
+        rule: &rule,
+        source: source.as_ref(),
+        action: Action::Block,
+        dry_run: false,
+    };
+    let reply = match checked.await {
+        Some(true) => return,
+        Some(false) => refusal,
+        None => {
+            let busy = Stop {
+                reason: EdgeReason::Unauthorized,
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                page: None,
+                fields: Vec::new(),
+            };
+            let id = exchange.request_id;
+            EdgeReply::stopped(busy, &finding, &asked.headers, id.as_str())
+        }
+    };
+    if let Some(request) = exchange.request.clone() {
+        tell(shared, &request, asked.uri.path(), exchange, &finding);
+    }
+    exchange.edge = Some(reply);
 }

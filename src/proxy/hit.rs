@@ -18,6 +18,7 @@ use super::arrival::{self, Downstream};
 use super::edge_reply;
 use super::encoding;
 use super::exchange::{Evaluated, Exchange};
+use super::limiting;
 use super::lookup::Lookup;
 use super::passage::Passage;
 use super::record::{self, Finished};
@@ -83,7 +84,35 @@ impl Lane for Requests {
             unannounced_body: false,
         };
         exchange.refusal = arrival::receive(shared, &mut head, downstream, &mut exchange).err();
-        let head = Arc::new(head);
+        let waits = exchange
+            .limits
+            .as_ref()
+            .is_some_and(|limits| limits.waiting.is_some());
+        if !waits {
+            return self.evaluated(exchange, head, simple);
+        }
+        let requests = self.clone();
+        Evaluation::Wait(Box::pin(async move {
+            let shared = &requests.shared;
+            if let Some(request) = limiting::ask(shared, &mut exchange).await {
+                let resumed = arrival::resume(shared, &mut head, request, &mut exchange);
+                exchange.refusal = resumed.err();
+            }
+            requests.evaluated(exchange, head, simple)
+        }))
+    }
+}
+
+impl Requests {
+    /// What becomes of a request that was decided about.
+    fn evaluated(
+        &self,
+        mut exchange: Box<Exchange>,
+        head: Parts,
+        simple: bool,
+    ) -> Evaluation<MemoryHit, Passage> {
+        let (shared, head) = (&self.shared, Arc::new(head));
+        let simple = simple && exchange.pending.is_none();
         if simple && Passage::takes(&exchange, &head) {
             let (shared, fetcher) = (shared.clone(), self.fetcher.clone());
             let passage = Passage::new(shared, fetcher, exchange, head);
@@ -219,10 +248,12 @@ fn is_plain(exchange: &Exchange) -> bool {
     exchange.request.as_deref().is_some_and(|request| {
         answer::browser_ttl(request, exchange).is_none()
             && request.applied.cookies.is_empty()
+            && exchange.room_cookie.is_none()
             && !request.applied.by_cookie
             && request.site.zone.rules.response_header_rules.is_empty()
             && !request.settings.pass_cache_tags.value
             && request.lower.is_none()
+            && !exchange.limits_touch_fields()
     })
 }
 

@@ -12,6 +12,7 @@
 mod answer;
 mod arrival;
 mod cached;
+mod challenging;
 mod deadline;
 mod downstream;
 mod edge_reply;
@@ -24,6 +25,7 @@ mod forward;
 mod gateway;
 mod guarding;
 mod hit;
+mod limiting;
 mod lookup;
 mod passage;
 mod passing;
@@ -35,6 +37,7 @@ mod serve;
 mod source;
 mod tiered;
 mod upstream;
+mod waiting;
 mod zone_page;
 
 use std::sync::Arc;

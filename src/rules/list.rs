@@ -1,5 +1,7 @@
 //! Named lists, which expressions refer to as `$name`: of addresses, numbers or strings.
 
+mod format;
+
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -8,6 +10,8 @@ use std::sync::Arc;
 use super::expression::ast::{Literal, Span};
 use super::expression::literal::{QUOTES_HELP, number_or_address};
 use super::expression::set::{IpSet, RangeSet};
+
+pub use format::ListFormat;
 
 /// The lists of a configuration, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,6 +128,27 @@ impl List {
         Ok(Self(items))
     }
 
+    /// The list without what is in `exceptions`, and with `private` without what no list of others should
+    /// hold; a list of anything but addresses as it is.
+    #[must_use]
+    pub fn without<'l>(
+        self,
+        exceptions: impl IntoIterator<Item = &'l Self>,
+        private: bool,
+    ) -> Self {
+        let Items::Addresses(set) = self.0 else {
+            return self;
+        };
+        let listed = exceptions.into_iter().filter_map(|list| match &list.0 {
+            Items::Addresses(set) => Some(set.ranges()),
+            _ => None,
+        });
+        let private = PRIVATE.iter().filter(|_| private);
+        let private = private.filter_map(|block| address_range(block).ok());
+        let except: IpSet = listed.flatten().chain(private).collect();
+        Self(Items::Addresses(set.without(except)))
+    }
+
     /// What the list holds; `None` when it is empty, and fits any use.
     pub const fn kind(&self) -> Option<ListKind> {
         match self.0 {
@@ -140,7 +165,7 @@ impl List {
     }
 
     /// Whether the list holds `number`.
-    pub(super) fn contains_number(&self, number: i64) -> bool {
+    pub fn contains_number(&self, number: i64) -> bool {
         matches!(&self.0, Items::Numbers(set) if set.contains(number))
     }
 
@@ -149,6 +174,20 @@ impl List {
         matches!(&self.0, Items::Strings(set) if set.contains(string))
     }
 }
+
+/// Addresses that are never somebody on the Internet: loopback, private, shared and link-local (RFC 6890, RFC
+/// 4193, RFC 4291).
+const PRIVATE: &[&str] = &[
+    "127.0.0.0/8",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "::1",
+    "fc00::/7",
+    "fe80::/10",
+];
 
 fn ends_with_space(text: &str) -> bool {
     text.is_empty() || text.ends_with(char::is_whitespace)
@@ -204,7 +243,11 @@ fn parse_each<'t, T, S: FromIterator<T>>(
     Err(faults)
 }
 
-fn address_range(item: &str) -> Parsed<(IpAddr, IpAddr)> {
+/// The addresses that an item of a list stands for.
+///
+/// # Errors
+/// What is wrong, in one sentence, and the way out where there is one.
+pub fn address_range(item: &str) -> Result<(IpAddr, IpAddr), (String, Option<String>)> {
     match literal(item)? {
         Literal::Ip(address) => Ok((address, address)),
         Literal::IpRange(first, last) => Ok((first, last)),

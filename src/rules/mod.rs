@@ -10,7 +10,7 @@ mod rule;
 mod value;
 
 pub use cache::{CachePatch, CacheRule, CacheRuleset};
-pub use list::{List, ListFault, ListKind, Lists};
+pub use list::{List, ListFault, ListFormat, ListKind, Lists, address_range};
 pub use plan::{
     Circumstances, EdgeAnswer, Plan, Planned, plan, plan_for_tier, rewritten, rewritten_target,
     split_target, target_text,

@@ -57,6 +57,8 @@ pub struct Plan {
     pub settings: Arc<CacheSettings>,
     /// Whether the cache is asked.
     pub decision: RequestDecision,
+    /// The waiting room that it meets.
+    pub room: Option<RuleId>,
     /// What counts in the key beside what the cache settings name: all by which the rules make the
     /// origin's answer depend on more of the request than its URI.
     pub key: Vec<u8>,
@@ -98,6 +100,7 @@ pub fn plan<'z>(
     if let Some(answer) = edge_answer(phases, request, trace) {
         return Planned::Answer(answer);
     }
+    let room = waiting_room(phases, request, trace);
     let mut key = Vec::new();
     let (splits, cookies, chosen) = choose(phases, request, circumstances.chance, trace);
     for edit in &chosen {
@@ -147,6 +150,7 @@ pub fn plan<'z>(
         origin,
         settings,
         decision,
+        room,
         key,
         splits,
     }))
@@ -185,6 +189,8 @@ pub fn plan_for_tier(
         origin,
         settings,
         decision,
+        // The node that sees the client has asked it there.
+        room: None,
         key,
     }
 }
@@ -254,6 +260,21 @@ fn edge_answer<'z>(
     let found = phases.bulk_redirects.find(request)?;
     trace.matched(Phase::BulkRedirects, RuleId(0));
     Some(EdgeAnswer::BulkRedirect(found.item, found.target))
+}
+
+/// The waiting room for the URL as it came.
+fn waiting_room(
+    phases: &Phases,
+    request: &RequestView<'_>,
+    trace: &mut impl Trace,
+) -> Option<RuleId> {
+    let id = phases
+        .waiting_rooms
+        .matching(request)
+        .map(|(id, _)| id)
+        .next()?;
+    trace.matched(Phase::WaitingRooms, id);
+    Some(id)
 }
 
 /// Takes away what a client says of its variants: where a split does not hold, nothing else would.

@@ -1,6 +1,7 @@
 //! Taking over a changed configuration: on SIGHUP, and when the file's content changes.
 
 use std::cell::RefCell;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +35,12 @@ pub(super) fn load(path: &Path) -> (Result<Config, config::Diagnostics>, Named) 
     let name = path.display().to_string();
     let read_beside = |file: &Path| {
         let file = path.parent().unwrap_or(Path::new("")).join(file);
-        let content = std::fs::read(&file);
-        let seen = content.as_ref().ok().cloned();
+        // Before it is read, so that no change is missed.
+        let seen = Seen::of(&file);
+        let content = match &seen {
+            Seen::Small(content) => Ok(content.clone()),
+            Seen::Large(_) | Seen::Nothing => std::fs::read(&file),
+        };
         named.borrow_mut().push((file, seen));
         let content = content.map_err(|error| error.to_string())?;
         String::from_utf8(content).map_err(|_| "it is not UTF-8".to_owned())
@@ -62,7 +67,7 @@ pub(super) fn load(path: &Path) -> (Result<Config, config::Diagnostics>, Named) 
         let tiers = config.tiers.iter().flat_map(|tiers| &tiers.tiers);
         let pools = config.pools.iter().chain(tiers.map(|tier| &tier.pool));
         let files = pools.flat_map(|pool| pool.tls.files());
-        named.extend(files.map(|file| (file.to_owned(), std::fs::read(file).ok())));
+        named.extend(files.map(|file| (file.to_owned(), Seen::of(file))));
     }
     (config, named)
 }
@@ -84,8 +89,43 @@ pub(super) type Loaded = Vec<(TlsFiles, Arc<Certificates>)>;
 /// Content of every file that matters; `None` for one that cannot be read.
 pub(super) type Contents = Vec<Option<Vec<u8>>>;
 
-/// Files that a configuration names, each with its content as it was read.
-pub(super) type Named = Vec<(PathBuf, Option<Vec<u8>>)>;
+/// Files that a configuration names, each as it was when it was read.
+pub(super) type Named = Vec<(PathBuf, Seen)>;
+
+/// Files beyond this size are not read every second.
+const LARGE: u64 = 1 << 20;
+
+/// What a file was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It could not be read.
+    Nothing,
+    /// Its content.
+    Small(Vec<u8>),
+    /// What its directory says of a large one: device, inode, size, and when content and inode changed.
+    Large([i128; 5]),
+}
+
+impl Seen {
+    fn of(file: &Path) -> Self {
+        let about = std::fs::metadata(file).ok();
+        match about.filter(|about| about.len() > LARGE) {
+            None => std::fs::read(file).map_or(Self::Nothing, Self::Small),
+            Some(about) => {
+                let nanoseconds = |seconds: i64, rest: i64| {
+                    i128::from(seconds) * 1_000_000_000 + i128::from(rest)
+                };
+                Self::Large([
+                    about.dev().into(),
+                    about.ino().into(),
+                    about.len().into(),
+                    nanoseconds(about.mtime(), about.mtime_nsec()),
+                    nanoseconds(about.ctime(), about.ctime_nsec()),
+                ])
+            }
+        }
+    }
+}
 
 /// Reads files for comparison.
 pub(super) fn contents(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Contents {
@@ -206,9 +246,7 @@ impl Databases {
 }
 
 fn has_changed(named: &Named) -> bool {
-    named
-        .iter()
-        .any(|(file, seen)| std::fs::read(file).ok() != *seen)
+    named.iter().any(|(file, seen)| Seen::of(file) != *seen)
 }
 
 /// From whom a PROXY header is wanted is looked up for every connection.

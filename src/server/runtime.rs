@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use ring::rand::{SecureRandom as _, SystemRandom};
 
+use super::bots::Bots;
+use super::rooms::{self, Rooms};
 use super::tiers::{SiteTiers, Tiers};
 use crate::config::{Config, Zone};
 use crate::geo::Geo;
+use crate::guard::challenge::Keys;
 use crate::origin::OriginPool;
 use crate::zone::{self, HostPattern};
 
@@ -20,6 +24,10 @@ pub struct Runtime {
     pub geo: ArcSwap<Geo>,
     /// This node among others; `None` for one on its own.
     pub tiers: Option<Arc<Tiers>>,
+    /// What challenges are signed with.
+    pub challenge_keys: Arc<Keys>,
+    /// The known bots.
+    pub bots: Arc<Bots>,
     sites: Vec<Site>,
 }
 
@@ -32,6 +40,8 @@ pub struct Site {
     pub pool: Arc<OriginPool>,
     /// What is asked before the pool.
     pub tiers: SiteTiers,
+    /// Its waiting rooms, by the ids of their rules.
+    pub rooms: Rooms,
 }
 
 impl Runtime {
@@ -85,15 +95,26 @@ impl Runtime {
                     .find(|pool| pool.config.name == zone.pool)
                     .cloned();
                 let pool = pool.ok_or_else(|| format!("zone \"{}\" has no pool", zone.name))?;
-                let before = site_before(&zone.name).map(|site| &site.tiers);
+                let before = site_before(&zone.name);
+                let tiers_before = before.map(|site| &site.tiers);
                 Ok(Site {
-                    tiers: SiteTiers::of(zone, tiers.as_deref(), before),
+                    tiers: SiteTiers::of(zone, tiers.as_deref(), tiers_before),
+                    rooms: rooms::open(zone, before.map(|site| &site.rooms))?,
                     zone: zone.clone(),
                     pool,
                 })
             })
             .collect::<Result<_, String>>()?;
+        if let Some(previous) = previous {
+            config.tokens.inherit(&previous.config.tokens);
+        }
         let geo = Geo::load(&config.geo)?;
+        let challenge_keys = challenge_keys(&config, previous)?;
+        let bots = previous.map(|previous| &previous.bots);
+        let bots = bots.filter(|bots| bots.config == config.verified_bots);
+        let bots = bots
+            .cloned()
+            .unwrap_or_else(|| Bots::new(config.verified_bots.clone()));
         // Now that nothing fails any more.
         for (pool, trust) in renewed {
             pool.trust(trust);
@@ -103,6 +124,8 @@ impl Runtime {
             pools,
             geo: ArcSwap::from_pointee(geo),
             tiers,
+            challenge_keys,
+            bots,
             sites,
         })
     }
@@ -115,6 +138,11 @@ impl Runtime {
         if let Some(tiers) = &self.tiers {
             tiers.start();
         }
+    }
+
+    /// All sites.
+    pub fn sites(&self) -> &[Site] {
+        &self.sites
     }
 
     /// The pool of this name.
@@ -130,4 +158,19 @@ impl Runtime {
             .map(|site| -> &[HostPattern] { &site.zone.hosts });
         self.sites.get(zone::find(patterns, host)?)
     }
+}
+
+/// From the secret of the configuration; without one from a number made at the start, which holds as long as
+/// the process.
+fn challenge_keys(config: &Config, previous: Option<&Runtime>) -> Result<Arc<Keys>, String> {
+    if let Some(secret) = &config.secret {
+        return Ok(Arc::new(Keys::new(secret.reveal().as_bytes())));
+    }
+    if let Some(previous) = previous.filter(|previous| previous.config.secret.is_none()) {
+        return Ok(previous.challenge_keys.clone());
+    }
+    let mut made = [0; 32];
+    let filled = SystemRandom::new().fill(&mut made);
+    filled.map_err(|_| "the system has no random numbers".to_owned())?;
+    Ok(Arc::new(Keys::new(&made)))
 }

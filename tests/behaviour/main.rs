@@ -92,5 +92,6 @@ mod uploads;
 mod upstream_http2;
 mod validation;
 mod vary;
+mod waiting_rooms;
 mod warm_command;
 mod websocket;

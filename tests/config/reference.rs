@@ -14,6 +14,19 @@ pub(super) fn tokens(name: &str) -> Option<String> {
     (name.ends_with("_TOKEN") || name.ends_with("_SECRET")).then(|| "0123456789abcdef".to_owned())
 }
 
+/// What is in the files that the reference names: nothing, where that will do.
+pub(super) fn file(path: &std::path::Path) -> String {
+    let networks = path
+        .extension()
+        .is_some_and(|extension| extension == "json");
+    let content = if networks {
+        r#"{"prefixes": [{"ipv4Prefix": "192.0.2.0/24"}]}"#
+    } else {
+        ""
+    };
+    content.to_owned()
+}
+
 /// Turns `#key` lines, the defaults, into keys; with `examples` the `#e.g. ` lines as well. Prose
 /// has a space after its `#`.
 pub(super) fn uncommented(source: &str, examples: bool) -> String {

@@ -393,7 +393,7 @@ impl Maker {
             (Value::Array(items), Some(probe)) => items[key.parse::<usize>().unwrap()] = probe,
             (parent, probe) => panic!("{place:?}: {parent} cannot take {probe:?}"),
         }
-        let files = |_: &std::path::Path| Ok(String::new());
+        let files = |file: &std::path::Path| Ok(super::reference::file(file));
         let outside = Outside {
             env: &tokens,
             files: &files,

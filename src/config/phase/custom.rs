@@ -11,6 +11,7 @@ use crate::rules::Rule;
 
 const ACTIONS: &[(&str, Action)] = &[
     ("block", Action::Block),
+    ("challenge", Action::Challenge),
     ("log", Action::Log),
     ("skip", Action::Skip),
     ("allow", Action::Allow),
@@ -39,7 +40,9 @@ pub(super) fn read_custom_rules(
         let dry_run = rule.boolean("dry_run").is_some_and(|dry| dry.value);
         let Some(action) = written else {
             if !rule.has("action") {
-                let help = "write `action = \"block\"`, \"log\", \"skip\" or \"allow\"".to_owned();
+                let help =
+                    "write `action = \"block\"`, \"challenge\", \"log\", \"skip\" or \"allow\""
+                        .to_owned();
                 let message = "the rule has no `action`";
                 rule.reader.fault(rule.span.clone(), message, Some(help));
             }
@@ -62,7 +65,9 @@ pub(super) fn read_custom_rules(
                 status: status.unwrap_or(StatusCode::FORBIDDEN),
                 page,
             },
-            Action::Log => CustomAction::Log,
+            Action::Challenge => CustomAction::Challenge,
+            // There is no word for the others.
+            Action::Log | Action::Throttle => CustomAction::Log,
             Action::Allow => CustomAction::Allow,
             Action::Skip => CustomAction::Skip(skips.unwrap_or_else(|| {
                 if !rule.has("skip") {
@@ -78,7 +83,7 @@ pub(super) fn read_custom_rules(
 }
 
 /// Faults for keys that mean nothing with another action than `with`.
-fn refuse_keys(rule: &Section<'_>, keys: &[&'static str], with: &str) {
+pub(super) fn refuse_keys(rule: &Section<'_>, keys: &[&'static str], with: &str) {
     for key in keys.iter().filter(|key| rule.has(key)) {
         let message = format!("`{key}` does nothing without `action = \"{with}\"`");
         let help = Some("remove it, or change the action".to_owned());

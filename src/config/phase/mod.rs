@@ -1,9 +1,12 @@
 //! The phases of a zone beside its cache rules: what each kind of rule says.
 
+mod access;
 mod bulk;
 mod custom;
 mod headers;
 mod page;
+mod rate_limit;
+mod room;
 mod split;
 
 use std::time::Duration;
@@ -14,9 +17,11 @@ use super::cache_rule::read_tags;
 use super::reader::Section;
 use super::rule::{Context, RuleFile, RuleKind, read_rules, read_value};
 use crate::guard::CustomRule;
+use crate::guard::access::AccessRule;
+use crate::guard::{CustomRule, LimitRule};
 use crate::rules::phase::{
     BulkItem, DirectiveEdit, HeaderTransform, OriginPatch, PageRule, Priority, Redirect,
-    ResponsePatch, Rewrite, Split, TagEdit,
+    ResponsePatch, Rewrite, Split, TagEdit, WaitingRoom,
 };
 use crate::rules::{CacheRule, Rule};
 
@@ -24,9 +29,12 @@ use crate::rules::{CacheRule, Rule};
 #[derive(Default)]
 pub(super) struct PhasesFile {
     pub(super) custom_rules: Vec<Rule<CustomRule>>,
+    pub(super) access_rules: Vec<Rule<AccessRule>>,
+    pub(super) rate_limits: Vec<Rule<LimitRule>>,
     pub(super) maintenance: Vec<Rule<PageRule>>,
     pub(super) redirects: Vec<Rule<Redirect>>,
     pub(super) bulk_redirects: Vec<BulkItem>,
+    pub(super) waiting_rooms: Vec<Rule<WaitingRoom>>,
     pub(super) splits: Vec<Rule<Split>>,
     pub(super) rewrites: Vec<Rule<Rewrite>>,
     pub(super) request_headers: Vec<Rule<HeaderTransform>>,
@@ -41,9 +49,12 @@ impl PhasesFile {
     /// Puts `later` rules after these.
     pub(super) fn append(&mut self, mut later: Self) {
         self.custom_rules.append(&mut later.custom_rules);
+        self.access_rules.append(&mut later.access_rules);
+        self.rate_limits.append(&mut later.rate_limits);
         self.maintenance.append(&mut later.maintenance);
         self.redirects.append(&mut later.redirects);
         self.bulk_redirects.append(&mut later.bulk_redirects);
+        self.waiting_rooms.append(&mut later.waiting_rooms);
         self.splits.append(&mut later.splits);
         self.rewrites.append(&mut later.rewrites);
         self.request_headers.append(&mut later.request_headers);
@@ -59,6 +70,8 @@ impl PhasesFile {
     pub(super) fn most(&self) -> usize {
         [
             self.custom_rules.len(),
+            self.access_rules.len(),
+            self.rate_limits.len(),
             self.redirects.len(),
             self.splits.len(),
             self.rewrites.len(),
@@ -79,9 +92,12 @@ impl PhasesFile {
 pub(super) fn read_phases(section: &Section<'_>, from: RuleFile<'_>) -> PhasesFile {
     PhasesFile {
         custom_rules: custom::read_custom_rules(section, from),
+        access_rules: access::read_access_rules(section, from),
+        rate_limits: rate_limit::read_rate_limit_rules(section, from),
         maintenance: page::read_maintenance(section, from),
         redirects: read_redirects(section, from),
         bulk_redirects: bulk::read_bulk_redirects(section, from),
+        waiting_rooms: room::read_waiting_rooms(section, from),
         splits: split::read_splits(section, from),
         rewrites: read_rewrites(section, from),
         request_headers: headers::read_request_headers(section, from),

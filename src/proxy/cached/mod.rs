@@ -20,13 +20,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::answer::content_length;
-use super::encoding;
 use super::exchange::Exchange;
 use super::fetching::{Fetch, Landed, Purpose, Refetch, can_refetch};
 use super::gateway::Gateway;
 use super::lookup::{Lookup, Stock};
-use super::serve;
-use super::source::Source;
+use super::{encoding, serve, source::Source, waiting};
 use crate::cache::partial;
 use crate::cache::reuse::{ForwardReason, OriginState, ReuseDecision, StaleMode, decide_reuse};
 use crate::cache::status::CacheStatus;
@@ -313,6 +311,9 @@ impl Request<'_> {
         reason: ForwardReason,
         purpose: Purpose,
     ) -> Result<Round> {
+        if waiting::turns_away(session, exchange, &self.lookup.head).await? {
+            return Ok(Round::Answered);
+        }
         exchange.forward = reason;
         // RFC 9110 §13.1.1: these are for the origin to judge.
         let fields = &self.lookup.head.headers;

@@ -1,6 +1,8 @@
 //! The type checker's part for function calls: how many arguments, of which types, and what is
 //! compiled of them.
 
+use std::sync::Arc;
+
 use super::array::{Array, Split};
 use super::ast::{Expr, Span, Spanned};
 use super::check::{Checked, Checker, Scope, Shape, Typed};
@@ -12,6 +14,7 @@ use super::function::{self, Function};
 use super::pattern::Pattern;
 use super::replace::{Replacement, Template};
 use super::value::{IntValue, IpValue, StringValue};
+use crate::guard::token::Verifier;
 
 /// The most parts that `split` gives.
 const MOST_PARTS: i64 = 128;
@@ -41,6 +44,17 @@ impl Checker<'_> {
             }
             (Function::EndsWith, [of, part]) => {
                 return self.affix(name, of, part, StringTest::EndsWith);
+            }
+            (Function::IsJwtPresent, [kind]) => {
+                let kind = self.token(name, kind)?;
+                return Some((Typed::Bool(Predicate::HasToken(kind)), Shape::Single));
+            }
+            (Function::IsJwtValid, [kind]) => {
+                let kind = self.token(name, kind)?;
+                return Some((Typed::Bool(Predicate::Token(kind)), Shape::Single));
+            }
+            (Function::JwtClaim, [kind, path @ ..]) if !path.is_empty() => {
+                self.jwt_claim(name, kind, path)
             }
             (Function::Cidr, [address, v4, v6]) => return self.cidr(name, address, Some(v4), v6),
             (Function::Cidr6, [address, v6]) => return self.cidr(name, address, None, v6),
@@ -103,6 +117,40 @@ impl Checker<'_> {
         };
         let (value, shape) = text?;
         Some((Typed::String(value.folded()), shape))
+    }
+
+    /// The kind of tokens that `argument` names.
+    fn token(&mut self, name: &Spanned<&str>, argument: &Expr<'_>) -> Checked<Arc<Verifier>> {
+        let wanted = self.filled_literal(name, 1, argument)?;
+        let wanted = String::from_utf8_lossy(&wanted).into_owned();
+        let tokens = self.environment.tokens;
+        if let Some(found) = tokens.and_then(|tokens| tokens.get(&wanted)) {
+            return Some(found.clone());
+        }
+        let names = tokens.map(|tokens| tokens.names().collect::<Vec<_>>());
+        let suggestion = closest(&wanted, names.unwrap_or_default().into_iter());
+        let error = ExpressionError::new(
+            argument.span(),
+            format!("there is no `[[jwt]]` named \"{wanted}\""),
+        );
+        self.fail(error.with_suggestion(suggestion))
+    }
+
+    fn jwt_claim(
+        &mut self,
+        name: &Spanned<&str>,
+        kind: &Expr<'_>,
+        path: &[Expr<'_>],
+    ) -> Checked<Text> {
+        let kind = self.token(name, kind);
+        let path: Option<Vec<Box<str>>> = (2..)
+            .zip(path)
+            .map(|(position, part)| {
+                let part = self.filled_literal(name, position, part)?;
+                Some(String::from_utf8_lossy(&part).into())
+            })
+            .collect();
+        Some((StringValue::Claim(kind?, path?.into()), Shape::Single))
     }
 
     /// Quantifiers do not nest: their cost would be the product of the lengths of their arrays,

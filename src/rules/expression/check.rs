@@ -97,7 +97,7 @@ pub(super) type Checked<T> = Option<T>;
 /// The state of one check.
 pub(super) struct Checker<'s> {
     pub(super) source: &'s str,
-    environment: &'s Environment<'s>,
+    pub(super) environment: &'s Environment<'s>,
     errors: Vec<ExpressionError>,
     pub(super) scope: Scope,
 }

@@ -75,6 +75,7 @@ pub(super) fn request<'r>(headers: &'r HeaderMap, splits: &'r [SplitChoice]) -> 
             body_size: Some(2048),
             country: Some(*b"DE"),
             asn: Some(64500),
+            verified_bot: true,
             raw_target: Some("/before?x=1"),
             splits,
         },
@@ -101,6 +102,7 @@ fn matches(source: &str) -> bool {
     let environment = Environment {
         lists: Some(&lists),
         response: true,
+        tokens: None,
     };
     let response = ResponseView {
         status: StatusCode::NOT_FOUND,
@@ -116,6 +118,7 @@ fn value(source: &str) -> Option<String> {
     let environment = Environment {
         lists: Some(&lists),
         response: false,
+        tokens: None,
     };
     ValueExpression::compile(source, &environment)
         .unwrap_or_else(|errors| panic!("{source}: {errors:?}"))

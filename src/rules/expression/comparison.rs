@@ -135,7 +135,7 @@ fn ip_test(left: &str, condition: &Condition<'_>) -> Compiled<IpTest> {
     let (operator, literal) = match condition {
         Condition::In(_, set) => {
             let ranges = each(set, ip_range)?;
-            return Ok(IpTest::In(ranges.into_iter().collect::<IpSet>()));
+            return Ok(IpTest::In(Box::new(ranges.into_iter().collect::<IpSet>())));
         }
         Condition::Compare(operator, literal) => (operator.node, literal),
     };

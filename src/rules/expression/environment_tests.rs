@@ -51,6 +51,7 @@ fn expressions_are_equal_when_source_and_lists_are() {
         let environment = Environment {
             lists: Some(&lists),
             response: false,
+            tokens: None,
         };
         (
             Expression::compile("ip.src in $l", &environment).unwrap(),
@@ -68,6 +69,7 @@ fn lists_must_be_known_and_of_the_right_kind() {
     let environment = Environment {
         lists: Some(&lists),
         response: false,
+        tokens: None,
     };
     for (source, message, help) in [
         (

@@ -18,6 +18,7 @@ use super::substring::Substring;
 use super::value::{IntValue, IpValue, StringValue};
 use super::wildcard::Wildcard;
 use crate::cache::response::ResponseView;
+use crate::guard::token::{Claims, Verifier};
 use crate::request::RequestView;
 use crate::rules::List;
 
@@ -33,6 +34,10 @@ pub(super) enum Predicate {
     String(StringValue, StringTest),
     Int(IntValue, IntTest),
     Ip(IpValue, IpTest),
+    /// Whether the request has such a token.
+    HasToken(Arc<Verifier>),
+    /// Whether it is valid.
+    Token(Arc<Verifier>),
     /// True if `body` is for one element at least.
     Any(Array, Box<Predicate>),
     /// True if `body` is for every element, also if there are none.
@@ -65,7 +70,7 @@ pub(super) enum IntTest {
 pub(super) enum IpTest {
     Equal(IpAddr),
     NotEqual(IpAddr),
-    In(IpSet),
+    In(Box<IpSet>),
     InList(Arc<List>),
 }
 
@@ -118,12 +123,20 @@ impl Predicate {
                 None => matches!(test, IntTest::Relation(Relation::NotEqual, _)),
             },
             Self::Ip(value, test) => test.accepts(value.eval(context)),
+            Self::HasToken(kind) => kind.is_present(context.request.headers),
+            Self::Token(kind) => claims(kind, context).is_some(),
             Self::Any(array, body) => array.any(context, |element| body.eval(context.at(element))),
             Self::All(array, body) => {
                 !array.any(context, |element| !body.eval(context.at(element)))
             }
         }
     }
+}
+
+/// What the valid token of this kind claims.
+pub(super) fn claims(kind: &Verifier, context: Context<'_>) -> Option<Arc<Claims>> {
+    let now = context.request.facts.unix_seconds;
+    kind.verify(context.request.headers, now).ok()
 }
 
 impl StringTest {

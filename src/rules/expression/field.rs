@@ -139,6 +139,11 @@ const fn row(name: &'static str, field: Field, description: &'static str) -> Row
 
 const FIELDS: &[Row] = &[
     row(
+        "cf.client.bot",
+        Field::Bool(BoolField::VerifiedBot),
+        "Cloudflare's name of `seawall.verified_bot`",
+    ),
+    row(
         "http.cookie",
         Field::String(StringField::Cookie),
         "all Cookie lines, joined by `; `; empty without one",
@@ -364,6 +369,11 @@ const FIELDS: &[Row] = &[
         "the variants that splits chose, by name of the split: `seawall.splits[\"checkout\"][0]`",
     ),
     row(
+        "seawall.verified_bot",
+        Field::Bool(BoolField::VerifiedBot),
+        "whether the request is of one of the `verified_bots`, by its address and not by what it says alone",
+    ),
+    row(
         "ssl",
         Field::Bool(BoolField::Ssl),
         "whether the client's connection uses TLS",
@@ -377,6 +387,7 @@ pub(super) enum BoolField {
     SessionCookie,
     HasBody,
     InEuropeanUnion,
+    VerifiedBot,
 }
 
 /// A field which is an integer.

@@ -85,7 +85,9 @@ pub use self::requirement::{Part, Requirement};
 use self::text::Text;
 pub use self::value::MAX_LENGTH;
 use self::value::StringValue;
+pub use self::wildcard::{Wildcard, WildcardError};
 use crate::cache::response::ResponseView;
+use crate::guard::token::Tokens;
 use crate::request::RequestView;
 use crate::rules::Lists;
 
@@ -99,6 +101,8 @@ pub struct Environment<'e> {
     pub lists: Option<&'e Lists>,
     /// Whether there is a response, so that its fields may be named.
     pub response: bool,
+    /// Kinds of tokens, by the names that functions have for them; `None` stands for none.
+    pub tokens: Option<&'e Tokens>,
 }
 
 /// A compiled expression that gives text; clones share one compilation.
@@ -133,6 +137,22 @@ impl ValueExpression {
             .eval(Context::new(request, response))
             .map(Text::into_bytes)
             .filter(|text| text.len() <= MAX_LENGTH)
+    }
+
+    /// Shows the text to `take`, which sees none where [`Self::evaluate`] would give none. Nothing is
+    /// copied where the request holds the text.
+    pub fn read<T>(
+        &self,
+        request: &RequestView<'_>,
+        response: Option<&ResponseView<'_>>,
+        take: impl FnOnce(Option<&[u8]>) -> T,
+    ) -> T {
+        let text = self.value.eval(Context::new(request, response));
+        take(
+            text.as_ref()
+                .map(Text::bytes)
+                .filter(|text| text.len() <= MAX_LENGTH),
+        )
     }
 
     /// The text the expression was compiled from.

@@ -21,6 +21,7 @@ impl BoolField {
             Self::Ssl => request.scheme == Scheme::Https,
             Self::SessionCookie => request.session_cookie,
             Self::HasBody => request.has_body,
+            Self::VerifiedBot => request.facts.verified_bot,
             Self::InEuropeanUnion => request
                 .facts
                 .country

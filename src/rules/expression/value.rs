@@ -4,16 +4,18 @@
 //! cost more than its length warrants.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, Method, Version};
 
 use super::array::Array;
 use super::decode::{self, Decoding};
-use super::eval::{Context, Predicate};
+use super::eval::{Context, Predicate, claims};
 use super::field::{IntField, IpField, StringField};
 use super::json::{self, Step};
 use super::replace::Replacement;
 use super::text::Text;
+use crate::guard::token::{Verifier, claim};
 use crate::request::{Facts, RequestView, Scheme};
 
 /// The longest string that a function builds, in bytes.
@@ -44,6 +46,8 @@ pub(super) enum StringValue {
     Int(Box<IntValue>),
     Ip(Box<IpValue>),
     Bool(Box<Predicate>),
+    /// What the valid token of this kind claims, from the outside in.
+    Claim(Arc<Verifier>, Box<[Box<str>]>),
 }
 
 /// An integer computed from the request.
@@ -93,6 +97,10 @@ impl StringValue {
                 json::string(value.eval(context)?.bytes(), path).map(Text::Heap)
             }
             Self::Join(array, separator) => array.join(context, separator),
+            Self::Claim(kind, path) => {
+                let claims = claims(kind, context)?;
+                claim(&claims, path).map(|text| Text::Heap(text.into_bytes()))
+            }
             Self::Int(value) => Some(shown(&value.eval(context)?)),
             Self::Ip(value) => Some(shown(&value.eval(context))),
             Self::Bool(value) => Some(shown(&value.eval(context))),

@@ -8,7 +8,7 @@ use super::substring::Substring;
 
 /// A compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wildcard {
+pub struct Wildcard {
     shape: Shape,
     ignore_case: bool,
 }
@@ -27,7 +27,7 @@ enum Shape {
 
 /// Why a pattern is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum WildcardError {
+pub enum WildcardError {
     /// `**` without a backslash.
     #[error("`**` is not allowed in a wildcard pattern")]
     DoubleStar,
@@ -38,7 +38,10 @@ pub(super) enum WildcardError {
 
 impl Wildcard {
     /// Compiles `pattern`; with `ignore_case`, ASCII letters match in either case.
-    pub(super) fn new(pattern: &[u8], ignore_case: bool) -> Result<Self, WildcardError> {
+    ///
+    /// # Errors
+    /// What is wrong with the pattern.
+    pub fn new(pattern: &[u8], ignore_case: bool) -> Result<Self, WildcardError> {
         let mut literals = literals(pattern)?;
         let end = literals.pop().unwrap_or_default().into_boxed_slice();
         let mut literals = literals.into_iter();
@@ -56,7 +59,7 @@ impl Wildcard {
     }
 
     /// Whether the whole of `text` fits the pattern.
-    pub(super) fn matches(&self, text: &[u8]) -> bool {
+    pub fn matches(&self, text: &[u8]) -> bool {
         match &self.shape {
             Shape::Exact(literal) => self.same(literal, text),
             Shape::Open {

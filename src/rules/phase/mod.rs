@@ -8,6 +8,7 @@ mod redirect;
 mod response;
 mod rewrite;
 mod split;
+mod waiting_room;
 
 use std::fmt;
 
@@ -21,22 +22,38 @@ pub use redirect::{Redirect, RedirectTarget};
 pub use response::{DirectiveEdit, ResponseEdits, ResponsePatch, TagEdit};
 pub use rewrite::Rewrite;
 pub use split::{Split, SplitBy, SplitKey, Variant, cookie_name};
+pub use waiting_room::{Guards, WaitingRoom};
 
 use super::{CachePatch, CacheRuleset, Rule, RuleSource, Ruleset};
 use crate::cache::settings::RuleId;
-use crate::guard::CustomRule;
+use crate::guard::access::AccessRule;
+use crate::guard::{
+    CustomRule, IpAccessRules, LimitRule, LockdownRule, RateLimits, RequestFilters,
+};
 
 /// All rules of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Phases {
+    /// What only some addresses may reach.
+    pub lockdown_rules: Vec<LockdownRule>,
+    /// Who may come in.
+    pub ip_access_rules: IpAccessRules,
+    /// Which form requests may have.
+    pub request_filters: RequestFilters,
     /// What the guard stops, in order.
     pub custom_rules: Ruleset<CustomRule>,
+    /// What the guard stops when there is too much of it, in order.
+    pub rate_limits: RateLimits,
+    /// What requests must show to be let in.
+    pub access_rules: Ruleset<AccessRule>,
     /// Answers everything with one page while it holds; the first match answers.
     pub maintenance: Ruleset<PageRule>,
     /// Redirects; the first match answers.
     pub redirect_rules: Ruleset<Redirect>,
     /// Redirects looked up by URL.
     pub bulk_redirects: BulkRedirects,
+    /// Rooms in front of the application; the first match guards.
+    pub waiting_rooms: Ruleset<WaitingRoom>,
     /// Choices among variants.
     pub splits: Ruleset<Split>,
     /// Rewrites of path and query.
@@ -63,10 +80,16 @@ impl Phases {
     /// No rules but those of the cache.
     pub fn of_cache(cache_rules: CacheRuleset) -> Self {
         Self {
+            lockdown_rules: Vec::new(),
+            ip_access_rules: IpAccessRules::default(),
+            request_filters: RequestFilters::default(),
             custom_rules: Ruleset::default(),
+            rate_limits: RateLimits::default(),
+            access_rules: Ruleset::default(),
             maintenance: Ruleset::default(),
             redirect_rules: Ruleset::default(),
             bulk_redirects: BulkRedirects::default(),
+            waiting_rooms: Ruleset::default(),
             splits: Ruleset::default(),
             rewrite_rules: Ruleset::default(),
             request_header_rules: Ruleset::default(),
@@ -84,9 +107,12 @@ impl Phases {
     pub fn find(&self, phase: Phase, id: RuleId) -> Option<Described<'_>> {
         match phase {
             Phase::CustomRules => described(self.custom_rules.get(id), CustomRule::describe),
+            Phase::RateLimitRules => described(self.rate_limits.rules.get(id), LimitRule::describe),
+            Phase::AccessRules => described(self.access_rules.get(id), AccessRule::describe),
             Phase::Maintenance => described(self.maintenance.get(id), PageRule::describe),
             Phase::Redirects => described(self.redirect_rules.get(id), Redirect::describe),
             Phase::BulkRedirects => None,
+            Phase::WaitingRooms => described(self.waiting_rooms.get(id), WaitingRoom::describe),
             Phase::Splits => described(self.splits.get(id), Split::describe),
             Phase::Rewrites => described(self.rewrite_rules.get(id), Rewrite::describe),
             Phase::RequestHeaders => {
@@ -137,12 +163,18 @@ fn described<A>(
 pub enum Phase {
     /// `custom_rules`
     CustomRules,
+    /// `rate_limit_rules`
+    RateLimitRules,
+    /// `access_rules`
+    AccessRules,
     /// `maintenance`
     Maintenance,
     /// `redirect_rules`
     Redirects,
     /// `bulk_redirects`
     BulkRedirects,
+    /// `waiting_rooms`
+    WaitingRooms,
     /// `splits`
     Splits,
     /// `rewrite_rules`
@@ -165,9 +197,12 @@ impl Phase {
     /// All phases in order.
     pub const ALL: &[Self] = &[
         Self::CustomRules,
+        Self::RateLimitRules,
+        Self::AccessRules,
         Self::Maintenance,
         Self::Redirects,
         Self::BulkRedirects,
+        Self::WaitingRooms,
         Self::Splits,
         Self::Rewrites,
         Self::RequestHeaders,
@@ -182,9 +217,12 @@ impl Phase {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CustomRules => "custom_rules",
+            Self::RateLimitRules => "rate_limit_rules",
+            Self::AccessRules => "access_rules",
             Self::Maintenance => "maintenance",
             Self::Redirects => "redirect_rules",
             Self::BulkRedirects => "bulk_redirects",
+            Self::WaitingRooms => "waiting_rooms",
             Self::Splits => "splits",
             Self::Rewrites => "rewrite_rules",
             Self::RequestHeaders => "request_header_rules",

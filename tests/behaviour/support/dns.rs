@@ -14,6 +14,8 @@ pub enum Records {
     A(Vec<Ipv4Addr>),
     /// Priority, weight, port and target.
     Srv(Vec<(u16, u16, u16, &'static str)>),
+    /// The name of an address.
+    Ptr(&'static str),
     /// RFC 1035 §4.1.1: the server was unable to answer.
     Failure,
 }
@@ -96,15 +98,12 @@ fn answer(query: &[u8], zone: &HashMap<&'static str, (u32, Records)>) -> Vec<u8>
             let data = services.iter().map(|(priority, weight, port, target)| {
                 let numbers = [priority, weight, port];
                 let mut data: Vec<u8> = numbers.iter().flat_map(|one| one.to_be_bytes()).collect();
-                for label in target.split('.') {
-                    data.push(u8::try_from(label.len()).unwrap());
-                    data.extend(label.as_bytes());
-                }
-                data.push(0);
+                data.extend(labels_of(target));
                 data
             });
             (*ttl, data.collect())
         }
+        (Some((ttl, Records::Ptr(name))), 12) => (*ttl, vec![labels_of(name)]),
         _ => (0, Vec::new()),
     };
     let mut out = query[..2].to_vec();
@@ -122,4 +121,14 @@ fn answer(query: &[u8], zone: &HashMap<&'static str, (u32, Records)>) -> Vec<u8>
         out.extend(data);
     }
     out
+}
+
+fn labels_of(name: &str) -> Vec<u8> {
+    let mut data = Vec::new();
+    for label in name.split('.') {
+        data.push(u8::try_from(label.len()).unwrap());
+        data.extend(label.as_bytes());
+    }
+    data.push(0);
+    data
 }

@@ -1,5 +1,6 @@
 //! The cast: an [`Origin`] that follows a script, a [`Seawall`] process, a raw [`Client`].
 
+mod browser;
 mod client;
 mod crowd;
 mod dns;
@@ -14,6 +15,7 @@ mod traffic;
 use std::future::Future;
 use std::time::Duration;
 
+pub use browser::Browser;
 pub use client::{Client, Response};
 pub use crowd::{answers, connected, crowd};
 pub use dns::{NameServer, Records};

@@ -289,6 +289,7 @@ mod tests {
     fn compile(source: &str) -> Expression {
         let environment = Environment {
             response: true,
+            tokens: None,
             ..Environment::default()
         };
         Expression::compile(source, &environment)

@@ -7,6 +7,7 @@ use super::super::eval::Predicate;
 use super::super::field::{ArrayField, Field, IntField, IpField, MapField, StringField, name_of};
 use super::super::value::{IntValue, IpValue, StringValue};
 use super::words;
+use crate::guard::token::Verifier;
 
 /// The fields that a predicate reads, but for those that are in every key.
 pub(super) fn of_predicate(predicate: &Predicate) -> BTreeSet<String> {
@@ -33,6 +34,7 @@ fn in_predicate(predicate: &Predicate, found: &mut BTreeSet<String>) {
         Predicate::String(value, _) => in_text(value, found),
         Predicate::Int(value, _) => in_number(value, found),
         Predicate::Ip(value, _) => in_address(value, found),
+        Predicate::HasToken(kind) | Predicate::Token(kind) => in_token(kind, found),
         Predicate::Any(array, body) | Predicate::All(array, body) => {
             in_array(array, found);
             in_predicate(body, found);
@@ -55,10 +57,16 @@ fn in_text(value: &StringValue, found: &mut BTreeSet<String>) {
         | StringValue::Json(of, _) => in_text(of, found),
         StringValue::Concat(parts) => parts.iter().for_each(|part| in_text(part, found)),
         StringValue::Join(array, _) => in_array(array, found),
+        StringValue::Claim(kind, _) => in_token(kind, found),
         StringValue::Int(number) => in_number(number, found),
         StringValue::Ip(address) => in_address(address, found),
         StringValue::Bool(predicate) => in_predicate(predicate, found),
     }
+}
+
+/// A token is somebody's.
+fn in_token(kind: &Verifier, found: &mut BTreeSet<String>) {
+    found.insert(format!("is_jwt_valid(\"{}\")", kind.settings.name));
 }
 
 fn in_number(value: &IntValue, found: &mut BTreeSet<String>) {

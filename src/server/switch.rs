@@ -1,16 +1,16 @@
-//! Development mode: zones whose cache an operator has switched off for a while.
+//! Switches by which an operator changes what zones do for a while: development mode, under attack.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-/// The zones in development mode, each with its end in seconds since 1970.
+/// The zones for which it is on, each with its end in seconds since 1970.
 #[derive(Default)]
-pub struct DevelopmentMode(ArcSwap<HashMap<String, i64>>);
+pub struct ZoneSwitch(ArcSwap<HashMap<String, i64>>);
 
-impl DevelopmentMode {
-    /// Whether `zone` is in development mode. Asked for every request.
+impl ZoneSwitch {
+    /// Whether it is on for `zone`. Asked for every request.
     pub fn is_on(&self, zone: &str, now: i64) -> bool {
         let zones = self.0.load();
         !zones.is_empty() && zones.get(zone).is_some_and(|until| now < *until)
