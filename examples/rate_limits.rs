@@ -5,6 +5,7 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::cast_precision_loss,
     missing_docs,
     reason = "it measures, and prints what it finds"
@@ -18,6 +19,7 @@ use std::time::Instant;
 
 use http::{HeaderMap, Method, Version};
 use seawall::config::{Zone, parse};
+use seawall::guard::challenge::Visitor;
 use seawall::guard::limit::{LimitRule, Seed};
 use seawall::guard::limiter::Counting;
 use seawall::guard::{RateLimiter, assess};
@@ -74,7 +76,7 @@ fn resident() -> u64 {
 fn flood() {
     let zone = zone(&rule(100, "1m", "mitigation_timeout = \"10m\""));
     let (rule, limiter, before) = (limit(&zone), limiter(), resident());
-    let (mut limited, mut innocent_requests, mut let_through) = (0, 0_u64, 0);
+    let (mut refused, mut innocent_requests, mut let_through) = (0, 0_u64, 0);
     let keys = 10_000_000_u64;
     let mut spent = std::time::Duration::ZERO;
     for number in 0..keys {
@@ -84,7 +86,7 @@ fn flood() {
             let innocent = mixed((1 << 40) + number / 1000 % 1000);
             for _ in 0..5 {
                 innocent_requests += 1;
-                limited += u64::from(limiter.arrive(rule, innocent, true, now).is_over());
+                refused += u64::from(limiter.arrive(rule, innocent, true, now).is_over());
             }
             // Ten attackers at a hundred times the limit, who come when memory is full.
             if number > keys / 2 {
@@ -110,7 +112,7 @@ fn flood() {
     );
     let grown = resident().saturating_sub(before);
     println!("  resident: +{:.1} MiB", grown as f64 / 1_048_576.0);
-    println!("  innocents: {limited} of {innocent_requests} requests limited");
+    println!("  innocents: {refused} of {innocent_requests} requests refused");
     println!(
         "  attackers: {let_through} of {} let through, where 1000 are within the limit",
         20 * 4999
@@ -244,7 +246,13 @@ fn cost() {
                     now: BEGIN + u64::from(number) * 1000,
                     verdicts: &[],
                 };
-                black_box(assess(&zone.rules, &request, &counters, &mut ()));
+                black_box(assess(
+                    &zone.rules,
+                    &request,
+                    &Visitor::default(),
+                    &counters,
+                    &mut (),
+                ));
             }
             let each = began.elapsed().as_nanos() / u128::from(requests);
             println!("  {count} limits, {clients} clients: {each} ns");

@@ -89,7 +89,7 @@ fn a_request_for_a_strict_rule_asks_until_the_answer_is_there_or_it_is_known_to_
     let limiter = RateLimiter::new(1 << 20, Seed(1, 2), true);
     let rule = LimitRule {
         strict: true,
-        mitigation_timeout: Duration::from_secs(60),
+        mitigation_timeout: Duration::from_mins(1),
         ..rule(Failing::Local)
     };
     let ask = StrictAsk {
@@ -104,7 +104,7 @@ fn a_request_for_a_strict_rule_asks_until_the_answer_is_there_or_it_is_known_to_
     };
     assert!(counting(&[]).must_ask(&rule, ask.key));
     let over = Verdict::Over {
-        retry_after: Duration::from_secs(60),
+        retry_after: Duration::from_mins(1),
     };
     let verdicts = [(
         ask.key,

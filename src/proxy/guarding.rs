@@ -54,7 +54,8 @@ pub(super) fn guard(
 ) -> Arrival<Guarded> {
     let zone = request.site.zone.clone();
     let view = request.view(head);
-    let visitor = challenging::visitor(shared, request, exchange);
+    let runtime = exchange.runtime.clone();
+    let visitor = challenging::visitor(shared, request, &runtime.challenge_keys);
     let limits = exchange.limits.as_ref();
     let counters = Counting {
         limiter: &shared.limits,

@@ -3,7 +3,7 @@ use super::*;
 const LIMITS: Limits = Limits {
     total_active_users: 2,
     new_users_per_minute: 1000,
-    session_duration: Duration::from_secs(300),
+    session_duration: Duration::from_mins(5),
     renewal: true,
     method: Method::Fifo,
     queue_all: false,
@@ -223,7 +223,7 @@ fn crowd(seed: u64) {
     let limits = Limits {
         total_active_users: 40,
         new_users_per_minute: 15,
-        session_duration: Duration::from_secs(60),
+        session_duration: Duration::from_mins(1),
         ..LIMITS
     };
     let mut state = seed;

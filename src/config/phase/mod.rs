@@ -16,7 +16,6 @@ use http::StatusCode;
 use super::cache_rule::read_tags;
 use super::reader::Section;
 use super::rule::{Context, RuleFile, RuleKind, read_rules, read_value};
-use crate::guard::CustomRule;
 use crate::guard::access::AccessRule;
 use crate::guard::{CustomRule, LimitRule};
 use crate::rules::phase::{

@@ -141,6 +141,7 @@ fn an_answer_counts_by_what_it_is() {
         &Environment {
             lists: None,
             response: true,
+            tokens: None,
         },
     );
     let counting = Counting {

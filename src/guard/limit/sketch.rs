@@ -43,7 +43,7 @@ impl Sketch {
             }
         }
         self.additions += 1;
-        if self.additions >= self.counters() {
+        if self.additions >= self.counters() / 2 {
             self.halve();
         }
         (estimate + 1).min(MOST)

@@ -238,8 +238,8 @@ impl Shard {
         let seen = u32::from(sketch.add(key));
         let bucket = self.buckets.get_mut(at)?;
         let coldest = (0..WAYS).min_by_key(|way| bucket.heat(*way))?;
-        // All that may be noise of the sketch is not enough to take the room of who is being stopped.
-        let heat = heat(seen, limit).min(HOTTEST - 1);
+        // One of them may be noise of the sketch, and none of it takes the room of who is being stopped.
+        let heat = heat(seen - 1, limit).min(HOTTEST - 1);
         if heat <= bucket.heat(coldest) {
             self.figures.turned_away += 1;
             self.figures.turned_away_at = now;

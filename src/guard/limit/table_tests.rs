@@ -51,7 +51,7 @@ fn who_was_too_much_is_stopped_until_the_timeout_and_its_requests_do_not_count()
     let Verdict::Over { retry_after } = over else {
         panic!("{over:?}")
     };
-    assert!(retry_after <= Duration::from_secs(1) && retry_after > Duration::from_millis(900));
+    assert!(retry_after < Duration::from_millis(1100) && retry_after > Duration::from_millis(900));
     let later = BEGIN + 5 * SECOND + 10;
     assert!(!shard.arrive(key(1), true, &terms, later).is_over());
 }
@@ -139,8 +139,8 @@ fn a_flood_takes_no_more_than_its_room_stops_no_innocent_and_who_is_stopped_stay
 fn room_is_given_to_others_when_nothing_of_a_key_matters_any_more() {
     let mut shard = Shard::new(16 << 10);
     for number in 0..10_000 {
-        // A hundred at a time.
-        let now = BEGIN + number / 100 * 3 * SECOND;
+        // Forty at a time.
+        let now = BEGIN + number / 40 * 3 * SECOND;
         shard.arrive(key(number), true, &terms(5), now);
     }
     assert_eq!(shard.figures().turned_away, 0);
