@@ -15,6 +15,7 @@ use crate::rules::{List, ListKind, RuleSource, address_range};
 const ACTIONS: &[(&str, IpAccessAction)] = &[
     ("allow", IpAccessAction::Allow),
     ("block", IpAccessAction::Block),
+    ("challenge", IpAccessAction::Challenge),
     ("log", IpAccessAction::Log),
 ];
 
@@ -27,9 +28,10 @@ pub(super) fn read_ip_access_rules(zone: &Section<'_>, from: RuleFile<'_>) -> Ve
         .filter_map(|(index, rule)| {
             let (name, source, enabled) = read_common(&rule, index, from);
             if !rule.has("action") {
-                let help = "write `action = \"block\"`, \"allow\" or \"log\"".to_owned();
+                let help = "write `action = \"block\"`, \"challenge\", \"allow\" or \"log\"";
                 let message = "the rule has no `action`";
-                rule.reader.fault(rule.span.clone(), message, Some(help));
+                let span = rule.span.clone();
+                rule.reader.fault(span, message, Some(help.to_owned()));
             }
             let action = rule.word("action", ACTIONS).map(|action| action.value);
             let who = read_who(&rule, action, from);

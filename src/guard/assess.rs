@@ -42,7 +42,7 @@ fn modules<'z>(
     trace: &mut impl Trace,
 ) -> ControlFlow<()> {
     lockdown_rules(phases, request, assessment)?;
-    ip_access_rules(phases, request, assessment)?;
+    ip_access_rules(phases, request, visitor, assessment)?;
     custom_rules(phases, request, visitor, skips, assessment, trace)?;
     if !skips.contains(Module::RequestFilters) {
         request_filters(phases, request, assessment)?;
@@ -75,9 +75,18 @@ fn lockdown_rules<'z>(
 fn ip_access_rules<'z>(
     phases: &'z Phases,
     request: &RequestView<'_>,
+    visitor: &Visitor<'_>,
     assessment: &mut Assessment<'z>,
 ) -> ControlFlow<()> {
     for rule in phases.ip_access_rules.find(request) {
+        let stop = match rule.action {
+            IpAccessAction::Allow | IpAccessAction::Log => None,
+            IpAccessAction::Block => Some(Stop::refusal(StatusCode::FORBIDDEN)),
+            IpAccessAction::Challenge => match demand(visitor, request) {
+                None => continue,
+                demanded => demanded,
+            },
+        };
         assessment.findings.push(Finding {
             module: Module::IpAccessRules,
             rule: &rule.name,
@@ -85,13 +94,9 @@ fn ip_access_rules<'z>(
             action: rule.action.action(),
             dry_run: false,
         });
-        match rule.action {
-            IpAccessAction::Log => {}
-            IpAccessAction::Allow => return Break(()),
-            IpAccessAction::Block => {
-                assessment.stop = Some(Stop::refusal(StatusCode::FORBIDDEN));
-                return Break(());
-            }
+        if stop.is_some() || rule.action == IpAccessAction::Allow {
+            assessment.stop = stop;
+            return Break(());
         }
     }
     Continue(())

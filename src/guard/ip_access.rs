@@ -35,6 +35,8 @@ pub enum IpAccessAction {
     Allow,
     /// Refuses it.
     Block,
+    /// Challenges it, unless it has passed one.
+    Challenge,
     /// Tells of it.
     Log,
 }
@@ -68,6 +70,7 @@ pub struct IpAccessRules {
     rules: Vec<IpAccessRule>,
     allow: Table,
     block: Table,
+    challenge: Table,
     log: Table,
 }
 
@@ -89,6 +92,7 @@ impl IpAccessAction {
         match self {
             Self::Allow => Action::Allow,
             Self::Block => Action::Block,
+            Self::Challenge => Action::Challenge,
             Self::Log => Action::Log,
         }
     }
@@ -104,6 +108,7 @@ impl IpAccessRules {
         Self {
             allow: table(IpAccessAction::Allow),
             block: table(IpAccessAction::Block),
+            challenge: table(IpAccessAction::Challenge),
             log: table(IpAccessAction::Log),
             rules,
         }
@@ -125,7 +130,8 @@ impl IpAccessRules {
             [None, None]
         } else {
             let allowed = self.allow.find(request);
-            let decides = allowed.or_else(|| self.block.find(request));
+            let refused = allowed.or_else(|| self.block.find(request));
+            let decides = refused.or_else(|| self.challenge.find(request));
             [self.log.find(request), decides]
         };
         found
