@@ -27,6 +27,7 @@ use seawall::guard::challenge::{
 };
 use seawall::guard::client::{Networks, Trust, identify};
 use seawall::guard::connections::{ClientLimits, Clients};
+use seawall::guard::limit::NoCounters;
 use seawall::request::{RequestView, Scheme};
 use seawall::rules::expression::{Environment, Expression, ValueExpression};
 use seawall::rules::{List, Lists, Rule, RuleSource, Ruleset};
@@ -408,15 +409,21 @@ fn guard(criterion: &mut Criterion) {
         };
         let phases = &zone.rules;
         assert!(
-            seawall::guard::assess(phases, &request, &Visitor::default(), &mut ())
+            seawall::guard::assess(phases, &request, &Visitor::default(), &NoCounters, &mut ())
                 .findings
                 .is_empty()
         );
         criterion.bench_function(rules, |bench| {
             bench.iter(|| {
-                seawall::guard::assess(phases, black_box(&request), &Visitor::default(), &mut ())
-                    .stop
-                    .is_some()
+                seawall::guard::assess(
+                    phases,
+                    black_box(&request),
+                    &Visitor::default(),
+                    &NoCounters,
+                    &mut (),
+                )
+                .stop
+                .is_some()
             });
         });
     }
@@ -429,9 +436,15 @@ fn guard(criterion: &mut Criterion) {
     let phases = &phases.unwrap().rules;
     criterion.bench_function("the guard by default, an escaped path", |bench| {
         bench.iter(|| {
-            seawall::guard::assess(phases, black_box(&escaped), &Visitor::default(), &mut ())
-                .stop
-                .is_some()
+            seawall::guard::assess(
+                phases,
+                black_box(&escaped),
+                &Visitor::default(),
+                &NoCounters,
+                &mut (),
+            )
+            .stop
+            .is_some()
         });
     });
 }

@@ -33,6 +33,13 @@ pub(crate) fn chance() -> u64 {
     uuid::Uuid::now_v7().as_u64_pair().1.wrapping_shl(2)
 }
 
+/// A random number that nobody can guess.
+pub(crate) fn secret() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    // The one source of the standard library, which the system seeds.
+    RandomState::new().hash_one(())
+}
+
 /// Monotonic time, for durations and deadlines.
 #[allow(
     clippy::disallowed_methods,

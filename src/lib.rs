@@ -21,7 +21,7 @@
 //! | [`explain`] | core | what would become of a described request, and why; rule tests |
 //! | [`lint`] | core | what is odd about a configuration without fault |
 //! | [`store`] | shell | stored responses and fills in progress |
-//! | [`shared_state`] | core + shell | what nodes tell each other through Redis: purges |
+//! | [`shared_state`] | core + shell | what nodes tell each other through Redis: purges, rate limits |
 //! | [`origin`] | core + shell | pools, selection, health, discovery |
 //! | [`tier`] | core | tiers of caches: what they say to each other, which node is asked |
 //! | [`waiting_room`] | core | who goes on to the application when many come, and who waits |

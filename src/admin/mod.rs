@@ -18,6 +18,8 @@ use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
 use serde::Serialize;
 
+use crate::clock;
+use crate::guard::limit::moment;
 use crate::origin::ReplicaReport;
 use crate::server::{Runtime, Shared};
 
@@ -56,6 +58,12 @@ impl Admin {
         let shared = self.shared.shared_state.as_ref();
         let shared = shared.map(|shared| shared.statistics());
         let metrics = &self.shared.metrics;
+        let nodes = self.shared.shared_limits.as_ref();
+        let nodes = nodes.map(|limits| limits.statistics());
+        let figures = self.shared.limits.figures();
+        metrics
+            .limits
+            .measure(&figures, nodes.as_ref(), moment(clock::now()));
         match metrics.render(
             store.statistics(),
             tiers,

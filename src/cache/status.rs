@@ -62,6 +62,8 @@ pub enum EdgeReason {
     Unauthorized,
     /// The guard challenged who sent it, or answered who took the challenge.
     Challenge,
+    /// It was more than a limit allows.
+    RateLimited,
 }
 
 impl EdgeReason {
@@ -75,6 +77,7 @@ impl EdgeReason {
             Self::Blocked => "blocked",
             Self::Unauthorized => "unauthorized",
             Self::Challenge => "challenge",
+            Self::RateLimited => "rate-limited",
         }
     }
 }

@@ -28,10 +28,10 @@ pub(super) fn read_ip_access_rules(zone: &Section<'_>, from: RuleFile<'_>) -> Ve
         .filter_map(|(index, rule)| {
             let (name, source, enabled) = read_common(&rule, index, from);
             if !rule.has("action") {
-                let help = "write `action = \"block\"`, \"challenge\", \"allow\" or \"log\"";
+                let help =
+                    "write `action = \"block\"`, \"challenge\", \"allow\" or \"log\"".to_owned();
                 let message = "the rule has no `action`";
-                let span = rule.span.clone();
-                rule.reader.fault(span, message, Some(help.to_owned()));
+                rule.reader.fault(rule.span.clone(), message, Some(help));
             }
             let action = rule.word("action", ACTIONS).map(|action| action.value);
             let who = read_who(&rule, action, from);

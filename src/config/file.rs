@@ -10,6 +10,7 @@ use super::challenge::{read_challenge, read_verified_bots};
 use super::client::{Client, read_client};
 use super::diagnostics::Diagnostic;
 use super::disk::read_disk;
+use super::guard::{Guard, read_guard};
 use super::listen::{read_admin, read_listeners};
 use super::lists::read_lists;
 use super::outside::{Outside, no_files};
@@ -43,6 +44,7 @@ pub(super) struct ConfigFile {
     pub(super) server: Server,
     pub(super) client: Client,
     pub(super) cache: Cache,
+    pub(super) guard: Guard,
     pub(super) geo: Geo,
     pub(super) purge: Option<Purge>,
     pub(super) shared: Option<SharedState>,
@@ -118,6 +120,7 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
             .map(|section| read_client(section, &lists))
             .unwrap_or_default(),
         cache: root.section("cache").map(read_cache).unwrap_or_default(),
+        guard: root.section("guard").map(read_guard).unwrap_or_default(),
         geo: root.section("geo").map(read_geo).unwrap_or_default(),
         purge: root
             .section_or(

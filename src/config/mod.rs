@@ -13,6 +13,7 @@ pub mod diagnostics;
 mod disk;
 mod file;
 mod filters;
+mod guard;
 mod health;
 mod interpolate;
 mod key;
@@ -50,6 +51,7 @@ pub use challenge::Challenge;
 pub use client::Client;
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use disk::Disk;
+pub use guard::Guard;
 pub use health::{CheckKind, Counted, HealthCheck, Outliers};
 pub use interpolate::Env;
 pub use outside::{Files, Outside};
@@ -101,6 +103,8 @@ pub struct Config {
     pub client: Client,
     /// The store.
     pub cache: Cache,
+    /// What the guard has for all zones.
+    pub guard: Guard,
     /// Databases that tell where clients are.
     pub geo: Geo,
     /// Who may purge; `None` switches purging off.

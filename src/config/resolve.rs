@@ -11,6 +11,7 @@ use super::presets::{Preset, unknown_preset};
 use super::tiers::{Tiers, check_upper_tiers};
 use super::zone::ZoneFile;
 use super::{Config, Pool, Zone};
+use crate::guard::RateLimits;
 use crate::guard::{IpAccessRules, RequestFilters};
 use crate::rules::phase::{BulkRedirects, Phases, believed};
 use crate::rules::{CacheRuleset, Ruleset};
@@ -25,6 +26,7 @@ pub(super) fn resolve(
 ) -> Result<Config, Diagnostics> {
     check_listeners(&file, &mut faults);
     check_hosts(&file, &mut faults);
+    check_strict_limits(&file, &mut faults);
     let (pools, largest) = (&file.pools, file.cache.max_object_size);
     let tiers = file.tiers.as_ref();
     let zones = file
@@ -45,6 +47,7 @@ pub(super) fn resolve(
         server: file.server,
         client: file.client,
         cache: file.cache,
+        guard: file.guard,
         geo: file.geo,
         purge: file.purge,
         shared: file.shared,
@@ -77,6 +80,26 @@ fn check_listeners(file: &ConfigFile, faults: &mut Vec<Diagnostic>) {
             });
         }
         seen.push(address);
+    }
+}
+
+/// A strict rule asks what nodes share.
+fn check_strict_limits(file: &ConfigFile, faults: &mut Vec<Diagnostic>) {
+    if file.shared.is_some() {
+        return;
+    }
+    for zone in &file.zones {
+        let mut rules = zone.phases.rate_limits.iter();
+        if let Some(rule) = rules.find(|rule| rule.action.strict) {
+            faults.push(Diagnostic {
+                span: zone.name.span.clone(),
+                message: format!(
+                    "the rule \"{}\" is strict, which takes `[shared]`",
+                    rule.name
+                ),
+                help: Some("add `[shared]` with its `redis`, or leave `strict` out".to_owned()),
+            });
+        }
     }
 }
 
@@ -132,6 +155,10 @@ fn resolve_zone(
         } else {
             cookies.push(own.value.clone());
         }
+    }
+    for rule in &mut phases.rate_limits {
+        rule.action
+            .identify(&zone.name.value, &rule.name, &rule.expression);
     }
     if phases.most() > usize::from(u16::MAX) {
         faults.push(Diagnostic {
@@ -193,6 +220,7 @@ fn into_phases(file: PhasesFile, development_mode_until: Option<i64>, largest: u
         request_filters: RequestFilters::default(),
         custom_rules: Ruleset::new(file.custom_rules),
         access_rules: Ruleset::new(file.access_rules),
+        rate_limits: RateLimits::new(file.rate_limits),
         maintenance: Ruleset::new(file.maintenance),
         redirect_rules: Ruleset::new(file.redirects),
         bulk_redirects: BulkRedirects::new(file.bulk_redirects),

@@ -71,6 +71,18 @@ pub(super) struct Context<'a> {
     environment: Environment<'a>,
 }
 
+impl Context<'_> {
+    /// What was compiled from `text`; otherwise its faults are told.
+    pub(super) fn compiled<T>(
+        &self,
+        section: &Section<'_>,
+        text: &Located<String>,
+        compiled: Result<T, Vec<ExpressionError>>,
+    ) -> Option<T> {
+        compiled_or_faults(section, text, self.from.source, compiled)
+    }
+}
+
 fn read_rule<A>(
     section: Section<'_>,
     index: usize,

@@ -13,6 +13,9 @@ use super::secret::Secret;
 const SHORTEST_HISTORY: u64 = 100;
 const LONGEST_HISTORY: u64 = 10_000_000;
 
+/// With less, no server could answer in time.
+const SHORTEST_STRICT: Duration = Duration::from_millis(1);
+
 /// How nodes share what they must all know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedState {
@@ -24,6 +27,8 @@ pub struct SharedState {
     pub prefix: String,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// How long a request may wait for an answer, where a strict rule has it wait.
+    pub strict_timeout: Duration,
     /// What becomes of stored responses while the server cannot be reached.
     pub when_unreachable: WhenUnreachable,
     /// Purges that are kept for nodes that are away.
@@ -47,6 +52,9 @@ pub(super) fn read_shared(section: Section<'_>) -> Option<SharedState> {
     let prefix = section.parsed("prefix", "a string", prefix);
     let mut timeout = Duration::from_secs(1);
     put(&mut timeout, section.duration_of("timeout", SHORTEST));
+    let mut strict_timeout = Duration::from_millis(5);
+    let strict = section.duration_of("strict_timeout", SHORTEST_STRICT);
+    put(&mut strict_timeout, strict);
     let mut when_unreachable = WhenUnreachable::Serve;
     let words = [
         ("serve", WhenUnreachable::Serve),
@@ -65,6 +73,7 @@ pub(super) fn read_shared(section: Section<'_>) -> Option<SharedState> {
         ca,
         prefix: prefix.map_or_else(|| "seawall".to_owned(), |prefix| prefix.value),
         timeout,
+        strict_timeout,
         when_unreachable,
         history,
     })

@@ -212,11 +212,17 @@ where
                 tls: connection.tls,
                 simple,
             });
+            let evaluation = match evaluation {
+                Evaluation::Wait(waiting) => waiting.await,
+                ready => ready,
+            };
             let keep = request.persists && !last;
             if !matches!(evaluation, Evaluation::Hit(_)) {
                 connection.write(&mut answers, client).await?;
             }
             let evaluated = match evaluation {
+                // None waits twice.
+                Evaluation::Wait(_) => return None,
                 Evaluation::Hit(hit) => {
                     let more = answers.add(hit, keep, self.shared.in_flight.enter());
                     if !more || !connection.has_next(client) {

@@ -5,6 +5,7 @@
 use std::any::Any;
 use std::future::Future;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -50,7 +51,12 @@ pub enum Evaluation<H, P> {
     Pass(Box<P>),
     /// For Pingora's lane: what is known of it.
     Forward(Evaluated),
+    /// Other nodes are asked first, as only strict limits have it.
+    Wait(Waiting<H, P>),
 }
+
+/// Becomes an evaluation that waits no more.
+pub type Waiting<H, P> = Pin<Box<dyn Future<Output = Evaluation<H, P>> + Send>>;
 
 /// What Pingora's lane is told of a request.
 pub type Evaluated = Box<dyn Any + Send + Sync>;

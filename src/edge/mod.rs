@@ -3,7 +3,7 @@
 //! [`front`] owns a connection between requests and has each request, once its head is complete and
 //! unambiguous, evaluated ([`lane`]): a hit is written at once ([`answers`]), what simply goes past the cache
 //! is relayed from the origin ([`relay`]), every other request goes to Pingora. HTTP/2 connections go to
-//! Pingora, and are watched on the way ([`watched`]). Before all that, [`guest`] lets a connection in.
+//! Pingora, and are watched on the way ([`watched`]). Before all that, [`mod@guest`] lets a connection in.
 
 mod answers;
 pub mod chunked;

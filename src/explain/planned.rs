@@ -20,7 +20,7 @@ use crate::cache::settings::RuleId;
 use crate::cache::status::{CacheStatus, EdgeReason};
 use crate::config::{Config, Pool, Zone};
 use crate::guard::challenge::Visitor;
-use crate::guard::{Assessment, Stop, assess};
+use crate::guard::{Assessment, Module, NoCounters, Stop, assess};
 use crate::request::arrival::{Refusal, check_body};
 use crate::request::object::{Fate, fate, object_path, strip_credentials};
 use crate::request::{Facts, RequestView};
@@ -43,20 +43,10 @@ pub(super) fn explain(
         development_mode: inquiry.developing.contains(&arrived.zone.name),
     };
     let mut recorder = Recorder::default();
-    let zone = arrived.zone;
-    // Nobody has passed a challenge here.
-    let visitor = Visitor {
-        under_attack: zone.under_attack || inquiry.under_attack.contains(&zone.name),
-        ..Visitor::default()
-    };
-    let assessment = assess(phases, &request, &visitor, &mut recorder);
-    if let Some(stop) = &assessment.stop {
-        stopped(stop, &assessment, explanation);
-        explanation.rules = recorder.steps(phases, inquiry.all, Phase::CustomRules);
+    let Some(let_in) = guarded(inquiry, &request, arrived, &mut recorder, explanation) else {
         return;
-    }
-    let taken = arrived.without(&assessment);
-    let arrived = &taken;
+    };
+    let arrived = &let_in;
     let request = arrived.view(inquiry.question, url);
     match plan(phases, &request, &circumstances, &mut recorder) {
         Planned::Answer(answer) => {
@@ -138,6 +128,34 @@ pub(super) fn explain(
             explanation.rules = recorder.steps(phases, inquiry.all, reached);
         }
     }
+}
+
+/// The request without what was for the guard alone; nothing when the guard stops it, which is told then.
+fn guarded<'c>(
+    inquiry: &Inquiry<'_>,
+    request: &RequestView<'_>,
+    arrived: &Arrived<'c>,
+    recorder: &mut Recorder,
+    explanation: &mut Explanation,
+) -> Option<Arrived<'c>> {
+    let zone = arrived.zone;
+    // Nobody has passed a challenge here.
+    let visitor = Visitor {
+        under_attack: zone.under_attack || inquiry.under_attack.contains(&zone.name),
+        ..Visitor::default()
+    };
+    let assessment = assess(&zone.rules, request, &visitor, &NoCounters, recorder);
+    let Some(stop) = &assessment.stop else {
+        return Some(arrived.without(&assessment));
+    };
+    stopped(stop, &assessment, explanation);
+    let reached = match assessment.findings.last().map(|by| by.module) {
+        Some(Module::AccessRules) => Phase::AccessRules,
+        Some(Module::RateLimitRules) => Phase::RateLimitRules,
+        _ => Phase::CustomRules,
+    };
+    explanation.rules = recorder.steps(&zone.rules, inquiry.all, reached);
+    None
 }
 
 /// Says that the guard stops it.

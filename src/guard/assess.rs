@@ -10,23 +10,33 @@ use super::custom::{CustomAction, Skips};
 use super::decision::{Action, Assessment, Finding, Module, Stop};
 use super::filters::Reaction;
 use super::ip_access::IpAccessAction;
+use super::limit::Counters;
 use super::lockdown;
+use super::rates::rate_limits;
 use crate::cache::status::EdgeReason;
 use crate::request::RequestView;
 use crate::rules::phase::{Phase, Phases, Trace};
 
-/// Assesses `request`, which is in canonical form.
+/// Assesses `request`, which is in canonical form. Where all nodes must be asked first, nothing has counted.
 pub fn assess<'z>(
     phases: &'z Phases,
     request: &RequestView<'_>,
     visitor: &Visitor<'_>,
+    counters: &impl Counters,
     trace: &mut impl Trace,
 ) -> Assessment<'z> {
     let mut assessment = Assessment::default();
     let mut skips = Skips::default();
-    let _ = modules(phases, request, visitor, &mut skips, &mut assessment, trace);
+    let _ = modules(
+        phases,
+        request,
+        (visitor, counters),
+        &mut skips,
+        &mut assessment,
+        trace,
+    );
     // Who one is, is asked of those as well whom other rules let in.
-    if assessment.stop.is_none() {
+    if assessment.stop.is_none() && assessment.asks.is_empty() {
         access_rules(phases, request, skips, &mut assessment, trace);
     }
     assessment
@@ -36,7 +46,7 @@ pub fn assess<'z>(
 fn modules<'z>(
     phases: &'z Phases,
     request: &RequestView<'_>,
-    visitor: &Visitor<'_>,
+    (visitor, counters): (&Visitor<'_>, &impl Counters),
     skips: &mut Skips,
     assessment: &mut Assessment<'z>,
     trace: &mut impl Trace,
@@ -44,6 +54,10 @@ fn modules<'z>(
     lockdown_rules(phases, request, assessment)?;
     ip_access_rules(phases, request, visitor, assessment)?;
     custom_rules(phases, request, visitor, skips, assessment, trace)?;
+    if !phases.rate_limits.is_empty() && !skips.contains(Module::RateLimitRules) {
+        let asked = (visitor, counters);
+        rate_limits(&phases.rate_limits, request, asked, assessment, trace)?;
+    }
     if !skips.contains(Module::RequestFilters) {
         request_filters(phases, request, assessment)?;
     }
@@ -80,12 +94,13 @@ fn ip_access_rules<'z>(
 ) -> ControlFlow<()> {
     for rule in phases.ip_access_rules.find(request) {
         let stop = match rule.action {
-            IpAccessAction::Allow | IpAccessAction::Log => None,
             IpAccessAction::Block => Some(Stop::refusal(StatusCode::FORBIDDEN)),
             IpAccessAction::Challenge => match demand(visitor, request) {
+                // Passed; other rules are asked.
                 None => continue,
                 demanded => demanded,
             },
+            IpAccessAction::Allow | IpAccessAction::Log => None,
         };
         assessment.findings.push(Finding {
             module: Module::IpAccessRules,
@@ -248,6 +263,7 @@ mod tests {
     use http::{HeaderMap, Method, Version};
 
     use super::super::custom::CustomRule;
+    use super::super::limit::NoCounters;
     use super::*;
     use crate::request::{Facts, Scheme};
     use crate::rules::expression::{Environment, Expression};
@@ -304,7 +320,7 @@ mod tests {
             under_attack,
             ..Visitor::default()
         };
-        let assessment = assess(&phases, &request, &visitor, &mut ());
+        let assessment = assess(&phases, &request, &visitor, &NoCounters, &mut ());
         let findings = assessment.findings.iter();
         (
             findings

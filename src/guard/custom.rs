@@ -46,6 +46,7 @@ impl Skips {
         (Module::RequestFilters.as_str(), Module::RequestFilters),
         (Module::AccessRules.as_str(), Module::AccessRules),
         (Module::Challenge.as_str(), Module::Challenge),
+        (Module::RateLimitRules.as_str(), Module::RateLimitRules),
     ];
 
     /// Adds a part.

@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
 use super::access::Credentials;
+use super::limit::{Pending, StrictAsk};
 use crate::cache::status::EdgeReason;
 use crate::rules::phase::Page;
 use crate::rules::{Rule, RuleSource};
@@ -19,6 +20,8 @@ pub enum Module {
     IpAccessRules,
     /// `custom_rules`
     CustomRules,
+    /// `rate_limit_rules`
+    RateLimitRules,
     /// `request_filters`
     RequestFilters,
     /// Everybody is challenged, as the zone is under attack.
@@ -35,6 +38,7 @@ impl Module {
             Self::LockdownRules => "lockdown_rules",
             Self::IpAccessRules => "ip_access_rules",
             Self::CustomRules => "custom_rules",
+            Self::RateLimitRules => "rate_limit_rules",
             Self::RequestFilters => "request_filters",
             Self::Challenge => "challenge",
             Self::AccessRules => "access_rules",
@@ -49,6 +53,8 @@ pub enum Action {
     Block,
     /// Its sender has to pass a challenge first.
     Challenge,
+    /// It is refused, as others of its kind go by.
+    Throttle,
     /// It is only told of.
     Log,
     /// Some of the guard is not for it.
@@ -63,6 +69,7 @@ impl Action {
         match self {
             Self::Block => "block",
             Self::Challenge => "challenge",
+            Self::Throttle => "throttle",
             Self::Log => "log",
             Self::Skip => "skip",
             Self::Allow => "allow",
@@ -136,4 +143,11 @@ pub struct Assessment<'z> {
     pub takes_authorization: bool,
     /// A parameter of the query that was for the guard.
     pub takes_parameter: Option<&'z str>,
+    /// Fields that the answer gets otherwise.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// Where it counts once it is answered.
+    pub pending: Vec<Pending>,
+    /// What all nodes must be asked before anything else is decided: then the request is to be assessed
+    /// again, and nothing of this is to be told.
+    pub asks: Vec<StrictAsk>,
 }

@@ -35,7 +35,7 @@ pub enum IpAccessAction {
     Allow,
     /// Refuses it.
     Block,
-    /// Challenges it, unless it has passed one.
+    /// Has it pass a challenge.
     Challenge,
     /// Tells of it.
     Log,
@@ -130,8 +130,9 @@ impl IpAccessRules {
             [None, None]
         } else {
             let allowed = self.allow.find(request);
-            let refused = allowed.or_else(|| self.block.find(request));
-            let decides = refused.or_else(|| self.challenge.find(request));
+            let decides = allowed
+                .or_else(|| self.block.find(request))
+                .or_else(|| self.challenge.find(request));
             [self.log.find(request), decides]
         };
         found

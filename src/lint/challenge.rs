@@ -3,7 +3,7 @@
 use super::codes::CHALLENGE_WITHOUT_SECRET;
 use super::finding::Findings;
 use crate::config::{Config, Zone};
-use crate::guard::CustomAction;
+use crate::guard::{Action, CustomAction, IpAccessAction};
 
 pub(super) fn check(config: &Config, found: &mut Findings) {
     let several = config.tiers.is_some() || config.shared.is_some();
@@ -18,8 +18,14 @@ pub(super) fn check(config: &Config, found: &mut Findings) {
 }
 
 fn challenges(zone: &Zone) -> bool {
-    let mut rules = zone.rules.custom_rules.rules().iter();
-    zone.under_attack || rules.any(|rule| rule.action.action == CustomAction::Challenge)
+    let rules = &zone.rules;
+    let mut custom = rules.custom_rules.rules().iter();
+    let mut limits = rules.rate_limits.rules.rules().iter();
+    let mut clients = rules.ip_access_rules.rules().iter();
+    zone.under_attack
+        || custom.any(|rule| rule.action.action == CustomAction::Challenge)
+        || limits.any(|rule| rule.action.action() == Action::Challenge)
+        || clients.any(|rule| rule.action == IpAccessAction::Challenge)
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ pub(super) fn of(phases: &Phases) -> Vec<Written<'_>> {
     let mut found = Vec::new();
     put(Phase::CustomRules, &phases.custom_rules, &mut found);
     put(Phase::AccessRules, &phases.access_rules, &mut found);
+    put(Phase::RateLimitRules, &phases.rate_limits.rules, &mut found);
     put(Phase::Maintenance, &phases.maintenance, &mut found);
     put(Phase::Redirects, &phases.redirect_rules, &mut found);
     put(Phase::WaitingRooms, &phases.waiting_rooms, &mut found);

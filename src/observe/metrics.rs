@@ -10,6 +10,7 @@ use prometheus::{
 
 use super::compression::CompressionMetrics;
 use super::disk_metrics::DiskMetrics;
+use super::limit_metrics::LimitMetrics;
 use super::origin::Origin;
 use super::reserve_metrics::ReserveMetrics;
 use super::room_metrics::RoomMetrics;
@@ -41,6 +42,8 @@ pub struct Metrics {
     pub tiers: TierMetrics,
     /// What the guard found.
     pub guard: GuardMetrics,
+    /// The counters of rate limits.
+    pub limits: LimitMetrics,
     disk: DiskMetrics,
     reserve: ReserveMetrics,
     shared: SharedMetrics,
@@ -216,6 +219,7 @@ impl Metrics {
             compression: CompressionMetrics::new(&registry)?,
             tiers: TierMetrics::new(&registry)?,
             guard: GuardMetrics::new(&registry)?,
+            limits: LimitMetrics::new(&registry)?,
             disk: DiskMetrics::new()?,
             reserve: ReserveMetrics::new()?,
             shared: SharedMetrics::new()?,

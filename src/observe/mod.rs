@@ -4,6 +4,7 @@ mod access_line;
 mod access_log;
 mod compression;
 mod disk_metrics;
+mod limit_metrics;
 mod logging;
 mod metrics;
 mod origin;
@@ -16,6 +17,7 @@ mod tier_metrics;
 
 pub use access_log::{AccessLog, AccessRecord, KeyHash, OrEmpty, Shown, Time};
 pub use compression::CompressionMetrics;
+pub use limit_metrics::LimitMetrics;
 pub use logging::init as init_logging;
 pub use metrics::{Connection, Metrics, RequestFigures};
 pub use security::{GuardMetrics, SecurityEvents, SecurityRecord};

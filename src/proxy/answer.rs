@@ -227,6 +227,7 @@ pub(super) fn dress(
     told: &CacheStatus,
     now: SystemTime,
 ) {
+    exchange.limit_fields(fields);
     let request = exchange.request.as_deref();
     let lookup = request.is_some_and(|request| request.decision == RequestDecision::Lookup);
     let for_tier = request.is_some_and(|request| request.lower.is_some());

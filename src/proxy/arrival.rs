@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Version};
 use super::challenging;
 use super::edge_reply::EdgeReply;
 use super::exchange::{Applied, Exchange, RequestId, SiteRequest};
-use super::guarding::guard;
+use super::guarding::{Guarded, guard};
 use super::tiered::{self, LowerTier};
 use super::waiting::{self, Visit};
 use crate::cache::eligibility::{BypassReason, RequestDecision, eligibility, post_may_fill};
@@ -129,16 +129,38 @@ pub(super) fn receive(
         version: handover.as_ref().map_or(head.version, Handover::version),
         lower: handover.as_ref().map(LowerTier::of),
     };
-    decide(shared, head, request, handover, slashes, exchange)
+    let arrived = Suspended { request, slashes };
+    decide(shared, head, arrived, handover, exchange)
+}
+
+/// A request whose zone is known, before anything is decided about it.
+pub(super) struct Suspended {
+    pub(super) request: SiteRequest,
+    slashes: Slashes,
+}
+
+/// Goes on with a request that waited until all nodes were asked about it.
+///
+/// # Errors
+/// As [`receive`].
+pub(super) fn resume(
+    shared: &Shared,
+    head: &mut Parts,
+    suspended: Suspended,
+    exchange: &mut Exchange,
+) -> Arrival<()> {
+    decide(shared, head, suspended, None, exchange)
 }
 
 /// Asks guard and rules what becomes of a request whose zone is known.
 fn decide(
     shared: &Shared,
     head: &mut Parts,
-    mut request: SiteRequest,
+    Suspended {
+        mut request,
+        slashes,
+    }: Suspended,
     handover: Option<Handover>,
-    slashes: Slashes,
     exchange: &mut Exchange,
 ) -> Arrival<()> {
     let most_body = exchange.runtime.config.client.max_body_size;
@@ -147,6 +169,22 @@ fn decide(
         exchange.edge = Some(reply);
         exchange.request = Some(Arc::new(request));
         return Ok(());
+    }
+    // A lower tier has guarded its own clients' requests.
+    if request.lower.is_none() {
+        match guard(shared, head, &request, exchange)? {
+            Guarded::Passes => {}
+            Guarded::Stopped => {
+                arrival::check_body(&head.headers, most_body)?;
+                exchange.request = Some(Arc::new(request));
+                return Ok(());
+            }
+            Guarded::Asks(asks) => {
+                let waiting = Box::new((asks, Suspended { request, slashes }));
+                exchange.limits.get_or_insert_default().waiting = Some(waiting);
+                return Ok(());
+            }
+        }
     }
     // A lower tier has guarded its own clients' requests.
     if request.lower.is_none() {

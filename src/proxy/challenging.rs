@@ -12,7 +12,7 @@ use super::error_page;
 use super::exchange::{Exchange, SiteRequest};
 use crate::clock;
 use crate::guard::challenge::{
-    Offer, RESERVED, Redeemed, SECURITY_POLICY, Sealed, Visitor, clearance, gets_page,
+    Keys, Offer, RESERVED, Redeemed, SECURITY_POLICY, Sealed, Visitor, clearance, gets_page,
     has_own_cookie, is_own_cookie, offer, redeem,
 };
 use crate::origin::remove_cookies;
@@ -41,11 +41,11 @@ pub(super) fn take_clearance(fields: &mut HeaderMap, scheme: Scheme) -> Option<S
 pub(super) fn visitor<'a>(
     shared: &Shared,
     request: &'a SiteRequest,
-    exchange: &'a Exchange,
+    keys: &'a Keys,
 ) -> Visitor<'a> {
     let zone = &request.site.zone;
     Visitor {
-        keys: Some(&exchange.runtime.challenge_keys),
+        keys: Some(keys),
         zone: &zone.name,
         clearance: request.clearance.as_ref(),
         under_attack: zone.under_attack
@@ -97,7 +97,10 @@ pub(super) fn reserved(
     if !head.uri.path().starts_with(RESERVED) {
         return None;
     }
-    let (view, visitor) = (request.view(head), visitor(shared, request, exchange));
+    let (view, visitor) = (
+        request.view(head),
+        visitor(shared, request, &exchange.runtime.challenge_keys),
+    );
     let keys = &exchange.runtime.challenge_keys;
     let settings = &exchange.runtime.config.challenge;
     let chance = clock::chance();

@@ -15,6 +15,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 use super::edge_reply::EdgeReply;
 use super::guarding::Pending;
+use super::limiting::Limits;
 use super::lookup::Lookup;
 use super::passing::Posted;
 use super::tiered::LowerTier;
@@ -61,6 +62,8 @@ pub(super) struct Exchange {
     pub(super) room: Option<Visit>,
     /// The cookie by which the client keeps its place there.
     pub(super) room_cookie: Option<HeaderValue>,
+    /// What rate limits have to do with it.
+    pub(super) limits: Option<Box<Limits>>,
     /// The fields of an origin's error that a page of the zone takes the place of.
     pub(super) replaced: Option<HeaderMap>,
     /// What it asked the store already.
@@ -226,6 +229,7 @@ impl Exchange {
             pending: None,
             room: None,
             room_cookie: None,
+            limits: None,
             replaced: None,
             lookup: None,
             key: None,

@@ -16,12 +16,13 @@ use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
+use super::arrival::Suspended;
 use super::downstream::{body_is_too_slow, downstream, is_reset, nothing_final_written};
 use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
-    answer, arrival, cached, deadline, edge_reply, error_page, forward, guarding, hit, passing,
-    record, serve, upstream, zone_page,
+    answer, arrival, cached, deadline, edge_reply, error_page, forward, guarding, hit, limiting,
+    passing, record, serve, upstream, zone_page,
 };
 use crate::cache::eligibility::RequestDecision;
 use crate::clock;
@@ -80,6 +81,9 @@ impl ProxyHttp for Gateway {
                 .map_err(|error: Box<Error>| error.into_down());
             }
             self.receive(session, exchange, has_body);
+            if let Some(request) = limiting::ask(&self.shared, exchange).await {
+                self.resume(session, exchange, request);
+            }
         }
         match exchange.refusal.take() {
             None => Ok(()),
@@ -460,13 +464,27 @@ impl Gateway {
                 return;
             }
         };
+        Self::with_head(session, |head| {
+            exchange.refusal = arrival::receive(&self.shared, head, downstream, exchange).err();
+        });
+    }
+
+    /// Goes on with a request that waited.
+    fn resume(&self, session: &mut Session, exchange: &mut Exchange, request: Suspended) {
+        Self::with_head(session, |head| {
+            exchange.refusal = arrival::resume(&self.shared, head, request, exchange).err();
+        });
+    }
+
+    /// Shows the head of the request as plain values.
+    fn with_head(session: &mut Session, change: impl FnOnce(&mut Parts)) {
         let head = session.req_header_mut();
         let taken = std::mem::replace(
             head,
             RequestHeader::from(http::Request::new(()).into_parts().0),
         );
         let mut parts = Parts::from(taken);
-        exchange.refusal = arrival::receive(&self.shared, &mut parts, downstream, exchange).err();
+        change(&mut parts);
         *head = parts.into();
     }
 

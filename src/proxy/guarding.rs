@@ -11,10 +11,23 @@ use super::exchange::{Exchange, SiteRequest};
 use crate::cache::status::EdgeReason;
 use crate::clock;
 use crate::guard::access::without;
-use crate::guard::{Action, Finding, Module, Stop, assess, events, template};
+use crate::guard::limit::{StrictAsk, moment};
+use crate::guard::limiter::Counting;
+use crate::guard::{Action, Assessment, Finding, Module, Stop, assess, events, template};
 use crate::request::arrival::Arrival;
+use crate::rules::phase::Phases;
 use crate::rules::{RuleSource, target_text};
 use crate::server::{Mark, Shared};
+
+/// What the guard makes of a request.
+pub(super) enum Guarded {
+    /// It goes on.
+    Passes,
+    /// It gets the answer in `exchange.edge`.
+    Stopped,
+    /// Nothing yet: all nodes are to be asked first.
+    Asks(Vec<StrictAsk>),
+}
 
 /// Credentials that are to be checked before the request goes on.
 pub(super) struct Pending {
@@ -38,11 +51,22 @@ pub(super) fn guard(
     head: &mut Parts,
     request: &SiteRequest,
     exchange: &mut Exchange,
-) -> Arrival<()> {
+) -> Arrival<Guarded> {
     let zone = request.site.zone.clone();
     let view = request.view(head);
-    let visitor = challenging::visitor(shared, request, exchange);
-    let mut assessment = assess(&zone.rules, &view, &visitor, &mut ());
+    let runtime = exchange.runtime.clone();
+    let visitor = challenging::visitor(shared, request, &runtime.challenge_keys);
+    let limits = exchange.limits.as_ref();
+    let counters = Counting {
+        limiter: &shared.limits,
+        now: moment(exchange.arrived),
+        verdicts: limits.map_or(&[][..], |limits| limits.verdicts.as_slice()),
+    };
+    let mut assessment = assess(&zone.rules, &view, &visitor, &counters, &mut ());
+    if !assessment.asks.is_empty() {
+        return Ok(Guarded::Asks(assessment.asks));
+    }
+    keep_limits(&zone.rules, &mut assessment, exchange);
     let id = exchange.request_id;
     if let Some((credentials, finding, stop)) = assessment.check.take()
         && assessment.stop.is_none()
@@ -86,7 +110,24 @@ pub(super) fn guard(
         let target = target_text(head.uri.path(), without(query, parameter));
         set_target(head, &target)?;
     }
-    Ok(())
+    Ok(match exchange.edge {
+        Some(_) => Guarded::Stopped,
+        None => Guarded::Passes,
+    })
+}
+
+/// Keeps what rate limits want to know of the answer, and to add to it.
+fn keep_limits(rules: &Phases, assessment: &mut Assessment<'_>, exchange: &mut Exchange) {
+    if assessment.pending.is_empty() && assessment.fields.is_empty() {
+        return;
+    }
+    let rules = &rules.rate_limits.rules;
+    let counting = assessment.pending.iter();
+    let mut counting = counting.filter_map(|pending| rules.get(pending.rule));
+    let limits = exchange.limits.get_or_insert_default();
+    limits.reads_fields = counting.any(|rule| rule.action.counting.reads_fields());
+    limits.pending = std::mem::take(&mut assessment.pending);
+    limits.fields = std::mem::take(&mut assessment.fields);
 }
 
 /// Tells of a finding in metrics, events and log.

@@ -18,6 +18,7 @@ use super::arrival::{self, Downstream};
 use super::edge_reply;
 use super::encoding;
 use super::exchange::{Evaluated, Exchange};
+use super::limiting;
 use super::lookup::Lookup;
 use super::passage::Passage;
 use super::record::{self, Finished};
@@ -83,7 +84,34 @@ impl Lane for Requests {
             unannounced_body: false,
         };
         exchange.refusal = arrival::receive(shared, &mut head, downstream, &mut exchange).err();
-        let head = Arc::new(head);
+        let waits = exchange
+            .limits
+            .as_ref()
+            .is_some_and(|limits| limits.waiting.is_some());
+        if !waits {
+            return self.evaluated(exchange, head, simple);
+        }
+        let requests = self.clone();
+        Evaluation::Wait(Box::pin(async move {
+            let shared = &requests.shared;
+            if let Some(request) = limiting::ask(shared, &mut exchange).await {
+                let resumed = arrival::resume(shared, &mut head, request, &mut exchange);
+                exchange.refusal = resumed.err();
+            }
+            requests.evaluated(exchange, head, simple)
+        }))
+    }
+}
+
+impl Requests {
+    /// What becomes of a request that was decided about.
+    fn evaluated(
+        &self,
+        mut exchange: Box<Exchange>,
+        head: Parts,
+        simple: bool,
+    ) -> Evaluation<MemoryHit, Passage> {
+        let (shared, head) = (&self.shared, Arc::new(head));
         let simple = simple && exchange.pending.is_none();
         if simple && Passage::takes(&exchange, &head) {
             let (shared, fetcher) = (shared.clone(), self.fetcher.clone());
@@ -225,6 +253,7 @@ fn is_plain(exchange: &Exchange) -> bool {
             && request.site.zone.rules.response_header_rules.is_empty()
             && !request.settings.pass_cache_tags.value
             && request.lower.is_none()
+            && !exchange.limits_touch_fields()
     })
 }
 

@@ -25,6 +25,7 @@ mod forward;
 mod gateway;
 mod guarding;
 mod hit;
+mod limiting;
 mod lookup;
 mod passage;
 mod passing;

@@ -11,6 +11,7 @@ use pingora_error::Error;
 use pingora_proxy::Session;
 
 use super::exchange::{Exchange, SiteRequest};
+use super::limiting;
 use crate::cache::key::short_hash;
 use crate::observe::{AccessRecord, KeyHash, OrEmpty, RequestFigures, Shown, Time};
 use crate::server::Shared;
@@ -61,6 +62,7 @@ pub(super) fn session(
 
 /// Writes the request down.
 pub(super) fn write(shared: &Shared, exchange: &Exchange, finished: &Finished<'_>) {
+    limiting::count(shared, exchange, finished);
     let request = exchange.request.as_deref();
     let rule = deciding_rule(request, exchange);
     let status = finished

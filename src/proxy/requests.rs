@@ -17,9 +17,10 @@ use crate::origin::Fetcher;
 use crate::server::Shared;
 
 /// Handles requests one by one.
+#[derive(Clone)]
 pub struct Requests {
     proxy: Arc<HttpProxy<Gateway>>,
-    options: HttpServerOptions,
+    options: Arc<HttpServerOptions>,
     pub(super) fetcher: Arc<Fetcher>,
     pub(super) shared: Arc<Shared>,
 }
@@ -34,7 +35,7 @@ impl Requests {
         proxy.handle_init_modules();
         Self {
             proxy: Arc::new(proxy),
-            options,
+            options: Arc::new(options),
             fetcher,
             shared,
         }
@@ -67,7 +68,7 @@ impl HttpServerApp for Requests {
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
+        Some(&*self.options)
     }
 
     async fn http_cleanup(&self) {

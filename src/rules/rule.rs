@@ -92,7 +92,7 @@ impl<A> Ruleset<A> {
         &'s self,
         request: &'s RequestView<'_>,
     ) -> impl Iterator<Item = (RuleId, &'s Rule<A>)> {
-        self.candidates(request)
+        self.possible(request)
             .filter(|(_, rule)| rule.expression.matches(request))
     }
 
@@ -102,13 +102,13 @@ impl<A> Ruleset<A> {
         request: &'s RequestView<'_>,
         response: &'s ResponseView<'_>,
     ) -> impl Iterator<Item = (RuleId, &'s Rule<A>)> {
-        self.candidates(request)
+        self.possible(request)
             .filter(|(_, rule)| rule.expression.matches_response(request, response))
     }
 
     /// The rules that might hold: those whose expressions ask for nothing that the request lacks,
     /// and which have not expired.
-    fn candidates<'s>(
+    pub fn possible<'s>(
         &'s self,
         request: &'s RequestView<'_>,
     ) -> impl Iterator<Item = (RuleId, &'s Rule<A>)> {

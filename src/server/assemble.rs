@@ -22,18 +22,20 @@ use super::encoder::Encoder;
 use super::key_sets::KeySets;
 use super::reload::{Contents, Loaded, Reload, contents, load, tls_paths};
 use super::security::Telling;
-use super::sharing::Sharing;
+use super::sharing::{Counting, Sharing};
 use super::signals::Signals;
 use super::{Passwords, Renewals, Runtime, Shared, ZoneSwitch};
 use crate::admin::Admin;
 use crate::clock;
 use crate::config::{Config, Diagnostics, TlsFiles};
 use crate::edge::{BeforeTls, Certificates, Front};
+use crate::guard::RateLimiter;
 use crate::guard::challenge::Spent;
 use crate::guard::connections::Clients;
+use crate::guard::limit::Seed;
 use crate::observe::{AccessLog, Metrics, SecurityEvents};
 use crate::proxy;
-use crate::shared_state::SharedState;
+use crate::shared_state::{SharedLimits, SharedState};
 use crate::store::MemoryStore;
 
 /// Bytes that Pingora reads ahead for each connection: none. It would keep 64 KiB for every one, most of
@@ -124,6 +126,13 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
         }
         None => None,
     };
+    let seed = Seed(clock::secret(), clock::secret());
+    let memory = config.guard.rate_limit_memory;
+    let limits = Arc::new(RateLimiter::new(memory, seed, config.shared.is_some()));
+    let shared_limits = match &config.shared {
+        Some(shared) => Some(Arc::new(SharedLimits::new(shared, limits.clone())?)),
+        None => None,
+    };
     let access_log =
         AccessLog::to_stdout().map_err(|error| format!("no thread for the access log: {error}"))?;
     let encoder = Encoder::start(store.clone(), metrics.compression.clone())
@@ -149,6 +158,8 @@ fn share(config: Config) -> Result<Arc<Shared>, String> {
         encoder,
         purge_limiter: Mutex::default(),
         shared_state,
+        limits,
+        shared_limits,
         renewals: Renewals::default(),
         access_log,
         passwords: Passwords::default(),
@@ -203,6 +214,10 @@ fn assemble(upgrade: bool, shared: &Arc<Shared>, reload: Reload) -> Result<Serve
             shared: shared.clone(),
         };
         server.add_service(background_service("shared state", sharing));
+        let counting = Counting {
+            shared: shared.clone(),
+        };
+        server.add_service(background_service("shared limits", counting));
     }
     server.add_service(background_service("refetches", renewer));
     let telling = Telling {

@@ -34,11 +34,12 @@ pub use runtime::{Runtime, Site};
 pub use switch::ZoneSwitch;
 pub use tiers::{Fallback, Node, SiteTiers, Tiers, UpperTier};
 
+use crate::guard::RateLimiter;
 use crate::guard::challenge::Spent;
 use crate::guard::connections::Clients;
 use crate::observe::{AccessLog, Metrics, SecurityEvents};
 use crate::purge::Limiter;
-use crate::shared_state::SharedState;
+use crate::shared_state::{SharedLimits, SharedState};
 use crate::store::MemoryStore;
 use drain::InFlight;
 use encoder::Encoder;
@@ -70,6 +71,10 @@ pub struct Shared {
     pub passwords: Passwords,
     /// What the guard found.
     pub security: SecurityEvents,
+    /// Counters of rate limits.
+    pub limits: Arc<RateLimiter>,
+    /// What keeps them together with those of other nodes, where there are any.
+    pub shared_limits: Option<Arc<SharedLimits>>,
     /// Requests being served.
     pub in_flight: InFlight,
     /// Connections of clients.

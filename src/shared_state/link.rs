@@ -222,7 +222,7 @@ fn bytes(value: Value) -> Option<Box<[u8]>> {
     }
 }
 
-async fn within<T>(
+pub(super) async fn within<T>(
     most: Duration,
     asking: impl Future<Output = Result<T, RedisError>>,
 ) -> Result<T, Failure> {

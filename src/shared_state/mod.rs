@@ -4,10 +4,11 @@
 //! A purge is in force where it was made before others hear of it, and each node reads the stream from
 //! where it has stopped: what was missed while it was away comes first. No request for what is stored
 //! ever waits for the server. Decisions are in [`continuity`], [`record`] and [`outbox`];
-//! [`link`] speaks to the server, [`run`] says when, [`mod@file`] keeps the position.
+//! [`limits`] is apart from all that: counters of rate limits. [`link`] speaks to the server, [`run`] says when, [`mod@file`] keeps the position.
 
 mod continuity;
 mod file;
+mod limits;
 mod link;
 mod outbox;
 mod record;
@@ -20,6 +21,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
+
+pub use self::limits::{SharedLimits, SharedLimitsStatistics};
 
 use self::file::PositionFile;
 use self::link::Link;

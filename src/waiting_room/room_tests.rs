@@ -3,7 +3,7 @@ use super::*;
 const LIMITS: Limits = Limits {
     total_active_users: 2,
     new_users_per_minute: 1000,
-    session_duration: Duration::from_secs(300),
+    session_duration: Duration::from_mins(5),
     renewal: true,
     method: Method::Fifo,
     queue_all: false,
@@ -137,7 +137,11 @@ fn who_does_not_ask_any_more_holds_nobody_up_and_keeps_the_place_for_minutes() {
         Verdict::Wait(Wait { ahead: 1, .. })
     ));
     // After five minutes it has lost its place.
-    let wait = room.ask(&one, Some(away), NOW + 400, 0);
+    let closed = Limits {
+        queue_all: true,
+        ..one
+    };
+    let wait = room.ask(&closed, Some(away), NOW + 400, 0);
     assert_eq!(
         ticket(wait),
         Claim::Waiting {
@@ -219,7 +223,7 @@ fn crowd(seed: u64) {
     let limits = Limits {
         total_active_users: 40,
         new_users_per_minute: 15,
-        session_duration: Duration::from_secs(60),
+        session_duration: Duration::from_mins(1),
         ..LIMITS
     };
     let mut state = seed;

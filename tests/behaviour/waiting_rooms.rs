@@ -39,9 +39,12 @@ async fn waits(seawall: &Seawall, fields: &[&str]) -> Response {
 #[tokio::test]
 async fn who_finds_no_place_waits_and_goes_in_when_a_session_ends() {
     let origin = Origin::start(|_| Reply::ok("page"));
-    let seawall = before(&origin, "total_active_users = 3\nsession_duration = \"2s\"")
-        .start()
-        .await;
+    let seawall = before(
+        &origin,
+        "total_active_users = 3\nnew_users_per_minute = 100\nsession_duration = \"2s\"",
+    )
+    .start()
+    .await;
     for _ in 0..3 {
         let inside = enters(&seawall, SESSION).await;
         assert!(set(&inside).is_some());

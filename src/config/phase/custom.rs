@@ -66,7 +66,8 @@ pub(super) fn read_custom_rules(
                 page,
             },
             Action::Challenge => CustomAction::Challenge,
-            Action::Log => CustomAction::Log,
+            // There is no word for the others.
+            Action::Log | Action::Throttle => CustomAction::Log,
             Action::Allow => CustomAction::Allow,
             Action::Skip => CustomAction::Skip(skips.unwrap_or_else(|| {
                 if !rule.has("skip") {
@@ -82,7 +83,7 @@ pub(super) fn read_custom_rules(
 }
 
 /// Faults for keys that mean nothing with another action than `with`.
-fn refuse_keys(rule: &Section<'_>, keys: &[&'static str], with: &str) {
+pub(super) fn refuse_keys(rule: &Section<'_>, keys: &[&'static str], with: &str) {
     for key in keys.iter().filter(|key| rule.has(key)) {
         let message = format!("`{key}` does nothing without `action = \"{with}\"`");
         let help = Some("remove it, or change the action".to_owned());

@@ -5,6 +5,7 @@ mod bulk;
 mod custom;
 mod headers;
 mod page;
+mod rate_limit;
 mod room;
 mod split;
 
@@ -15,8 +16,8 @@ use http::StatusCode;
 use super::cache_rule::read_tags;
 use super::reader::Section;
 use super::rule::{Context, RuleFile, RuleKind, read_rules, read_value};
-use crate::guard::CustomRule;
 use crate::guard::access::AccessRule;
+use crate::guard::{CustomRule, LimitRule};
 use crate::rules::phase::{
     BulkItem, DirectiveEdit, HeaderTransform, OriginPatch, PageRule, Priority, Redirect,
     ResponsePatch, Rewrite, Split, TagEdit, WaitingRoom,
@@ -28,6 +29,7 @@ use crate::rules::{CacheRule, Rule};
 pub(super) struct PhasesFile {
     pub(super) custom_rules: Vec<Rule<CustomRule>>,
     pub(super) access_rules: Vec<Rule<AccessRule>>,
+    pub(super) rate_limits: Vec<Rule<LimitRule>>,
     pub(super) maintenance: Vec<Rule<PageRule>>,
     pub(super) redirects: Vec<Rule<Redirect>>,
     pub(super) bulk_redirects: Vec<BulkItem>,
@@ -47,6 +49,7 @@ impl PhasesFile {
     pub(super) fn append(&mut self, mut later: Self) {
         self.custom_rules.append(&mut later.custom_rules);
         self.access_rules.append(&mut later.access_rules);
+        self.rate_limits.append(&mut later.rate_limits);
         self.maintenance.append(&mut later.maintenance);
         self.redirects.append(&mut later.redirects);
         self.bulk_redirects.append(&mut later.bulk_redirects);
@@ -67,6 +70,7 @@ impl PhasesFile {
         [
             self.custom_rules.len(),
             self.access_rules.len(),
+            self.rate_limits.len(),
             self.redirects.len(),
             self.splits.len(),
             self.rewrites.len(),
@@ -88,6 +92,7 @@ pub(super) fn read_phases(section: &Section<'_>, from: RuleFile<'_>) -> PhasesFi
     PhasesFile {
         custom_rules: custom::read_custom_rules(section, from),
         access_rules: access::read_access_rules(section, from),
+        rate_limits: rate_limit::read_rate_limit_rules(section, from),
         maintenance: page::read_maintenance(section, from),
         redirects: read_redirects(section, from),
         bulk_redirects: bulk::read_bulk_redirects(section, from),

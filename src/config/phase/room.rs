@@ -38,7 +38,6 @@ pub(super) fn read_waiting_rooms(
         let has_page = rule.has("content") || rule.has("file") || rule.has("content_type");
         let page = has_page.then(|| read_page(rule)).flatten();
         Some(WaitingRoom {
-            limits: limits?,
             guards: rule
                 .word("guards", GUARDS)
                 .map_or_else(Guards::default, |guards| guards.value),
@@ -52,6 +51,8 @@ pub(super) fn read_waiting_rooms(
                 .string("secret")
                 .and_then(|text| read_secret(rule, "secret", text))
                 .or_else(|| from.secret.cloned()),
+            // Last, so that the other keys are read with a fault in these as well.
+            limits: limits?,
         })
     });
     for (index, room) in rooms.iter().enumerate() {

@@ -139,6 +139,22 @@ impl ValueExpression {
             .filter(|text| text.len() <= MAX_LENGTH)
     }
 
+    /// Shows the text to `take`, which sees none where [`Self::evaluate`] would give none. Nothing is
+    /// copied where the request holds the text.
+    pub fn read<T>(
+        &self,
+        request: &RequestView<'_>,
+        response: Option<&ResponseView<'_>>,
+        take: impl FnOnce(Option<&[u8]>) -> T,
+    ) -> T {
+        let text = self.value.eval(Context::new(request, response));
+        take(
+            text.as_ref()
+                .map(Text::bytes)
+                .filter(|text| text.len() <= MAX_LENGTH),
+        )
+    }
+
     /// The text the expression was compiled from.
     pub fn source(&self) -> &str {
         &self.source

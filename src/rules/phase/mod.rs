@@ -27,7 +27,9 @@ pub use waiting_room::{Guards, WaitingRoom};
 use super::{CachePatch, CacheRuleset, Rule, RuleSource, Ruleset};
 use crate::cache::settings::RuleId;
 use crate::guard::access::AccessRule;
-use crate::guard::{CustomRule, IpAccessRules, LockdownRule, RequestFilters};
+use crate::guard::{
+    CustomRule, IpAccessRules, LimitRule, LockdownRule, RateLimits, RequestFilters,
+};
 
 /// All rules of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct Phases {
     pub request_filters: RequestFilters,
     /// What the guard stops, in order.
     pub custom_rules: Ruleset<CustomRule>,
+    /// What the guard stops when there is too much of it, in order.
+    pub rate_limits: RateLimits,
     /// What requests must show to be let in.
     pub access_rules: Ruleset<AccessRule>,
     /// Answers everything with one page while it holds; the first match answers.
@@ -80,6 +84,7 @@ impl Phases {
             ip_access_rules: IpAccessRules::default(),
             request_filters: RequestFilters::default(),
             custom_rules: Ruleset::default(),
+            rate_limits: RateLimits::default(),
             access_rules: Ruleset::default(),
             maintenance: Ruleset::default(),
             redirect_rules: Ruleset::default(),
@@ -102,6 +107,7 @@ impl Phases {
     pub fn find(&self, phase: Phase, id: RuleId) -> Option<Described<'_>> {
         match phase {
             Phase::CustomRules => described(self.custom_rules.get(id), CustomRule::describe),
+            Phase::RateLimitRules => described(self.rate_limits.rules.get(id), LimitRule::describe),
             Phase::AccessRules => described(self.access_rules.get(id), AccessRule::describe),
             Phase::Maintenance => described(self.maintenance.get(id), PageRule::describe),
             Phase::Redirects => described(self.redirect_rules.get(id), Redirect::describe),
@@ -157,6 +163,8 @@ fn described<A>(
 pub enum Phase {
     /// `custom_rules`
     CustomRules,
+    /// `rate_limit_rules`
+    RateLimitRules,
     /// `access_rules`
     AccessRules,
     /// `maintenance`
@@ -189,6 +197,7 @@ impl Phase {
     /// All phases in order.
     pub const ALL: &[Self] = &[
         Self::CustomRules,
+        Self::RateLimitRules,
         Self::AccessRules,
         Self::Maintenance,
         Self::Redirects,
@@ -208,6 +217,7 @@ impl Phase {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CustomRules => "custom_rules",
+            Self::RateLimitRules => "rate_limit_rules",
             Self::AccessRules => "access_rules",
             Self::Maintenance => "maintenance",
             Self::Redirects => "redirect_rules",

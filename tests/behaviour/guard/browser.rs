@@ -1,8 +1,7 @@
 //! The challenge in a real browser: `make browser`.
 
-use std::time::Instant;
-
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::support::{Browser, Origin, Reply, Seawall, Setup, eventually};
 

@@ -8,5 +8,7 @@ mod custom_rules;
 mod floods;
 mod identity;
 mod ip_access_rules;
+mod rate_limits;
 mod request_filters;
 mod rows;
+mod shared_limits;

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use base64::Engine as _;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -155,7 +156,6 @@ impl Browser {
         let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         self.call("Emulation.setEmulatedMedia", media).await;
         let picture = self.call("Page.captureScreenshot", json!({})).await;
-        use base64::Engine as _;
         let picture = picture["data"].as_str().unwrap().to_owned();
         base64::engine::general_purpose::STANDARD
             .decode(picture)
