@@ -1,6 +1,6 @@
 //! The configuration file and the lists beside it.
 
-use seawall::rules::List;
+use seawall::rules::{List, ListFormat};
 
 use super::text;
 
@@ -17,6 +17,15 @@ pub(super) fn config(data: &[u8]) {
 /// Faults have their line, and what is read holds something or nothing.
 pub(super) fn list(data: &[u8]) {
     let Some(source) = text(data) else { return };
+    for format in [ListFormat::Netset, ListFormat::SpamhausDrop] {
+        match format.items(source) {
+            Ok(items) => {
+                let items = items.iter().map(|(line, item)| (*line, item.as_ref()));
+                let _ = List::new(None, items).map(|list| list.without([], true));
+            }
+            Err(faults) => assert!(!faults.is_empty()),
+        }
+    }
     match List::of_lines(None, source) {
         Ok(list) => {
             let empty = source.lines().all(|line| {

@@ -3,11 +3,12 @@
 use std::time::SystemTime;
 
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, Version};
 use seawall::edge::head::{BodyFraming, HeadLimits, check};
+use seawall::guard::RequestFilters;
 use seawall::origin::h1::head::{self as answer, Framing};
 use seawall::purge::request::{PurgeTarget, parse_json};
-use seawall::request::Scheme;
+use seawall::request::{Facts, RequestView, Scheme};
 use seawall::tier::handover::{Handover, NotAuthentic, SignedHead, TierKey};
 use seawall::tier::verdict::Verdict;
 use seawall::zone::{Authority, HostPattern, SessionCookies, Slashes, canonical_path_with};
@@ -98,6 +99,34 @@ pub(super) fn canonical_path(data: &[u8]) {
         assert!(canonical.starts_with('/') && canonical.len() <= path.len());
         assert!(canonical.split('/').all(|part| part != "." && part != ".."));
         assert!(slashes == Slashes::Keep || !canonical.contains("//"));
+        filtered(&canonical);
+    }
+}
+
+/// The guard reads a path in several ways: what climbs in its plainest reading is found.
+fn filtered(path: &str) {
+    let headers = HeaderMap::new();
+    let request = RequestView {
+        method: &Method::GET,
+        scheme: Scheme::Http,
+        host: "shop.test",
+        path,
+        query: Some(path),
+        version: Version::HTTP_11,
+        headers: &headers,
+        client: [192, 0, 2, 1].into(),
+        session_cookie: false,
+        has_body: false,
+        facts: Facts::default(),
+    };
+    let filters = RequestFilters::default();
+    let found: Vec<_> = filters.find(&request).map(|found| found.filter).collect();
+    let upper = path.to_ascii_uppercase();
+    if ["/..%2F", "/..%5C", "/..;"]
+        .iter()
+        .any(|way| upper.contains(way))
+    {
+        assert!(found.contains(&"path_traversal"), "{path} {found:?}");
     }
 }
 

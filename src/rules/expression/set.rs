@@ -41,77 +41,106 @@ fn shortest_first(a: &[u8], b: &[u8]) -> Ordering {
     a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
-/// Values in a block: 64 bytes of IPv4 addresses, a line of the processor's cache.
-const BLOCK: usize = 16;
+/// What ranges are made of: every value but the greatest has a next one.
+pub(in crate::rules) trait Bound: Copy + Ord {
+    /// The greatest value.
+    const GREATEST: Self;
+    /// The value after this one.
+    fn next(self) -> Option<Self>;
+    /// The value before this one, which is not the least.
+    fn previous(self) -> Self;
+}
 
-/// A set of values given as ranges with both ends included: a static tree of blocks, so that a lookup among a
-/// million touches five of them, the uppermost of which stay in the processor's cache.
+macro_rules! bounds {
+    ($($integer:ty)+) => {$(
+        impl Bound for $integer {
+            const GREATEST: Self = <$integer>::MAX;
+
+            fn next(self) -> Option<Self> {
+                self.checked_add(1)
+            }
+
+            fn previous(self) -> Self {
+                self.saturating_sub(1)
+            }
+        }
+    )+};
+}
+
+bounds!(u32 u64 u128 i64);
+
+/// A set of values given as ranges with both ends included: a static tree of blocks, each a line of the
+/// processor's cache, so that a lookup among a million waits for memory once or twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::rules) struct RangeSet<T> {
-    /// Where the ranges begin, in order.
-    first: Box<[T]>,
-    /// Where they end.
-    last: Box<[T]>,
-    /// The first of every block of `first`, of every block of these, and so on, until they are one block.
+    /// Where a range begins, where the next value is that is in none, and so on, in order.
+    bounds: Box<[T]>,
+    /// The first of every block of `bounds`, of every block of these, and so on, until they are one block.
     above: Box<[Box<[T]>]>,
 }
 
-impl<T: Copy + Ord> FromIterator<(T, T)> for RangeSet<T> {
+impl<T: Bound> FromIterator<(T, T)> for RangeSet<T> {
     fn from_iter<I: IntoIterator<Item = (T, T)>>(ranges: I) -> Self {
         let mut ranges: Vec<_> = ranges.into_iter().collect();
         ranges.sort_unstable();
         ranges.dedup_by(|next, previous| {
-            let overlap = next.0 <= previous.1;
-            if overlap {
+            let joined = next.0 <= previous.1 || previous.1.next() == Some(next.0);
+            if joined {
                 previous.1 = previous.1.max(next.1);
             }
-            overlap
+            joined
         });
-        let first: Box<[T]> = ranges.iter().map(|(first, _)| *first).collect();
-        let last = ranges.iter().map(|(_, last)| *last).collect();
+        let ends = ranges.iter();
+        let bounds = ends.flat_map(|(first, last)| [Some(*first), last.next()]);
+        let bounds: Box<[T]> = bounds.flatten().collect();
         let mut above: Vec<Box<[T]>> = Vec::new();
         loop {
-            let below = above.last().unwrap_or(&first);
-            if below.len() <= BLOCK {
+            let below = above.last().unwrap_or(&bounds);
+            if below.len() <= Self::BLOCK {
                 break;
             }
-            let level = below.iter().step_by(BLOCK).copied().collect();
+            let level = below.iter().step_by(Self::BLOCK).copied().collect();
             above.push(level);
         }
         Self {
-            first,
-            last,
+            bounds,
             above: above.into_boxed_slice(),
         }
     }
 }
 
-impl<T: Copy + Ord> RangeSet<T> {
+impl<T: Bound> RangeSet<T> {
+    /// Values in a line of the cache.
+    const BLOCK: usize = 64 / size_of::<T>();
+
     /// Whether `value` lies in one of the ranges.
     pub(in crate::rules) fn contains(&self, value: T) -> bool {
-        self.nearest(value)
-            .and_then(|nearest| self.last.get(nearest))
-            .is_some_and(|last| value <= *last)
+        // Ranges begin at even places, and end before odd ones.
+        self.nearest(value).is_some_and(|place| place % 2 == 0)
     }
 
-    /// The last range that begins at or before `value`.
+    /// The place of the last bound up to `value`.
     fn nearest(&self, value: T) -> Option<usize> {
-        let levels = self.above.iter().rev().chain(std::iter::once(&self.first));
+        let levels = self.above.iter().rev().chain(std::iter::once(&self.bounds));
         let mut place = 0;
         for level in levels {
-            let block = place * BLOCK;
-            let end = level.len().min(block + BLOCK);
-            let starting_up_to_value = level
+            let block = place * Self::BLOCK;
+            let end = level.len().min(block + Self::BLOCK);
+            let up_to_value = level
                 .get(block..end)?
-                .partition_point(|first| *first <= value);
-            place = block + starting_up_to_value.checked_sub(1)?;
+                .partition_point(|bound| *bound <= value);
+            place = block + up_to_value.checked_sub(1)?;
         }
         Some(place)
     }
 
     /// All ranges, in order.
     fn ranges(&self) -> impl Iterator<Item = (T, T)> {
-        self.first.iter().copied().zip(self.last.iter().copied())
+        self.bounds.chunks(2).filter_map(|bounds| {
+            let (first, after) = bounds.split_first()?;
+            let last = after.first().map_or(T::GREATEST, |after| after.previous());
+            Some((*first, last))
+        })
     }
 }
 
@@ -119,6 +148,9 @@ impl<T: Copy + Ord> RangeSet<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::rules) struct IpSet {
     v4: RangeSet<u32>,
+    /// Networks of 64 bits or less, of which only these bits are kept.
+    v6_networks: RangeSet<u64>,
+    /// The other ranges of IPv6.
     v6: RangeSet<u128>,
     /// What is not in the set all the same.
     except: Option<Box<Self>>,
@@ -126,20 +158,34 @@ pub(in crate::rules) struct IpSet {
 
 impl FromIterator<(IpAddr, IpAddr)> for IpSet {
     fn from_iter<I: IntoIterator<Item = (IpAddr, IpAddr)>>(ranges: I) -> Self {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        let (mut v4, mut v6_networks, mut v6) = (Vec::new(), Vec::new(), Vec::new());
         for range in ranges {
             match range {
                 (IpAddr::V4(first), IpAddr::V4(last)) => v4.push((first.to_bits(), last.to_bits())),
-                (IpAddr::V6(first), IpAddr::V6(last)) => v6.push((first.to_bits(), last.to_bits())),
+                (IpAddr::V6(first), IpAddr::V6(last)) => {
+                    let (first, last) = (first.to_bits(), last.to_bits());
+                    match (halves(first), halves(last)) {
+                        ((network, 0), (last, u64::MAX)) => v6_networks.push((network, last)),
+                        _ => v6.push((first, last)),
+                    }
+                }
                 _ => {}
             }
         }
         Self {
             v4: v4.into_iter().collect(),
+            v6_networks: v6_networks.into_iter().collect(),
             v6: v6.into_iter().collect(),
             except: None,
         }
     }
+}
+
+/// Network and interface of an IPv6 address (RFC 4291 §2.5.1).
+fn halves(address: u128) -> (u64, u64) {
+    let low = address & u128::from(u64::MAX);
+    let half = |bits: u128| u64::try_from(bits).unwrap_or(u64::MAX);
+    (half(address >> 64), half(low))
 }
 
 impl IpSet {
@@ -155,7 +201,10 @@ impl IpSet {
     pub(in crate::rules) fn contains(&self, address: IpAddr) -> bool {
         let listed = match address {
             IpAddr::V4(address) => self.v4.contains(address.to_bits()),
-            IpAddr::V6(address) => self.v6.contains(address.to_bits()),
+            IpAddr::V6(address) => {
+                let bits = address.to_bits();
+                self.v6_networks.contains(halves(bits).0) || self.v6.contains(bits)
+            }
         };
         listed
             && self
@@ -168,7 +217,12 @@ impl IpSet {
     pub(in crate::rules) fn ranges(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
         let v4 = self.v4.ranges();
         let v4 = v4.map(|(first, last)| (IpAddr::V4(first.into()), IpAddr::V4(last.into())));
-        let v6 = self.v6.ranges();
+        let networks = self.v6_networks.ranges();
+        let networks = networks.map(|(first, last)| {
+            let last = u128::from(last) << 64 | u128::from(u64::MAX);
+            (u128::from(first) << 64, last)
+        });
+        let v6 = networks.chain(self.v6.ranges());
         v4.chain(v6.map(|(first, last)| (IpAddr::V6(first.into()), IpAddr::V6(last.into()))))
     }
 }
@@ -181,8 +235,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_range_set_agrees_with_its_ranges(
-            ranges in prop::collection::vec((0u8..40, 0u8..10), 0..8),
-            value in 0u8..60,
+            ranges in prop::collection::vec((0u32..40, 0u32..10), 0..8),
+            value in 0u32..60,
         ) {
             let ranges: Vec<_> = ranges.into_iter().map(|(first, length)| (first, first + length)).collect();
             let expected = ranges.iter().any(|(first, last)| (*first..=*last).contains(&value));
@@ -209,6 +263,49 @@ mod tests {
         ) {
             let set: StringSet = members.iter().map(|member| member.clone().into_bytes()).collect();
             prop_assert_eq!(set.contains(string.as_bytes()), members.contains(&string));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_ranges_of_a_set_make_the_same_set(
+            ranges in prop::collection::vec((any::<u32>(), 0u32..1000), 0..40),
+            wide in prop::collection::vec((any::<u128>(), 0u32..3), 0..10),
+        ) {
+            let v4 = ranges.iter().map(|(first, length)| {
+                let last = first.saturating_add(*length);
+                (IpAddr::V4((*first).into()), IpAddr::V4(last.into()))
+            });
+            let v6 = wide.iter().map(|(bits, kind)| {
+                let low = u128::from(u64::MAX);
+                let (first, last) = match kind {
+                    0 => (bits & !low, bits | low),
+                    1 => (*bits, *bits),
+                    _ => (*bits, u128::MAX),
+                };
+                (IpAddr::V6(first.into()), IpAddr::V6(last.into()))
+            });
+            let all: Vec<_> = v4.chain(v6).collect();
+            let set: IpSet = all.iter().copied().collect();
+            for (first, last) in &all {
+                prop_assert!(set.contains(*first) && set.contains(*last));
+            }
+            let again: IpSet = set.ranges().collect();
+            prop_assert_eq!(again.ranges().collect::<Vec<_>>(), set.ranges().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_least_and_the_greatest_value_may_be_in_a_set() {
+        let set: RangeSet<u32> = [(0, 0), (u32::MAX - 1, u32::MAX), (1, 1)]
+            .into_iter()
+            .collect();
+        assert_eq!(
+            set.ranges().collect::<Vec<_>>(),
+            [(0, 1), (u32::MAX - 1, u32::MAX)]
+        );
+        for (value, expected) in [(0, true), (1, true), (2, false), (u32::MAX, true)] {
+            assert_eq!(set.contains(value), expected, "{value}");
         }
     }
 

@@ -146,3 +146,31 @@ async fn a_locked_path_is_refused_in_every_spelling_and_to_those_who_are_allowed
         assert_eq!(seawall.get(target, &[]).await.text(), target);
     }
 }
+
+#[tokio::test]
+async fn whom_a_rule_challenges_gets_a_challenge_unless_another_lets_them_in() {
+    let origin = Origin::start(|_| Reply::ok("page"));
+    let challenge = "action = \"challenge\"\nip = \"127.0.0.0/8\"";
+    let browser = [
+        "Accept: text/html",
+        "User-Agent: Mozilla/5.0 (X11; Linux x86_64)",
+    ];
+    let allow = "action = \"allow\"\nip = \"127.0.0.1\"";
+    for (rules, status, told) in [
+        (vec![challenge], 403, "detail=challenge"),
+        (
+            vec![challenge, "action = \"block\"\nip = \"127.0.0.0/8\""],
+            403,
+            "detail=blocked",
+        ),
+    ] {
+        let seawall = Setup::before([&origin]).zone(&access(&rules)).start().await;
+        let answer = seawall.get("/", &browser).await;
+        assert_eq!((answer.status, answer.cache_status()), (status, told));
+    }
+    let seawall = Setup::before([&origin])
+        .zone(&access(&[challenge, allow]))
+        .start()
+        .await;
+    assert_eq!(seawall.get("/", &browser).await.status, 200);
+}
