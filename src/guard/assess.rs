@@ -154,11 +154,7 @@ fn custom_rules<'z>(
     assessment: &mut Assessment<'z>,
     trace: &mut impl Trace,
 ) -> ControlFlow<()> {
-    for (id, _) in phases.custom_rules.matching(request) {
-        // By its id, as what `matching` gives lives no longer than the request.
-        let Some(rule) = phases.custom_rules.get(id) else {
-            continue;
-        };
+    for (id, rule) in phases.custom_rules.matching(request) {
         trace.matched(Phase::CustomRules, id);
         let (action, dry_run) = (rule.action.action(), rule.action.dry_run);
         let stop = match &rule.action.action {
@@ -206,10 +202,7 @@ fn access_rules<'z>(
     if skips.contains(Module::AccessRules) {
         return;
     }
-    for (id, _) in phases.access_rules.matching(request) {
-        let Some(rule) = phases.access_rules.get(id) else {
-            continue;
-        };
+    for (id, rule) in phases.access_rules.matching(request) {
         trace.matched(Phase::AccessRules, id);
         let finding = Finding::of(Module::AccessRules, rule, Action::Block, false);
         let stop = |refusal: Refusal| Stop {

@@ -33,11 +33,7 @@ pub(super) fn rate_limits<'z>(
         }
     }
     let mut asked: SmallVec<[RuleId; 8]> = SmallVec::new();
-    for (id, _) in limits.rules.matching(request) {
-        // By its id, as what `matching` gives lives no longer than the request.
-        let Some(rule) = limits.rules.get(id) else {
-            continue;
-        };
+    for (id, rule) in limits.rules.matching(request) {
         trace.matched(Phase::RateLimitRules, id);
         asked.push(id);
         let limit = &rule.action;

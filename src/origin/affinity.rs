@@ -1,21 +1,22 @@
 //! Session affinity: which replica a client's session is at home at, and the signed cookie that says so.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
-use ring::hmac;
 
-use crate::config::{AffinityBy, Pool};
+use crate::config::{AffinityBy, Pool, Secret};
 use crate::fields::cookies::cookies;
+
+/// What these signatures are for.
+const PURPOSE: &str = "affinity";
 
 /// Names a replica without telling its address.
 pub(super) type Id = String;
 
 /// The name of a replica of `pool` in cookies.
-pub(super) fn id(pool: &Pool, secret: &str, address: SocketAddr) -> Id {
-    sign(secret, &["replica", &pool.name, &address.to_string()])
+pub(super) fn id(pool: &Pool, secret: &Secret, address: SocketAddr) -> Id {
+    secret.sign(PURPOSE, &["replica", &pool.name, &address.to_string()])
 }
 
 /// The replica that the request's cookie names, if the cookie is genuine and not past its time; `now` in
@@ -27,7 +28,7 @@ pub(super) fn remembered(pool: &Pool, headers: &HeaderMap, now: i64) -> Option<I
     let (_, value) = cookies(headers).find(|(sent, _)| *sent == name.as_bytes())?;
     let mut parts = std::str::from_utf8(value).ok()?.splitn(3, '.');
     let (id, until, signature) = (parts.next()?, parts.next()?, parts.next()?);
-    let expected = sign(secret.reveal(), &["session", &pool.name, id, until]);
+    let expected = secret.sign(PURPOSE, &["session", &pool.name, id, until]);
     let genuine = subtle::ConstantTimeEq::ct_eq(signature.as_bytes(), expected.as_bytes());
     let lasts = until.parse::<i64>().is_ok_and(|until| now < until);
     (bool::from(genuine) && lasts).then(|| id.to_owned())
@@ -40,7 +41,7 @@ pub(super) fn cookie(pool: &Pool, id: &str, secure: bool, now: i64) -> Option<He
     };
     let ttl = ttl.as_secs();
     let until = now.saturating_add_unsigned(ttl).to_string();
-    let signature = sign(secret.reveal(), &["session", &pool.name, id, &until]);
+    let signature = secret.sign(PURPOSE, &["session", &pool.name, id, &until]);
     let secure = if secure { "; Secure" } else { "" };
     HeaderValue::try_from(format!(
         "{name}={id}.{until}.{signature}; Path=/; Max-Age={ttl}; HttpOnly; SameSite=Lax{secure}"
@@ -67,20 +68,6 @@ pub fn remove_cookies(headers: &mut HeaderMap, gone: impl Fn(&[u8]) -> bool) {
         Ok(value) if !left.is_empty() => drop(headers.insert(COOKIE, value)),
         _ => drop(headers.remove(COOKIE)),
     }
-}
-
-/// 128 bits of a signature, in hexadecimal digits.
-fn sign(secret: &str, parts: &[&str]) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-    // Lengths before the parts: no two lists read alike.
-    let mut text = String::from("affinity");
-    for part in parts {
-        // Writing into memory does not fail.
-        let _ = write!(text, " {} {part}", part.len());
-    }
-    let tag = hmac::sign(&key, text.as_bytes());
-    let first = tag.as_ref().first_chunk().copied();
-    format!("{:032x}", u128::from_be_bytes(first.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -120,9 +107,9 @@ mod tests {
     fn an_id_tells_nothing_of_the_address() {
         let pool = pool();
         let address = "10.0.0.7:80".parse().unwrap();
-        let one = id(&pool, "0123456789abcdef", address);
-        assert_eq!(one, id(&pool, "0123456789abcdef", address));
-        assert_ne!(one, id(&pool, "another secret 1", address));
+        let one = id(&pool, &Secret::new("0123456789abcdef"), address);
+        assert_eq!(one, id(&pool, &Secret::new("0123456789abcdef"), address));
+        assert_ne!(one, id(&pool, &Secret::new("another secret 1"), address));
     }
 
     #[test]

@@ -287,7 +287,7 @@ impl OriginPool {
     fn id_of(&self, replica: &Replica) -> String {
         match self.config.affinity.as_ref().map(|affinity| &affinity.by) {
             Some(AffinityBy::Cookie { secret, .. }) => {
-                affinity::id(&self.config, secret.reveal(), replica.address)
+                affinity::id(&self.config, secret, replica.address)
             }
             _ => String::new(),
         }

@@ -237,14 +237,8 @@ fn edge_answer<'z>(
     request: &RequestView<'_>,
     trace: &mut impl Trace,
 ) -> Option<EdgeAnswer<'z>> {
-    let closed = phases
-        .maintenance
-        .matching(request)
-        .map(|(id, _)| id)
-        .next();
-    if let Some(id) = closed
-        && let Some(rule) = phases.maintenance.get(id)
-    {
+    let closed = phases.maintenance.matching(request).next();
+    if let Some((id, rule)) = closed {
         trace.matched(Phase::Maintenance, id);
         return Some(EdgeAnswer::Maintenance(id, &rule.action));
     }

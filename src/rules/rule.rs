@@ -90,7 +90,7 @@ impl<A> Ruleset<A> {
     /// The rules that hold for a request, in order.
     pub fn matching<'s>(
         &'s self,
-        request: &'s RequestView<'_>,
+        request: &RequestView<'_>,
     ) -> impl Iterator<Item = (RuleId, &'s Rule<A>)> {
         self.possible(request)
             .filter(|(_, rule)| rule.expression.matches(request))
@@ -110,7 +110,7 @@ impl<A> Ruleset<A> {
     /// and which have not expired.
     pub fn possible<'s>(
         &'s self,
-        request: &'s RequestView<'_>,
+        request: &RequestView<'_>,
     ) -> impl Iterator<Item = (RuleId, &'s Rule<A>)> {
         let now = request.facts.unix_seconds;
         self.index

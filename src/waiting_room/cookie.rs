@@ -1,14 +1,14 @@
 //! The cookie by which a client keeps its place, signed for one room of one zone.
 
-use std::fmt::Write;
-
 use http::{HeaderMap, HeaderValue};
-use ring::hmac;
 
 use super::queue::KEPT;
 use super::room::Claim;
 use crate::config::Secret;
 use crate::fields::cookies::cookies;
+
+/// What these signatures are for: none is worth anything elsewhere.
+const PURPOSE: &str = "waiting room";
 
 /// Browsers take a cookie of this name over TLS alone, and from this host alone (RFC 6265bis §4.1.3.2).
 pub const COOKIE_PREFIX: &str = "__Host-";
@@ -22,7 +22,7 @@ pub fn read(
 ) -> Option<Claim> {
     let (_, value) = cookies(headers).find(|(sent, _)| *sent == name.as_bytes())?;
     let (text, signature) = std::str::from_utf8(value).ok()?.rsplit_once('.')?;
-    let expected = sign(secret, &[zone, room, text]);
+    let expected = secret.sign(PURPOSE, &[zone, room, text]);
     let genuine = subtle::ConstantTimeEq::ct_eq(signature.as_bytes(), expected.as_bytes());
     if !bool::from(genuine) {
         return None;
@@ -61,26 +61,12 @@ pub fn cookie(
             asked,
         } => (format!("wait.{instance:08x}.{arrived}.{asked}"), KEPT),
     };
-    let signature = sign(secret, &[zone, room, &text]);
+    let signature = secret.sign(PURPOSE, &[zone, room, &text]);
     let secure = if secure { "; Secure" } else { "" };
     HeaderValue::try_from(format!(
         "{name}={text}.{signature}; Path=/; Max-Age={lifetime}; HttpOnly; SameSite=Lax{secure}"
     ))
     .ok()
-}
-
-/// 128 bits of a signature, in hexadecimal digits.
-fn sign(secret: &Secret, parts: &[&str]) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes());
-    // Lengths before the parts: no two lists read alike, and none like one of affinity.
-    let mut text = String::from("waiting room");
-    for part in parts {
-        // Writing into memory does not fail.
-        let _ = write!(text, " {} {part}", part.len());
-    }
-    let tag = hmac::sign(&key, text.as_bytes());
-    let first = tag.as_ref().first_chunk().copied();
-    format!("{:032x}", u128::from_be_bytes(first.unwrap_or_default()))
 }
 
 #[cfg(test)]
