@@ -22,12 +22,14 @@ use seawall::config::Config;
 use seawall::edge::head::{HeadLimits, check};
 use seawall::fields::request_control::RequestControl;
 use seawall::fields::vary::Vary;
+use seawall::guard::RateLimiter;
 use seawall::guard::challenge::{
     Claim, Holder, Keys, Kind, Visitor, clearance, demand, has_own_cookie,
 };
 use seawall::guard::client::{Networks, Trust, identify};
 use seawall::guard::connections::{ClientLimits, Clients};
-use seawall::guard::limit::NoCounters;
+use seawall::guard::limit::{NoCounters, Seed};
+use seawall::guard::limiter::Counting;
 use seawall::request::{RequestView, Scheme};
 use seawall::rules::expression::{Environment, Expression, ValueExpression};
 use seawall::rules::{List, Lists, Rule, RuleSource, Ruleset};
@@ -382,14 +384,29 @@ action = "allow"
 ip = "198.51.100.7"
 "#;
 
-fn guard(criterion: &mut Criterion) {
+/// The zones of `GUARDED`, the second with 50 custom rules, ten limits that all are for every request, and a list of
+/// 100,000 blocks.
+fn guarded() -> seawall::config::Config {
     use std::fmt::Write as _;
     let mut source = GUARDED.to_owned();
     for number in 0..50 {
+        let field = match number % 5 {
+            0 | 1 => "http.request.uri.path",
+            2 => "http.request.uri.query",
+            _ => "http.user_agent",
+        };
         let _ = write!(
             source,
-            "[[zones.site.custom_rules]]\nexpression = 'http.request.uri.path contains \"/probe-{number}\"'\n\
+            "[[zones.site.custom_rules]]\nexpression = '{field} contains \"probe-{number}\"'\n\
              action = \"block\"\n"
+        );
+    }
+    for number in 0..10 {
+        let _ = write!(
+            source,
+            "[[zones.site.rate_limit_rules]]\nname = \"limit {number}\"\nrequests_per_period = 1000000\n\
+             period = \"{}s\"\n",
+            60 + number
         );
     }
     let drop = blocks(100_000, |bits| {
@@ -399,33 +416,52 @@ fn guard(criterion: &mut Criterion) {
         env: &|_| None,
         files: &|_| Ok(drop.clone()),
     };
-    let config = seawall::config::parse_with("bench.toml", &source, outside).unwrap();
-    let headers = headers();
+    seawall::config::parse_with("bench.toml", &source, outside).unwrap()
+}
+
+fn guard(criterion: &mut Criterion) {
+    let config = guarded();
+    let mut headers = headers();
+    headers.insert(
+        http::header::USER_AGENT,
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
+            .parse()
+            .unwrap(),
+    );
     let request = view(&headers);
+    let second = 1_000_000_000;
     for zone in &config.zones {
-        let rules = match zone.name.as_str() {
-            "plain" => "the guard by default",
-            _ => "the guard: 50 custom rules, 100,000 listed blocks, access and lockdown rules",
-        };
-        let phases = &zone.rules;
-        assert!(
-            seawall::guard::assess(phases, &request, &Visitor::default(), &NoCounters, &mut ())
-                .findings
-                .is_empty()
-        );
-        criterion.bench_function(rules, |bench| {
-            bench.iter(|| {
-                seawall::guard::assess(
-                    phases,
-                    black_box(&request),
-                    &Visitor::default(),
-                    &NoCounters,
-                    &mut (),
-                )
-                .stop
-                .is_some()
-            });
-        });
+        for clients in [1, 100_000] {
+            let name = match zone.name.as_str() {
+                "plain" if clients > 1 => continue,
+                "plain" => "the guard by default".to_owned(),
+                _ => format!(
+                    "the guard: 50 custom rules, 10 limits, 100,000 blocks; {clients} clients"
+                ),
+            };
+            let limiter = RateLimiter::new(64 << 20, Seed(1, 2), false);
+            let mut number = 0_u32;
+            let mut assess = || {
+                number = (number + 1) % clients;
+                // Networks that are on no list.
+                let request = RequestView {
+                    client: Ipv4Addr::from_bits(0x0a00_0000 + number).into(),
+                    ..request
+                };
+                let counters = Counting {
+                    limiter: &limiter,
+                    now: 1_800_000_000 * second + u64::from(number),
+                    verdicts: &[],
+                };
+                let visitor = Visitor::default();
+                let phases = black_box(&zone.rules);
+                seawall::guard::assess(phases, &request, &visitor, &counters, &mut ())
+                    .findings
+                    .len()
+            };
+            assert_eq!(assess(), 0);
+            criterion.bench_function(&name, |bench| bench.iter(&mut assess));
+        }
     }
     let escaped = RequestView {
         path: "/%D0%BA%D0%B0%D1%82%D0%B0%D0%BB%D0%BE%D0%B3/%D0%BB%D0%BE%D0%B4%D0%BA%D0%B8/",

@@ -54,8 +54,11 @@ fn leads_to_itself(rule: &Rule<Redirect>, target: &str) -> bool {
 fn host_of(rule: &Rule<Redirect>, zone: &Zone) -> String {
     let required = rule.expression.requirements().into_iter();
     let host = required
-        .filter(|required| required.part == Part::Host)
-        .find_map(|required| String::from_utf8(required.values.first()?.to_vec()).ok());
+        .filter(|required| required.part() == Some(Part::Host))
+        .find_map(|required| {
+            let (_, host) = required.alternatives.into_iter().next()?;
+            String::from_utf8(host.into()).ok()
+        });
     host.unwrap_or_else(|| some_host(zone))
 }
 

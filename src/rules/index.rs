@@ -1,13 +1,15 @@
 //! Which of many rules are worth trying for a request, by what their expressions require of it.
 //!
-//! Hosts, paths and extensions are looked up by hash, prefixes in a sorted table. A rule that is
-//! found needlessly, by a collision of hashes or because requirements disregard case, is tried and
-//! does not match.
+//! Hosts, paths and extensions are looked up by hash, prefixes in a sorted table, and what a text contains by one
+//! search for all that rules ask of it. A rule that is found needlessly, by a collision of hashes or because
+//! requirements disregard case, is tried and does not match.
 
-use std::collections::HashMap;
+mod substrings;
+
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::expression::read::extension;
+use self::substrings::Substrings;
 use super::expression::{Expression, Part, Requirement};
 use crate::request::RequestView;
 
@@ -20,11 +22,10 @@ pub(super) struct Index {
     /// Rules to be tried for every request.
     always: Words,
     by_hash: HashMap<u64, Vec<usize>, BuildHasherDefault<Hashed>>,
+    /// Which parts are looked up there.
+    hashed: Vec<Part>,
     prefixes: Vec<Prefix>,
-    /// Whether some rule requires something of the part.
-    has_hosts: bool,
-    has_paths: bool,
-    has_extensions: bool,
+    substrings: Vec<Substrings>,
 }
 
 /// A prefix of paths, and the rules for it.
@@ -35,6 +36,9 @@ struct Prefix {
     parent: Option<usize>,
     rules: Vec<usize>,
 }
+
+/// Rules by the texts that each needs one of.
+type Texts<'t> = BTreeMap<&'t [u8], Vec<usize>>;
 
 impl Index {
     /// An index of these expressions.
@@ -48,76 +52,77 @@ impl Index {
             return index;
         }
         let requirements: Vec<_> = expressions.map(Expression::requirements).collect();
-        let mut popularity: HashMap<(Part, &[u8]), usize> = HashMap::new();
-        for requirement in requirements.iter().flatten() {
-            for value in &requirement.values {
-                *popularity.entry((requirement.part, value)).or_default() += 1;
-            }
+        let mut popularity: HashMap<&(Part, Box<[u8]>), usize> = HashMap::new();
+        for alternative in requirements
+            .iter()
+            .flatten()
+            .flat_map(|one| &one.alternatives)
+        {
+            *popularity.entry(alternative).or_default() += 1;
         }
         // The most telling of what a rule requires is what it shares with the fewest rules.
         let sharers = |requirement: &&Requirement| -> usize {
-            let values = requirement.values.iter();
-            values
-                .filter_map(|value| popularity.get(&(requirement.part, &**value)))
-                .sum()
+            let alternatives = requirement.alternatives.iter();
+            alternatives.filter_map(|one| popularity.get(one)).sum()
         };
-        let mut prefixes: HashMap<&[u8], Vec<usize>> = HashMap::new();
+        let mut by_part: BTreeMap<Part, Texts<'_>> = BTreeMap::new();
         for (rule, requirements) in requirements.iter().enumerate() {
             let Some(telling) = requirements.iter().min_by_key(sharers) else {
                 index.always.insert(rule);
                 continue;
             };
-            for value in &telling.values {
-                match telling.part {
-                    Part::PathPrefix => prefixes.entry(value).or_default().push(rule),
-                    part => index.insert_hashed(part, value, rule),
-                }
+            for (part, text) in &telling.alternatives {
+                by_part
+                    .entry(*part)
+                    .or_default()
+                    .entry(text)
+                    .or_default()
+                    .push(rule);
             }
         }
-        index.prefixes = sorted(prefixes);
+        for (part, texts) in by_part {
+            index.add(part, texts);
+        }
         index
     }
 
-    fn insert_hashed(&mut self, part: Part, value: &[u8], rule: usize) {
-        let used = match part {
-            Part::Host => &mut self.has_hosts,
-            Part::Extension => &mut self.has_extensions,
-            Part::Path | Part::PathPrefix => &mut self.has_paths,
-        };
-        *used = true;
-        self.by_hash
-            .entry(hash(part, value))
-            .or_default()
-            .push(rule);
+    fn add(&mut self, part: Part, texts: Texts<'_>) {
+        match part {
+            Part::PathPrefix => self.prefixes = sorted(texts),
+            Part::Host | Part::Path | Part::Extension => {
+                self.hashed.push(part);
+                for (text, rules) in texts {
+                    self.by_hash
+                        .entry(hash(part, text))
+                        .or_default()
+                        .extend(rules);
+                }
+            }
+            Part::InPath | Part::InQuery | Part::InUserAgent | Part::InReferer => {
+                let rules: Vec<_> = texts.values().flatten().copied().collect();
+                match Substrings::new(part, texts) {
+                    Some(substrings) => self.substrings.push(substrings),
+                    None => rules.into_iter().for_each(|rule| self.always.insert(rule)),
+                }
+            }
+        }
     }
 
     /// The rules worth trying for `request`, in order.
     pub(super) fn candidates(&self, request: &RequestView<'_>) -> Candidates {
         let mut words = self.always.clone();
-        let path = request.path.as_bytes();
-        let hashed = [
-            (self.has_hosts, Part::Host, request.host.as_bytes()),
-            (self.has_paths, Part::Path, path),
-        ];
-        for (used, part, value) in hashed {
-            if used {
-                self.find(part, value, &mut words);
-            }
+        for part in &self.hashed {
+            let rules = self.by_hash.get(&hash(*part, part.of(request)));
+            rules
+                .into_iter()
+                .flatten()
+                .for_each(|rule| words.insert(*rule));
         }
-        if self.has_extensions {
-            self.find(
-                Part::Extension,
-                extension(request.path).as_bytes(),
-                &mut words,
-            );
+        self.find_prefixes(Part::PathPrefix.of(request), &mut words);
+        for substrings in &self.substrings {
+            substrings.find(request, |rule| words.insert(rule));
         }
-        self.find_prefixes(path, &mut words);
         Candidates { words, position: 0 }
-    }
-
-    fn find(&self, part: Part, value: &[u8], words: &mut Words) {
-        let rules = self.by_hash.get(&hash(part, value)).into_iter().flatten();
-        rules.for_each(|rule| words.insert(*rule));
     }
 
     /// Every prefix of `path` in the table begins the greatest entry that is not after `path`.
@@ -141,13 +146,11 @@ impl Index {
 }
 
 /// The table of prefixes in order, each with its parent.
-fn sorted(prefixes: HashMap<&[u8], Vec<usize>>) -> Vec<Prefix> {
-    let mut entries: Vec<_> = prefixes.into_iter().collect();
-    entries.sort_unstable();
-    let mut table: Vec<Prefix> = Vec::with_capacity(entries.len());
+fn sorted(prefixes: Texts<'_>) -> Vec<Prefix> {
+    let mut table: Vec<Prefix> = Vec::with_capacity(prefixes.len());
     // The prefixes of the last entry, each a prefix of the next.
     let mut open: Vec<usize> = Vec::new();
-    for (text, rules) in entries {
+    for (text, rules) in prefixes {
         let begins = |at: &usize| {
             table
                 .get(*at)
@@ -169,13 +172,7 @@ fn sorted(prefixes: HashMap<&[u8], Vec<usize>>) -> Vec<Prefix> {
 
 /// FNV-1a of the part and the value in lower case.
 fn hash(part: Part, value: &[u8]) -> u64 {
-    let seed = match part {
-        Part::Host => 1,
-        Part::Path => 2,
-        Part::PathPrefix => 3,
-        Part::Extension => 4,
-    };
-    let bytes = std::iter::once(seed).chain(value.iter().map(u8::to_ascii_lowercase));
+    let bytes = std::iter::once(part as u8).chain(value.iter().map(u8::to_ascii_lowercase));
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
@@ -370,6 +367,17 @@ mod tests {
         r#"http.request.uri.path.extension in {"css" "js"}"#,
         r#"http.request.full_uri wildcard "https://a.test/a/*""#,
         r#"starts_with(http.request.uri, "/a/b")"#,
+        r#"http.request.uri.path contains "/B""#,
+        r#"lower(http.request.uri.path) contains "/b""#,
+        r#"ends_with(http.request.uri.path, ".css")"#,
+        r#"http.request.uri.path wildcard "*/b*.CSS""#,
+        r#"http.request.uri contains "b?""#,
+        r#"http.request.uri contains "?X""#,
+        r#"http.request.uri contains "y=""#,
+        r#"http.request.uri.query contains "y=1""#,
+        r#"http.user_agent contains "Bot""#,
+        r#"http.user_agent in {"Bot/1" ""}"#,
+        r#"http.referer wildcard "*BOT*""#,
         "ssl",
         "false",
         r#"not http.host eq "a.test""#,
@@ -390,10 +398,17 @@ mod tests {
             sources in prop::collection::vec(source(), 9..40),
             host in prop::sample::select(&["a.test", "b.test", "c.test"][..]),
             path in "/[aA]?(/[bB]?)?(\\.css|\\.JS)?",
+            query in prop::option::of("[xX]?y?=?1?[?]?"),
+            agent in prop::option::of("(Ro)?[bB]ot(/1)?"),
         ) {
             let expressions: Vec<_> = sources.iter().map(|source| compile(source)).collect();
-            let headers = HeaderMap::new();
-            let request = request(&headers, host, &path);
+            let mut headers = HeaderMap::new();
+            for name in [http::header::USER_AGENT, http::header::REFERER] {
+                let agent = agent.as_ref().and_then(|agent| agent.parse().ok());
+                headers.extend(agent.map(|agent| (name, agent)));
+            }
+            let mut request = request(&headers, host, &path);
+            request.query = query.as_deref();
             let index = Index::new(expressions.iter());
             let found: Vec<_> = index
                 .candidates(&request)

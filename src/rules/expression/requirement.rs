@@ -4,51 +4,110 @@
 //! Requirements are necessary, not sufficient, and disregard ASCII case, whether or not the
 //! expression does.
 
+use http::HeaderName;
+use http::header::{REFERER, USER_AGENT};
+
 use super::ast::Relation;
 use super::eval::{Predicate, StringTest};
 use super::field::StringField;
+use super::read::extension;
 use super::value::StringValue;
+use crate::request::RequestView;
 
-/// The part of a request that a requirement is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How a requirement looks at a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
-    /// The host.
+    /// The host is so.
     Host,
-    /// The path.
+    /// The path is so.
     Path,
-    /// The beginning of the path.
+    /// The path begins so.
     PathPrefix,
-    /// The extension of the path.
+    /// The extension of the path is so.
     Extension,
+    /// The path contains it.
+    InPath,
+    /// The query contains it.
+    InQuery,
+    /// The first line of User-Agent contains it.
+    InUserAgent,
+    /// The first line of Referer contains it.
+    InReferer,
 }
 
-/// One thing that a request must have: a part that is one of these values, in lower case. With no
-/// values, no request has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One thing that a request must have: one of these parts with its value, in lower case. With none,
+/// no request has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requirement {
-    /// What it is about.
-    pub part: Part,
-    /// What that part may be.
-    pub values: Vec<Box<[u8]>>,
+    /// What is looked for, and where.
+    pub alternatives: Vec<(Part, Box<[u8]>)>,
 }
 
 /// Sets of more values are not worth their room.
 const MOST_VALUES: usize = 256;
 
-impl Requirement {
-    fn new<'v>(part: Part, values: impl IntoIterator<Item = &'v [u8]>) -> Self {
-        let values = values
-            .into_iter()
-            .map(|value| value.to_ascii_lowercase().into());
-        Self {
-            part,
-            values: values.collect(),
+impl Part {
+    /// What of `request` it looks at.
+    pub fn of<'r>(self, request: &RequestView<'r>) -> &'r [u8] {
+        let first_line = |name: HeaderName| {
+            let line = request.headers.get(name);
+            line.map(http::HeaderValue::as_bytes).unwrap_or_default()
+        };
+        match self {
+            Self::Host => request.host.as_bytes(),
+            Self::Path | Self::PathPrefix | Self::InPath => request.path.as_bytes(),
+            Self::Extension => extension(request.path).as_bytes(),
+            Self::InQuery => request.query.unwrap_or_default().as_bytes(),
+            Self::InUserAgent => first_line(USER_AGENT),
+            Self::InReferer => first_line(REFERER),
         }
     }
 
-    fn never() -> Vec<Self> {
-        let parts = [Part::Host, Part::Path, Part::PathPrefix, Part::Extension];
-        parts.map(|part| Self::new(part, [])).into()
+    /// Whether it is about paths alone.
+    const fn is_of_paths(self) -> bool {
+        matches!(
+            self,
+            Self::Path | Self::PathPrefix | Self::Extension | Self::InPath
+        )
+    }
+}
+
+impl Requirement {
+    fn new<'v>(part: Part, values: impl IntoIterator<Item = &'v [u8]>) -> Self {
+        let values = values.into_iter();
+        Self {
+            alternatives: values
+                .map(|value| (part, value.to_ascii_lowercase().into()))
+                .collect(),
+        }
+    }
+
+    /// The part that all of it is about, if it is one.
+    pub fn part(&self) -> Option<Part> {
+        let (first, _) = self.alternatives.first()?;
+        let mut parts = self.alternatives.iter().map(|(part, _)| part);
+        parts.all(|part| part == first).then_some(*first)
+    }
+
+    /// Whether some paths do not meet it, whatever else the request has.
+    pub(super) fn narrows_paths(&self) -> bool {
+        let mut parts = self.alternatives.iter().map(|(part, _)| part);
+        parts.all(|part| part.is_of_paths())
+    }
+
+    /// Whether every request meets it: all paths begin with a slash.
+    fn is_met_by_all(&self) -> bool {
+        let mut alternatives = self.alternatives.iter();
+        alternatives.any(|(part, value)| match part {
+            Part::Host | Part::Path | Part::Extension => false,
+            Part::PathPrefix | Part::InPath => value.is_empty() || **value == *b"/",
+            Part::InQuery | Part::InUserAgent | Part::InReferer => value.is_empty(),
+        })
+    }
+
+    fn or(mut self, other: Self) -> Self {
+        self.alternatives.extend(other.alternatives);
+        self
     }
 }
 
@@ -56,33 +115,45 @@ impl Predicate {
     /// What a request must have, all of it.
     pub(super) fn requirements(&self) -> Vec<Requirement> {
         let mut requirements = match self {
-            Self::Constant(false) => Requirement::never(),
+            Self::Constant(false) => vec![Requirement::default()],
             Self::And(operands) => operands.iter().flat_map(Self::requirements).collect(),
             Self::Or(operands) => either(operands),
             Self::String(value, test) => required(value, test),
             _ => Vec::new(),
         };
-        requirements.retain(|requirement| requirement.values.len() <= MOST_VALUES);
+        requirements.retain(|requirement| {
+            requirement.alternatives.len() <= MOST_VALUES && !requirement.is_met_by_all()
+        });
         requirements
     }
 }
 
-/// For each part that every operand needs something of, the union of what they need.
+/// For each part that every operand needs something of, the union of what they need; where there is none, the
+/// union of the first thing that each needs.
 fn either(operands: &[Predicate]) -> Vec<Requirement> {
-    let mut operands = operands.iter().map(Predicate::requirements);
-    let mut whole = operands.next().unwrap_or_default();
-    for mut operand in operands {
-        whole.retain_mut(|requirement| {
-            let same = operand
-                .iter_mut()
-                .find(|other| other.part == requirement.part);
-            if let Some(other) = &same {
-                requirement.values.extend(other.values.iter().cloned());
-            }
-            same.is_some()
-        });
+    let operands = operands.iter().map(Predicate::requirements);
+    let possible = operands.filter(|operand| !operand.contains(&Requirement::default()));
+    let possible: Vec<_> = possible.collect();
+    let Some((first, others)) = possible.split_first() else {
+        return vec![Requirement::default()];
+    };
+    let of_one_part = first.iter().filter_map(|requirement| {
+        let part = requirement.part()?;
+        let mut all = requirement.clone();
+        for operand in others {
+            let same = operand.iter().find(|other| other.part() == Some(part))?;
+            all = all.or(same.clone());
+        }
+        Some(all)
+    });
+    let of_one_part: Vec<_> = of_one_part.collect();
+    if !of_one_part.is_empty() {
+        return of_one_part;
     }
-    whole
+    let firsts = possible.iter().map(|operand| operand.first().cloned());
+    let firsts: Option<Vec<_>> = firsts.collect();
+    let union = firsts.and_then(|firsts| firsts.into_iter().reduce(Requirement::or));
+    union.into_iter().collect()
 }
 
 fn required(value: &StringValue, test: &StringTest) -> Vec<Requirement> {
@@ -100,6 +171,9 @@ fn required(value: &StringValue, test: &StringTest) -> Vec<Requirement> {
         StringField::Path => of_path(test),
         StringField::Uri => of_uri(test),
         StringField::FullUri => of_full_uri(test),
+        StringField::Query => contained(test, Part::InQuery),
+        StringField::UserAgent => contained(test, Part::InUserAgent),
+        StringField::Referer => contained(test, Part::InReferer),
         _ => Vec::new(),
     }
 }
@@ -126,6 +200,23 @@ fn beginning(test: &StringTest) -> Option<Beginning<'_>> {
     }
 }
 
+/// The longest text that must be somewhere, wherever.
+fn part_of(test: &StringTest) -> Option<Vec<u8>> {
+    match test {
+        StringTest::EndsWith(literal) => Some(literal.to_vec()),
+        StringTest::Contains(substring) => Some(substring.bytes().to_vec()),
+        StringTest::Wildcard(wildcard) => {
+            let (beginning, _) = wildcard.beginning();
+            let literals = wildcard.middle().chain([beginning, wildcard.end()]);
+            literals.max_by_key(|literal| literal.len()).map(Into::into)
+        }
+        _ => match beginning(test)? {
+            Beginning::Prefix(prefix) => Some(prefix),
+            Beginning::Whole(_) => None,
+        },
+    }
+}
+
 fn exact(test: &StringTest, part: Part) -> Vec<Requirement> {
     match beginning(test) {
         Some(Beginning::Whole(values)) => vec![Requirement::new(part, values)],
@@ -133,37 +224,50 @@ fn exact(test: &StringTest, part: Part) -> Vec<Requirement> {
     }
 }
 
+fn contained(test: &StringTest, part: Part) -> Vec<Requirement> {
+    match beginning(test) {
+        Some(Beginning::Whole(values)) => vec![Requirement::new(part, values)],
+        _ => Vec::from_iter(part_of(test).map(|text| Requirement::new(part, [&*text]))),
+    }
+}
+
 fn of_path(test: &StringTest) -> Vec<Requirement> {
-    let requirement = match beginning(test) {
-        Some(Beginning::Whole(paths)) => Requirement::new(Part::Path, paths),
-        Some(Beginning::Prefix(prefix)) => Requirement::new(Part::PathPrefix, [&*prefix]),
-        None => return Vec::new(),
-    };
-    Some(requirement)
-        .filter(|requirement| !is_every_path(requirement))
-        .into_iter()
-        .collect()
+    match beginning(test) {
+        Some(Beginning::Whole(paths)) => vec![Requirement::new(Part::Path, paths)],
+        Some(Beginning::Prefix(prefix)) if !matches!(&*prefix, b"" | b"/") => {
+            vec![Requirement::new(Part::PathPrefix, [&*prefix])]
+        }
+        _ => contained(test, Part::InPath),
+    }
 }
 
 /// Path and query: the path is what stands before the first `?`.
 fn of_uri(test: &StringTest) -> Vec<Requirement> {
     let path = |uri: &[u8]| uri.split(|byte| *byte == b'?').next().map(<[u8]>::to_vec);
-    let requirement = match beginning(test) {
+    match beginning(test) {
         Some(Beginning::Whole(uris)) => {
             let paths: Vec<_> = uris.into_iter().filter_map(path).collect();
-            Requirement::new(Part::Path, paths.iter().map(Vec::as_slice))
+            vec![Requirement::new(
+                Part::Path,
+                paths.iter().map(Vec::as_slice),
+            )]
         }
-        Some(Beginning::Prefix(prefix)) => {
+        Some(Beginning::Prefix(prefix)) if !matches!(&*prefix, b"" | b"/") => {
             let whole = prefix.contains(&b'?');
             let part = if whole { Part::Path } else { Part::PathPrefix };
-            Requirement::new(part, path(&prefix).as_deref())
+            vec![Requirement::new(part, path(&prefix).as_deref())]
         }
-        None => return Vec::new(),
-    };
-    Some(requirement)
-        .filter(|requirement| !is_every_path(requirement))
-        .into_iter()
-        .collect()
+        _ => Vec::from_iter(part_of(test).map(|literal| in_uri(&literal))),
+    }
+}
+
+/// A text somewhere in path and query: what follows its first `?` is in the query, wherever that begins.
+fn in_uri(text: &[u8]) -> Requirement {
+    let mut parts = text.splitn(2, |byte| *byte == b'?').skip(1);
+    parts.next().map_or_else(
+        || Requirement::new(Part::InPath, [text]).or(Requirement::new(Part::InQuery, [text])),
+        |query| Requirement::new(Part::InQuery, [query]),
+    )
 }
 
 /// Scheme, host, path and query: the host, where a literal holds all of it.
@@ -186,10 +290,7 @@ fn of_full_uri(test: &StringTest) -> Vec<Requirement> {
         .collect();
     let ended = whole || targets.iter().all(|target| target.contains(&b'?'));
     let part = if ended { Part::Path } else { Part::PathPrefix };
-    let paths = Requirement::new(part, paths);
-    if !is_every_path(&paths) {
-        requirements.push(paths);
-    }
+    requirements.push(Requirement::new(part, paths));
     requirements
 }
 
@@ -201,15 +302,6 @@ fn host_and_path(uri: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(end)
 }
 
-/// A requirement that every path meets.
-fn is_every_path(requirement: &Requirement) -> bool {
-    requirement.part == Part::PathPrefix
-        && requirement
-            .values
-            .iter()
-            .any(|prefix| prefix.is_empty() || **prefix == *b"/")
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{Environment, Expression};
@@ -219,15 +311,22 @@ mod tests {
         let expression = Expression::compile(source, &Environment::default()).unwrap();
         let mut requirements = expression.requirements();
         for requirement in &mut requirements {
-            requirement.values.sort();
+            requirement.alternatives.sort();
         }
         let shown = requirements.iter().map(|requirement| {
-            let values: Vec<_> = requirement
-                .values
-                .iter()
-                .map(|value| value.escape_ascii().to_string())
-                .collect();
-            format!("{:?} {}", requirement.part, values.join("|"))
+            let mut last = None;
+            let values = requirement.alternatives.iter().map(|(part, value)| {
+                let value = value.escape_ascii();
+                match last.replace(part) {
+                    Some(last) if last == part => format!("|{value}"),
+                    Some(_) => format!(" or {part:?} {value}"),
+                    None => format!("{part:?} {value}"),
+                }
+            });
+            if requirement.alternatives.is_empty() {
+                return "never".to_owned();
+            }
+            values.collect()
         });
         shown.collect::<Vec<_>>().join("; ")
     }
@@ -259,7 +358,7 @@ mod tests {
             (r#"http.request.uri.path matches "/blog/""#, ""),
             (r#"http.request.uri.path wildcard "/*""#, ""),
             (r#"starts_with(http.request.uri.path, "")"#, ""),
-            (r#"ends_with(http.request.uri.path, "/a")"#, ""),
+            (r#"ends_with(http.request.uri.path, "/a")"#, "InPath /a"),
             (
                 r#"http.request.uri.path.extension in {"css" "JS"}"#,
                 "Extension css|js",
@@ -292,8 +391,42 @@ mod tests {
             (r#"http.host eq "a.test" or ssl"#, ""),
             (
                 r#"http.host eq "a.test" or http.request.uri.path eq "/a""#,
-                "",
+                "Host a.test or Path /a",
             ),
+            (
+                r#"http.request.uri.path contains "/Wp-" or ends_with(http.request.uri.path, ".php")"#,
+                "InPath .php|/wp-",
+            ),
+            (
+                r#"http.request.uri.path eq "/xmlrpc.php" or http.user_agent contains "sqlmap""#,
+                "Path /xmlrpc.php or InUserAgent sqlmap",
+            ),
+            (r#"http.request.uri.path contains "x" or ssl"#, ""),
+            (r#"http.request.uri.path contains "/""#, ""),
+            (r#"http.user_agent eq """#, ""),
+            (r#"http.user_agent contains "Bot""#, "InUserAgent bot"),
+            (
+                r#"lower(http.user_agent) contains "bot""#,
+                "InUserAgent bot",
+            ),
+            (r#"not http.user_agent contains "bot""#, ""),
+            (
+                r#"http.user_agent wildcard "*Bot/*.0*""#,
+                "InUserAgent bot/",
+            ),
+            (r#"http.referer in {"a" "b"}"#, "InReferer a|b"),
+            (r#"http.request.uri.query contains "A=""#, "InQuery a="),
+            (
+                r#"http.request.uri contains "/x""#,
+                "InPath /x or InQuery /x",
+            ),
+            (r#"http.request.uri contains "/x?y=1?""#, "InQuery y=1?"),
+            (r#"http.request.uri contains "?""#, ""),
+            (
+                r#"http.request.uri.path wildcard "/*/admin/*""#,
+                "InPath /admin/",
+            ),
+            (r#"url_decode(http.request.uri.path) contains "x""#, ""),
             (
                 r#"(http.host eq "a.test" and ssl) or (http.host eq "b.test" and http.request.uri.path eq "/a")"#,
                 "Host a.test|b.test",
@@ -301,7 +434,9 @@ mod tests {
             (r#"http.host eq "a.test" or false"#, "Host a.test"),
             (r#"http.host eq "a.test" xor ssl"#, ""),
             ("true", ""),
-            ("false", "Host ; Path ; PathPrefix ; Extension "),
+            ("false", "never"),
+            ("false or false", "never"),
+            (r#"http.host eq "a.test" and false"#, "Host a.test; never"),
             (r#"raw.http.request.uri.path eq "/a""#, ""),
         ] {
             assert_eq!(shown(source), expected, "{source}");

@@ -1,31 +1,48 @@
-//! Substring search in linear time (Knuth, Morris, Pratt), with or without regard to ASCII case.
+//! Substring search in linear time, with or without regard to ASCII case.
 //!
-//! Requests are written by strangers, so the worst case counts: no header can make a rule slow.
+//! Requests are written by strangers, so the worst case counts: no header can make a rule slow. Two-Way is linear,
+//! and so is Knuth, Morris and Pratt's search, which sees to letters of either case.
+
+use memchr::memmem;
 
 /// A substring prepared for searching.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Substring {
-    /// In lower case if `ignore_case`.
+    /// In lower case where case does not count.
     bytes: Box<[u8]>,
+    search: Search,
+}
+
+#[derive(Clone, Debug)]
+enum Search {
+    Exact(Box<memmem::Finder<'static>>),
     /// For each length of a matched beginning (less one), the length of its longest proper ending
     /// which is a beginning too.
-    fallbacks: Box<[usize]>,
-    ignore_case: bool,
+    IgnoringCase(Box<[usize]>),
 }
+
+impl PartialEq for Substring {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+            && matches!(self.search, Search::Exact(_)) == matches!(other.search, Search::Exact(_))
+    }
+}
+
+impl Eq for Substring {}
 
 impl Substring {
     /// Prepares to search for `bytes`.
     pub(super) fn new(mut bytes: Vec<u8>, ignore_case: bool) -> Self {
-        if ignore_case {
+        let search = if ignore_case {
             bytes.make_ascii_lowercase();
-        }
-        let mut substring = Self {
-            bytes: bytes.into_boxed_slice(),
-            fallbacks: Box::default(),
-            ignore_case,
+            Search::IgnoringCase(fallbacks(&bytes))
+        } else {
+            Search::Exact(Box::new(memmem::Finder::new(&bytes).into_owned()))
         };
-        substring.fallbacks = substring.fallbacks();
-        substring
+        Self {
+            bytes: bytes.into(),
+            search,
+        }
     }
 
     /// What is searched for; in lower case where case does not count.
@@ -40,56 +57,43 @@ impl Substring {
 
     /// Where the first occurrence in `haystack` starts.
     pub(super) fn find(&self, haystack: &[u8]) -> Option<usize> {
-        if self.bytes.is_empty() {
-            return Some(0);
-        }
+        let fallbacks = match &self.search {
+            Search::Exact(finder) => return finder.find(haystack),
+            Search::IgnoringCase(_) if self.bytes.is_empty() => return Some(0),
+            Search::IgnoringCase(fallbacks) => fallbacks,
+        };
         let mut matched = 0;
         for (position, byte) in haystack.iter().enumerate() {
-            matched = self.step(matched, self.fold(*byte));
+            matched = step(&self.bytes, fallbacks, matched, byte.to_ascii_lowercase());
             if matched == self.bytes.len() {
                 return Some(position + 1 - matched);
             }
         }
         None
     }
+}
 
-    fn fallbacks(&self) -> Box<[usize]> {
-        let mut partial = Self {
-            fallbacks: vec![0; self.bytes.len()].into_boxed_slice(),
-            bytes: self.bytes.clone(),
-            ignore_case: self.ignore_case,
-        };
-        let mut matched = 0;
-        for (position, byte) in self.bytes.iter().enumerate().skip(1) {
-            matched = partial.step(matched, *byte);
-            if let Some(fallback) = partial.fallbacks.get_mut(position) {
-                *fallback = matched;
-            }
-        }
-        partial.fallbacks
-    }
-
-    /// How much is matched after `byte`, if `matched` bytes were before.
-    fn step(&self, mut matched: usize, byte: u8) -> usize {
-        loop {
-            if self.bytes.get(matched) == Some(&byte) {
-                return matched + 1;
-            }
-            match matched
-                .checked_sub(1)
-                .and_then(|last| self.fallbacks.get(last))
-            {
-                Some(fallback) => matched = *fallback,
-                None => return 0,
-            }
+fn fallbacks(bytes: &[u8]) -> Box<[usize]> {
+    let mut fallbacks = vec![0; bytes.len()];
+    let mut matched = 0;
+    for (position, byte) in bytes.iter().enumerate().skip(1) {
+        matched = step(bytes, &fallbacks, matched, *byte);
+        if let Some(fallback) = fallbacks.get_mut(position) {
+            *fallback = matched;
         }
     }
+    fallbacks.into()
+}
 
-    const fn fold(&self, byte: u8) -> u8 {
-        if self.ignore_case {
-            byte.to_ascii_lowercase()
-        } else {
-            byte
+/// How much of `bytes` is matched after `byte`, if `matched` bytes were before.
+fn step(bytes: &[u8], fallbacks: &[usize], mut matched: usize, byte: u8) -> usize {
+    loop {
+        if bytes.get(matched) == Some(&byte) {
+            return matched + 1;
+        }
+        match matched.checked_sub(1).and_then(|last| fallbacks.get(last)) {
+            Some(fallback) => matched = *fallback,
+            None => return 0,
         }
     }
 }

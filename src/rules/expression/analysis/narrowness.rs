@@ -1,5 +1,6 @@
 //! How much of a site an expression is for.
 
+use super::super::Requirement;
 use super::super::eval::{Predicate, StringTest};
 use super::super::field::StringField;
 use super::super::value::StringValue;
@@ -34,10 +35,10 @@ pub(super) fn is_narrow(predicate: &Predicate) -> bool {
                         || !shape.parts.is_empty()
                 }),
             },
-            _ => !predicate
-                .requirements()
-                .iter()
-                .all(|required| required.part == super::super::Part::Host),
+            _ => {
+                let requirements = predicate.requirements();
+                requirements.iter().any(Requirement::narrows_paths)
+            }
         },
         _ => false,
     }
