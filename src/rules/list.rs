@@ -28,6 +28,14 @@ impl Lists {
         self.0.get(name)
     }
 
+    /// Takes what is in `exceptions` out of a list.
+    pub fn spare<'l>(&mut self, name: &str, exceptions: impl IntoIterator<Item = &'l List>) {
+        if let Some(list) = self.0.get_mut(name) {
+            let whole = std::mem::take(Arc::make_mut(list));
+            *list = Arc::new(whole.without(exceptions, false));
+        }
+    }
+
     /// The names of all lists, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.0.keys().map(String::as_str)

@@ -190,11 +190,12 @@ fn halves(address: u128) -> (u64, u64) {
 
 impl IpSet {
     /// The set without what `except` holds.
-    pub(in crate::rules) fn without(self, except: Self) -> Self {
-        Self {
-            except: Some(Box::new(except)),
-            ..self
-        }
+    pub(in crate::rules) fn without(mut self, except: Self) -> Self {
+        let before = self.except.take();
+        let before = before.iter().flat_map(|before| before.ranges());
+        let except = before.chain(except.ranges()).collect();
+        self.except = Some(Box::new(except));
+        self
     }
 
     /// Whether `address` is in the set.
