@@ -147,14 +147,35 @@ impl List {
         let Items::Addresses(set) = self.0 else {
             return self;
         };
-        let listed = exceptions.into_iter().filter_map(|list| match &list.0 {
-            Items::Addresses(set) => Some(set.ranges()),
-            _ => None,
-        });
+        let listed = exceptions.into_iter().flat_map(Self::ranges);
         let private = PRIVATE.iter().filter(|_| private);
         let private = private.filter_map(|block| address_range(block).ok());
-        let except: IpSet = listed.flatten().chain(private).collect();
-        Self(Items::Addresses(set.without(except)))
+        let except: IpSet = listed.chain(private).collect();
+        Self(Items::Addresses(set.without(&except)))
+    }
+
+    /// The addresses of these ranges.
+    pub fn of_ranges(ranges: impl IntoIterator<Item = (IpAddr, IpAddr)>) -> Self {
+        Self(Items::Addresses(ranges.into_iter().collect()))
+    }
+
+    /// The ranges of a list of addresses.
+    pub fn ranges(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+        let addresses = match &self.0 {
+            Items::Addresses(set) => Some(set.ranges()),
+            _ => None,
+        };
+        addresses.into_iter().flatten()
+    }
+
+    /// Whether nothing is in the list.
+    pub fn is_empty(&self) -> bool {
+        match &self.0 {
+            Items::Nothing => true,
+            Items::Addresses(set) => set.is_empty(),
+            Items::Numbers(set) => set.is_empty(),
+            Items::Strings(set) => set.is_empty(),
+        }
     }
 
     /// What the list holds; `None` when it is empty, and fits any use.
@@ -364,6 +385,30 @@ mod tests {
         );
         assert_eq!(faults[0].help.as_deref(), Some("write `10.0.0.0/8`"));
         assert_eq!(faults[1].help.as_deref(), Some(KIND_HELP));
+    }
+
+    #[test]
+    fn exceptions_of_an_exception_are_in_the_list_again() {
+        let of = |text: &str| List::of_lines(None, text).unwrap();
+        let partners = of("203.0.113.0/24").without([&of("203.0.113.9")], false);
+        let bad = of("203.0.113.0/24\n198.51.100.0/24").without([&partners], false);
+        for (address, expected) in [
+            ("203.0.113.8", false),
+            ("203.0.113.9", true),
+            ("198.51.100.1", true),
+        ] {
+            assert_eq!(bad.contains_address(ip(address)), expected, "{address}");
+        }
+        let within = of("203.0.113.0/28").without([&of("203.0.113.0/24")], false);
+        assert!(within.is_empty() && !bad.is_empty());
+    }
+
+    #[test]
+    fn addresses_of_ipv4_may_be_written_as_those_of_ipv6() {
+        let list = List::of_lines(None, "::ffff:192.0.2.0/120\n::ffff:198.51.100.7").unwrap();
+        assert!(list.contains_address(ip("192.0.2.9")));
+        assert!(list.contains_address(ip("198.51.100.7")));
+        assert!(!list.contains_address(ip("192.0.3.1")));
     }
 
     #[test]

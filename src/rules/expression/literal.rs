@@ -115,7 +115,7 @@ pub(in crate::rules) fn number_or_address(
 
 fn range(first: &str, last: &str, span: Span) -> Result<Literal<'static>, ExpressionError> {
     let literal = match (first.parse::<IpAddr>(), last.parse::<IpAddr>()) {
-        (Ok(first), Ok(last)) if first.is_ipv4() == last.is_ipv4() => Literal::IpRange(first, last),
+        (Ok(first), Ok(last)) if first.is_ipv4() == last.is_ipv4() => addresses(first, last),
         (Ok(_), Ok(_)) => {
             return Err(ExpressionError::new(
                 span,
@@ -168,7 +168,15 @@ fn block(address: &str, length: &str, span: Span) -> Result<Literal<'static>, Ex
                 .with_help(format!("write `{first}/{length}`")),
         );
     }
-    Ok(Literal::IpRange(first, last))
+    Ok(addresses(first, last))
+}
+
+/// A range; of IPv4 where it is of that written as IPv6 (RFC 4291 §2.5.5.2), as all clients are.
+fn addresses(first: IpAddr, last: IpAddr) -> Literal<'static> {
+    match (first.to_canonical(), last.to_canonical()) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => Literal::IpRange(first.into(), last.into()),
+        _ => Literal::IpRange(first, last),
+    }
 }
 
 fn integer(word: &str, span: Span) -> Result<i64, ExpressionError> {
@@ -298,6 +306,18 @@ mod tests {
             (
                 "1.1.1.1..1.1.1.9",
                 Literal::IpRange(ip("1.1.1.1"), ip("1.1.1.9")),
+            ),
+            (
+                "::ffff:10.0.0.0/104",
+                Literal::IpRange(ip("10.0.0.0"), ip("10.255.255.255")),
+            ),
+            (
+                "::ffff:10.0.0.1..::ffff:10.0.0.9",
+                Literal::IpRange(ip("10.0.0.1"), ip("10.0.0.9")),
+            ),
+            (
+                "::/64",
+                Literal::IpRange(ip("::"), ip("::ffff:ffff:ffff:ffff")),
             ),
         ] {
             assert_eq!(number(word).as_ref(), Ok(&expected), "{word}");

@@ -45,6 +45,10 @@ fn shortest_first(a: &[u8], b: &[u8]) -> Ordering {
 pub(in crate::rules) trait Bound: Copy + Ord {
     /// The greatest value.
     const GREATEST: Self;
+    /// Values that are compared with at once.
+    type Block: AsRef<[Self]> + AsMut<[Self]> + Copy + std::fmt::Debug + Eq;
+    /// A block of this value alone.
+    fn block(self) -> Self::Block;
     /// The value after this one.
     fn next(self) -> Option<Self>;
     /// The value before this one, which is not the least.
@@ -52,9 +56,14 @@ pub(in crate::rules) trait Bound: Copy + Ord {
 }
 
 macro_rules! bounds {
-    ($($integer:ty)+) => {$(
+    ($($integer:ty: $block:literal,)+) => {$(
         impl Bound for $integer {
             const GREATEST: Self = <$integer>::MAX;
+            type Block = [Self; $block];
+
+            fn block(self) -> Self::Block {
+                [self; $block]
+            }
 
             fn next(self) -> Option<Self> {
                 self.checked_add(1)
@@ -67,16 +76,33 @@ macro_rules! bounds {
     )+};
 }
 
-bounds!(u32 u64 u128 i64);
+// A line of the processor's cache, or two that are fetched together: fewer blocks have to be waited for one after
+// the other.
+bounds!(u32: 16, u64: 16, u128: 8, i64: 16,);
 
-/// A set of values given as ranges with both ends included: a static tree of blocks, each a line of the
-/// processor's cache, so that a lookup among a million waits for memory once or twice.
+/// A block, which begins where a line of the processor's cache does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(align(64))]
+struct Line<B>(B);
+
+/// A level of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Level {
+    /// The place of its first block among all.
+    start: usize,
+    /// How many values it has.
+    values: usize,
+}
+
+/// A set of values given as ranges with both ends included: a static tree of blocks, so that a lookup among a
+/// million waits for memory once or twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::rules) struct RangeSet<T> {
-    /// Where a range begins, where the next value is that is in none, and so on, in order.
-    bounds: Box<[T]>,
-    /// The first of every block of `bounds`, of every block of these, and so on, until they are one block.
-    above: Box<[Box<[T]>]>,
+pub(in crate::rules) struct RangeSet<T: Bound> {
+    /// The blocks of all levels. Where there is no value left the greatest fills them up.
+    blocks: Box<[Line<T::Block>]>,
+    /// The last one has where a range begins, where the next value is that is in none, and so on, in order. Each one
+    /// above has the first of every block of the next one; the first level is one block.
+    levels: Box<[Level]>,
 }
 
 impl<T: Bound> FromIterator<(T, T)> for RangeSet<T> {
@@ -92,26 +118,48 @@ impl<T: Bound> FromIterator<(T, T)> for RangeSet<T> {
         });
         let ends = ranges.iter();
         let bounds = ends.flat_map(|(first, last)| [Some(*first), last.next()]);
-        let bounds: Box<[T]> = bounds.flatten().collect();
-        let mut above: Vec<Box<[T]>> = Vec::new();
-        loop {
-            let below = above.last().unwrap_or(&bounds);
-            if below.len() <= Self::BLOCK {
-                break;
-            }
-            let level = below.iter().step_by(Self::BLOCK).copied().collect();
-            above.push(level);
-        }
-        Self {
-            bounds,
-            above: above.into_boxed_slice(),
-        }
+        Self::of_bounds(bounds.flatten().collect())
     }
 }
 
 impl<T: Bound> RangeSet<T> {
-    /// Values in a line of the cache.
-    const BLOCK: usize = 64 / size_of::<T>();
+    /// Values in a block.
+    const BLOCK: usize = size_of::<T::Block>() / size_of::<T>();
+
+    /// The tree above `bounds`.
+    fn of_bounds(bounds: Vec<T>) -> Self {
+        let mut levels = Vec::new();
+        let mut level = bounds;
+        while level.len() > Self::BLOCK {
+            let above = level.iter().step_by(Self::BLOCK).copied().collect();
+            levels.push(std::mem::replace(&mut level, above));
+        }
+        levels.push(level);
+        levels.retain(|level| !level.is_empty());
+        let blocks = levels.iter().map(|level| level.len().div_ceil(Self::BLOCK));
+        let mut set = Self {
+            blocks: Box::default(),
+            levels: Box::default(),
+        };
+        let mut all = Vec::with_capacity(blocks.sum());
+        let mut places = Vec::with_capacity(levels.len());
+        for level in levels.iter().rev() {
+            places.push(Level {
+                start: all.len(),
+                values: level.len(),
+            });
+            all.extend(level.chunks(Self::BLOCK).map(|values| {
+                let mut block = T::GREATEST.block();
+                for (place, value) in block.as_mut().iter_mut().zip(values) {
+                    *place = *value;
+                }
+                Line(block)
+            }));
+        }
+        set.blocks = all.into_boxed_slice();
+        set.levels = places.into_boxed_slice();
+        set
+    }
 
     /// Whether `value` lies in one of the ranges.
     pub(in crate::rules) fn contains(&self, value: T) -> bool {
@@ -119,29 +167,66 @@ impl<T: Bound> RangeSet<T> {
         self.nearest(value).is_some_and(|place| place % 2 == 0)
     }
 
+    /// Whether there are none.
+    pub(in crate::rules) fn is_empty(&self) -> bool {
+        self.levels.is_empty()
+    }
+
     /// The place of the last bound up to `value`.
     fn nearest(&self, value: T) -> Option<usize> {
-        let levels = self.above.iter().rev().chain(std::iter::once(&self.bounds));
-        let mut place = 0;
-        for level in levels {
-            let block = place * Self::BLOCK;
-            let end = level.len().min(block + Self::BLOCK);
-            let up_to_value = level
-                .get(block..end)?
-                .partition_point(|bound| *bound <= value);
-            place = block + up_to_value.checked_sub(1)?;
+        let mut place = None;
+        for level in &self.levels {
+            let block = place.unwrap_or(0);
+            let values = self.blocks.get(level.start + block)?.0;
+            // All of them, without a branch: what it would save costs more when it is guessed wrong.
+            let up_to_value = values.as_ref().iter();
+            let up_to_value: usize = up_to_value.map(|bound| usize::from(*bound <= value)).sum();
+            let within = block * Self::BLOCK + up_to_value.checked_sub(1)?;
+            // What fills a block up is no bound.
+            place = Some(within.min(level.values - 1));
         }
-        Some(place)
+        place
     }
 
     /// All ranges, in order.
     fn ranges(&self) -> impl Iterator<Item = (T, T)> {
-        self.bounds.chunks(2).filter_map(|bounds| {
-            let (first, after) = bounds.split_first()?;
-            let last = after.first().map_or(T::GREATEST, |after| after.previous());
-            Some((*first, last))
+        let last = self.levels.last();
+        let (start, values) = last.map_or((0, 0), |level| (level.start, level.values));
+        let blocks = self.blocks.get(start..).unwrap_or_default();
+        let bounds = blocks.iter().flat_map(|block| block.0.as_ref()).copied();
+        let mut bounds = bounds.take(values);
+        std::iter::from_fn(move || {
+            let first = bounds.next()?;
+            let last = bounds.next().map_or(T::GREATEST, Bound::previous);
+            Some((first, last))
         })
     }
+}
+
+/// What is left of `ranges` without those of `except`.
+fn without<T: Bound>(
+    ranges: impl Iterator<Item = (T, T)>,
+    except: &RangeSet<T>,
+) -> impl Iterator<Item = (T, T)> {
+    let except: Vec<_> = except.ranges().collect();
+    ranges.flat_map(move |(first, last)| {
+        let from = except.partition_point(|(_, end)| *end < first);
+        let mut left = Vec::new();
+        let mut first = Some(first);
+        let reaching = except.iter().skip(from);
+        for (begin, end) in reaching.take_while(|(begin, _)| *begin <= last) {
+            if let Some(first) = first.filter(|first| first < begin) {
+                left.push((first, begin.previous()));
+            }
+            first = end.next();
+        }
+        left.extend(
+            first
+                .filter(|first| *first <= last)
+                .map(|first| (first, last)),
+        );
+        left
+    })
 }
 
 /// A set of IP addresses.
@@ -152,8 +237,6 @@ pub(in crate::rules) struct IpSet {
     v6_networks: RangeSet<u64>,
     /// The other ranges of IPv6.
     v6: RangeSet<u128>,
-    /// What is not in the set all the same.
-    except: Option<Box<Self>>,
 }
 
 impl FromIterator<(IpAddr, IpAddr)> for IpSet {
@@ -176,7 +259,6 @@ impl FromIterator<(IpAddr, IpAddr)> for IpSet {
             v4: v4.into_iter().collect(),
             v6_networks: v6_networks.into_iter().collect(),
             v6: v6.into_iter().collect(),
-            except: None,
         }
     }
 }
@@ -190,31 +272,41 @@ fn halves(address: u128) -> (u64, u64) {
 
 impl IpSet {
     /// The set without what `except` holds.
-    pub(in crate::rules) fn without(mut self, except: Self) -> Self {
-        let before = self.except.take();
-        let before = before.iter().flat_map(|before| before.ranges());
-        let except = before.chain(except.ranges()).collect();
-        self.except = Some(Box::new(except));
-        self
+    pub(in crate::rules) fn without(&self, except: &Self) -> Self {
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(address) => Err(address.to_bits()),
+            IpAddr::V6(address) => Ok(address.to_bits()),
+        };
+        // Those of IPv6 in one: an exception may be narrower than the network that it is of.
+        let except_v6: RangeSet<u128> = (except.ranges())
+            .filter_map(|(first, last)| Some((bits(first).ok()?, bits(last).ok()?)))
+            .collect();
+        let v6 = self.ranges();
+        let v6 = v6.filter_map(|(first, last)| Some((bits(first).ok()?, bits(last).ok()?)));
+        let v4 = without(self.v4.ranges(), &except.v4);
+        let v4 = v4.map(|(first, last)| (IpAddr::V4(first.into()), IpAddr::V4(last.into())));
+        let v6 = without(v6, &except_v6);
+        let v6 = v6.map(|(first, last)| (IpAddr::V6(first.into()), IpAddr::V6(last.into())));
+        v4.chain(v6).collect()
+    }
+
+    /// Whether no address is in the set.
+    pub(in crate::rules) fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6_networks.is_empty() && self.v6.is_empty()
     }
 
     /// Whether `address` is in the set.
     pub(in crate::rules) fn contains(&self, address: IpAddr) -> bool {
-        let listed = match address {
+        match address {
             IpAddr::V4(address) => self.v4.contains(address.to_bits()),
             IpAddr::V6(address) => {
                 let bits = address.to_bits();
                 self.v6_networks.contains(halves(bits).0) || self.v6.contains(bits)
             }
-        };
-        listed
-            && self
-                .except
-                .as_ref()
-                .is_none_or(|except| !except.contains(address))
+        }
     }
 
-    /// Its ranges, exceptions among them.
+    /// Its ranges.
     pub(in crate::rules) fn ranges(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
         let v4 = self.v4.ranges();
         let v4 = v4.map(|(first, last)| (IpAddr::V4(first.into()), IpAddr::V4(last.into())));
@@ -254,6 +346,32 @@ mod tests {
             for value in values {
                 let expected = ranges.iter().any(|(first, last)| (*first..=*last).contains(&value));
                 prop_assert_eq!(set.contains(value), expected);
+            }
+        }
+
+        #[test]
+        fn what_is_left_without_ranges_is_in_the_one_and_not_in_the_other(
+            ranges in prop::collection::vec((0u32..60, 0u32..12), 0..8),
+            except in prop::collection::vec((0u32..60, 0u32..6), 0..8),
+            greatest in any::<bool>(),
+        ) {
+            // At either end of all values.
+            let value = |value: u32| if greatest { u32::MAX - value } else { value };
+            let set = |ranges: Vec<(u32, u32)>| -> RangeSet<u32> {
+                let ranges = ranges.into_iter();
+                ranges
+                    .map(|(first, length)| {
+                        let (first, last) = (value(first), value(first.saturating_sub(length)));
+                        (first.min(last), first.max(last))
+                    })
+                    .collect()
+            };
+            let (set, except) = (set(ranges), set(except));
+            let left: RangeSet<u32> = without(set.ranges(), &except).collect();
+            for number in 0..80 {
+                let number = value(number);
+                let expected = set.contains(number) && !except.contains(number);
+                prop_assert_eq!(left.contains(number), expected);
             }
         }
 
@@ -330,9 +448,31 @@ mod tests {
             assert_eq!(set.contains(ip(address)), expected, "{address}");
         }
         let except: IpSet = [(ip("10.1.0.0"), ip("10.1.255.255"))].into_iter().collect();
-        let set = set.without(except);
+        let set = set.without(&except);
         for (address, expected) in [("10.1.2.3", false), ("10.2.0.0", true), ("::1", true)] {
             assert_eq!(set.contains(ip(address)), expected, "{address}");
         }
+    }
+
+    #[test]
+    fn what_is_excepted_may_be_narrower_than_a_network_or_all_of_it() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let network = (ip("2001:db8::"), ip("2001:db8:0:ffff:ffff:ffff:ffff:ffff"));
+        let set: IpSet = [network].into_iter().collect();
+        let one: IpSet = [(ip("2001:db8::1"), ip("2001:db8::1"))]
+            .into_iter()
+            .collect();
+        let left = set.without(&one);
+        for (address, expected) in [
+            ("2001:db8::", true),
+            ("2001:db8::1", false),
+            ("2001:db8::2", true),
+            ("2001:db8:0:ffff::1", true),
+        ] {
+            assert_eq!(left.contains(ip(address)), expected, "{address}");
+        }
+        assert!(set.without(&set).is_empty());
+        // An exception of an exception is in the set again.
+        assert!(set.without(&set.without(&one)).contains(ip("2001:db8::1")));
     }
 }
