@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::diagnostics::position;
 use super::lists::{named_list, read_addresses};
 use super::reader::{Located, Section};
-use super::rule::RuleFile;
+use super::rule::{RuleFile, read_lint_allow};
 use super::zone::read_host;
 use crate::guard::ip_access::Who;
+use crate::guard::lockdown::patterns;
 use crate::guard::{IpAccessAction, IpAccessRule, LockdownRule};
-use crate::rules::expression::Wildcard;
+use crate::rules::expression::{Wildcard, WildcardError};
 use crate::rules::{List, ListKind, RuleSource, address_range};
 
 const ACTIONS: &[(&str, IpAccessAction)] = &[
@@ -34,11 +35,13 @@ pub(super) fn read_ip_access_rules(zone: &Section<'_>, from: RuleFile<'_>) -> Ve
                 rule.reader.fault(rule.span.clone(), message, Some(help));
             }
             let action = rule.word("action", ACTIONS).map(|action| action.value);
+            let lint_allow = read_lint_allow(&rule);
             let who = read_who(&rule, action, from);
             rule.finish();
             Some(IpAccessRule {
                 name,
                 source,
+                lint_allow,
                 action: action?,
                 who: who?,
             })
@@ -155,7 +158,7 @@ fn country(rule: &Section<'_>, item: &Located<String>) -> Option<[u8; 2]> {
 fn wildcards(rule: &Section<'_>, items: &[Located<String>]) -> Vec<Wildcard> {
     let patterns = items.iter().filter_map(|item| {
         let pattern = Wildcard::new(item.value.as_bytes(), true);
-        let told = |why: crate::rules::expression::WildcardError| {
+        let told = |why: WildcardError| {
             rule.reader.fault(item.span.clone(), why.to_string(), None);
         };
         pattern.map_err(told).ok()
@@ -177,10 +180,12 @@ pub(super) fn read_lockdown_rules(zone: &Section<'_>, from: RuleFile<'_>) -> Vec
             let allow = rule.strings("allow").unwrap_or_default();
             let allow = read_addresses(&rule, &allow, from.lists);
             let dry_run = rule.boolean("dry_run").is_some_and(|dry| dry.value);
+            let lint_allow = read_lint_allow(&rule);
             rule.finish();
             let rule = LockdownRule {
                 name,
                 source,
+                lint_allow,
                 hosts,
                 paths,
                 allow,
@@ -203,5 +208,11 @@ fn read_paths(rule: &Section<'_>) -> Vec<Wildcard> {
         rule.reader
             .fault(path.span.clone(), message, Some(help.to_owned()));
     }
-    wildcards(rule, &paths)
+    let patterns = paths.iter().filter_map(|path| {
+        let told = |why: WildcardError| {
+            rule.reader.fault(path.span.clone(), why.to_string(), None);
+        };
+        patterns(&path.value).map_err(told).ok()
+    });
+    patterns.flatten().collect()
 }

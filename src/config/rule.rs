@@ -122,7 +122,7 @@ fn read_rule<A>(
 }
 
 /// Names of findings that are meant so.
-fn read_lint_allow(section: &Section<'_>) -> Vec<&'static str> {
+pub(super) fn read_lint_allow(section: &Section<'_>) -> Vec<&'static str> {
     let written = section.strings("lint_allow").unwrap_or_default();
     let known = |name: &Located<String>| {
         let code = Code::named(&name.value);

@@ -2,6 +2,7 @@
 //! rules and user agent blocking.
 
 mod intervals;
+mod user_agents;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ use crate::request::RequestView;
 use crate::rules::expression::Wildcard;
 use crate::rules::{List, RuleSource};
 use intervals::Intervals;
+use user_agents::UserAgents;
 
 /// A rule as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub struct IpAccessRule {
     pub name: String,
     /// Where it is written.
     pub source: RuleSource,
+    /// Names of the findings of `seawall check` that are meant so.
+    pub lint_allow: Vec<&'static str>,
     /// What happens to those whom it is about.
     pub action: IpAccessAction,
     /// Whom it is about.
@@ -83,7 +87,7 @@ struct Table {
     networks: HashMap<u32, usize>,
     network_lists: Vec<(usize, Arc<List>)>,
     countries: HashMap<[u8; 2], usize>,
-    user_agents: Vec<(usize, Wildcard)>,
+    user_agents: UserAgents,
 }
 
 impl IpAccessAction {
@@ -145,7 +149,7 @@ impl IpAccessRules {
 impl Table {
     fn new<'r>(rules: impl Iterator<Item = (usize, &'r IpAccessRule)>) -> Self {
         let mut table = Self::default();
-        let mut addresses = Vec::new();
+        let (mut addresses, mut user_agents) = (Vec::new(), Vec::new());
         for (id, rule) in rules {
             match &rule.who {
                 Who::Addresses { ranges, lists } => {
@@ -167,11 +171,12 @@ impl Table {
                 }
                 Who::UserAgents(patterns) => {
                     let patterns = patterns.iter().map(|pattern| (id, pattern.clone()));
-                    table.user_agents.extend(patterns);
+                    user_agents.extend(patterns);
                 }
             }
         }
         table.addresses = Intervals::new(addresses);
+        table.user_agents = UserAgents::new(user_agents);
         table
     }
 
@@ -207,10 +212,7 @@ impl Table {
             return None;
         }
         let sent = request.headers.get(USER_AGENT);
-        let sent = sent.map(http::HeaderValue::as_bytes).unwrap_or_default();
-        let mut patterns = self.user_agents.iter();
-        let found = patterns.find(|(_, pattern)| pattern.matches(sent));
-        found.map(|(rule, _)| *rule)
+        (self.user_agents).find(sent.map(http::HeaderValue::as_bytes).unwrap_or_default())
     }
 }
 
@@ -229,6 +231,7 @@ mod tests {
                 file: "test.toml".into(),
                 line: 1,
             },
+            lint_allow: Vec::new(),
             action,
             who,
         }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::spelling::lenient;
+use super::spelling::{literal_pattern, other_readings};
 use crate::request::RequestView;
-use crate::rules::expression::Wildcard;
+use crate::rules::expression::{Wildcard, WildcardError};
 use crate::rules::{List, RuleSource};
 use crate::zone::HostPattern;
 
@@ -15,9 +15,11 @@ pub struct LockdownRule {
     pub name: String,
     /// Where it is written.
     pub source: RuleSource,
+    /// Names of the findings of `seawall check` that are meant so.
+    pub lint_allow: Vec<&'static str>,
     /// The hosts that it is about; none for all.
     pub hosts: Vec<HostPattern>,
-    /// The paths that it is about.
+    /// The paths that it is about, as [`patterns`] has them.
     pub paths: Vec<Wildcard>,
     /// Who may reach them.
     pub allow: Vec<Arc<List>>,
@@ -25,16 +27,39 @@ pub struct LockdownRule {
     pub dry_run: bool,
 }
 
+/// The patterns for `written`, which ignore case. A slash at the end makes no difference to many applications: it is
+/// as if it was not there, so that `/admin/*` is also about `/admin`. Escapes stand for what they encode as well.
+///
+/// # Errors
+/// What is wrong with the pattern.
+pub fn patterns(written: &str) -> Result<Vec<Wildcard>, WildcardError> {
+    let decoded = literal_pattern(written);
+    let mut texts = Vec::new();
+    for text in std::iter::once(written).chain(decoded.as_deref()) {
+        texts.push(text.to_owned());
+        let folder = text.strip_suffix("/*").or_else(|| text.strip_suffix('/'));
+        match folder {
+            Some("") => {}
+            Some(folder) => texts.push(folder.to_owned()),
+            None if text.ends_with('*') => {}
+            None => texts.push(format!("{text}/")),
+        }
+    }
+    let patterns = texts.iter();
+    patterns
+        .map(|text| Wildcard::new(text.as_bytes(), true))
+        .collect()
+}
+
 impl LockdownRule {
-    fn is_about(&self, request: &RequestView<'_>, lenient: Option<&str>) -> bool {
+    fn is_about_host(&self, host: &str) -> bool {
         let mut hosts = self.hosts.iter();
-        let of_host =
-            self.hosts.is_empty() || hosts.any(|host| host.specificity(request.host).is_some());
-        let fits = |path: &str| {
-            let mut patterns = self.paths.iter();
-            patterns.any(|pattern| pattern.matches(path.as_bytes()))
-        };
-        of_host && (fits(request.path) || lenient.is_some_and(fits))
+        self.hosts.is_empty() || hosts.any(|pattern| pattern.specificity(host).is_some())
+    }
+
+    fn is_about_path(&self, path: &[u8]) -> bool {
+        let mut patterns = self.paths.iter();
+        patterns.any(|pattern| pattern.matches(path))
     }
 
     fn lets_in(&self, request: &RequestView<'_>) -> bool {
@@ -43,19 +68,28 @@ impl LockdownRule {
     }
 }
 
-/// The rules that refuse `request`: of those that are about it the first decides, those that are only tried
-/// aside. The path counts in every reading that an origin might have of it.
+/// The rules that refuse `request`. The path counts in every reading that an origin might have of it; of the rules
+/// that are about a reading the first decides, those that are only tried aside.
 pub fn refusing<'r>(
     rules: &'r [LockdownRule],
     request: &RequestView<'_>,
 ) -> impl Iterator<Item = &'r LockdownRule> {
-    let lenient = (!rules.is_empty()).then(|| lenient(request.path)).flatten();
-    let mut decided = false;
+    let is_locked = !rules.is_empty();
+    let others = is_locked.then(|| other_readings(request.path));
+    // About which no rule has decided.
+    let (mut as_it_is, mut others) = (true, others.unwrap_or_default());
     rules.iter().filter(move |rule| {
-        if decided || !rule.is_about(request, lenient.as_deref()) {
+        if !rule.is_about_host(request.host) {
             return false;
         }
-        decided = !rule.dry_run;
+        let is_about_it = as_it_is && rule.is_about_path(request.path.as_bytes());
+        if !is_about_it && !others.iter().any(|path| rule.is_about_path(path)) {
+            return false;
+        }
+        if !rule.dry_run {
+            as_it_is &= !is_about_it;
+            others.retain(|path| !rule.is_about_path(path));
+        }
         !rule.lets_in(request)
     })
 }
@@ -74,8 +108,9 @@ mod tests {
                 file: "test.toml".into(),
                 line: 1,
             },
+            lint_allow: Vec::new(),
             hosts: Vec::new(),
-            paths: vec![Wildcard::new(path.as_bytes(), true).unwrap()],
+            paths: patterns(path).unwrap(),
             allow: vec![Arc::new(List::of_lines(None, allow).unwrap())],
             dry_run: false,
         }
@@ -116,6 +151,69 @@ mod tests {
             assert_eq!(refused(&rules, path, "192.0.2.1"), [""; 0], "{path}");
         }
         assert_eq!(refused(&rules, "/shop/admin", "203.0.113.1"), [""; 0]);
+    }
+
+    #[test]
+    fn a_slash_at_the_end_unlocks_nothing() {
+        for (pattern, paths) in [
+            (
+                "/internal/*",
+                &[
+                    "/internal",
+                    "/internal/",
+                    "//internal/",
+                    "/%2Finternal/",
+                    "/internal;x/",
+                    "/internal%2F",
+                    "/internal%5C",
+                    "/x/..%2Finternal/",
+                ][..],
+            ),
+            ("/exact", &["/exact", "/exact/", "/exact%2F", "/exact%3Fa"]),
+            ("/folder/", &["/folder", "/folder/"]),
+            (
+                "/caf%c3%a9",
+                &["/caf%C3%A9", "//caf%C3%A9/", "/caf%25C3%A9"],
+            ),
+            ("/pri%76ate*", &["/private", "//private/x"]),
+        ] {
+            let rules = [rule("locked", pattern, "192.0.2.1")];
+            for path in paths {
+                let refused = refused(&rules, path, "203.0.113.1");
+                assert_eq!(refused, ["locked"], "{pattern} {path}");
+            }
+        }
+        for (pattern, path) in [
+            ("/internal/*", "/internals"),
+            ("/exact", "/exact/x"),
+            ("/folder/", "/folder/x"),
+        ] {
+            let rules = [rule("locked", pattern, "192.0.2.1")];
+            assert_eq!(refused(&rules, path, "203.0.113.1"), [""; 0], "{path}");
+        }
+        assert_eq!(patterns("/*").unwrap().len(), 1);
+        let literal = [rule("locked", "/a%2Ab", "192.0.2.1")];
+        assert_eq!(refused(&literal, "/a%2Ab", "203.0.113.1"), ["locked"]);
+        assert_eq!(refused(&literal, "/axb", "203.0.113.1"), [""; 0]);
+        assert!(patterns("/a%5Cb").is_ok());
+    }
+
+    #[test]
+    fn what_is_open_in_one_reading_stays_locked_in_another() {
+        let rules = [
+            rule("health", "/admin/health*", "0.0.0.0/0"),
+            rule("admin", "/admin*", "192.0.2.0/24"),
+        ];
+        for path in [
+            "/admin/health%2F..%2Fusers",
+            "/admin/health/..%5Cusers",
+            "/x/..%2Fadmin%2F..%252Fy",
+        ] {
+            assert_eq!(refused(&rules, path, "203.0.113.1"), ["admin"], "{path}");
+        }
+        for path in ["/admin/health", "/admin/health;x", "//admin/health/"] {
+            assert_eq!(refused(&rules, path, "203.0.113.1"), [""; 0], "{path}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(super) fn climbs(path: &str) -> bool {
         return false;
     }
     // In canonical form a dot is encoded only twice, or as overlong UTF-8.
-    let telling = ["..", "%25", "%C0%", "%C1%", "%E0%80%", "%E0%81%"];
+    let telling = ["..", "%25", "%C0%", "%C1%", "%E0%80%", "%E0%81%", "%F0%80%"];
     if !telling.iter().any(|text| path.contains(text)) {
         return false;
     }
@@ -24,22 +24,81 @@ pub(super) fn climbs_in_value(value: &str) -> bool {
     readings(value.as_bytes()).any(|reading| has_parent(&reading))
 }
 
-/// The path as the most lenient of origins would read it; `None` when that is what it is anyway.
-pub(super) fn lenient(path: &str) -> Option<String> {
+/// What else origins might take `path` for, which is in canonical form. They undo escapes once or more, take
+/// backslashes for slashes, several slashes for one, drop what stands behind a `;`, and end a path at an encoded `?`,
+/// `#` or NUL, each of them or not, before they resolve dot segments, or do not.
+pub(super) fn other_readings(path: &str) -> Vec<Vec<u8>> {
     if memchr::memchr2(b'%', b';', path.as_bytes()).is_none() && !path.contains("//") {
+        return Vec::new();
+    }
+    let mut all: Vec<Vec<u8>> = readings(path.as_bytes()).map(Cow::into_owned).collect();
+    for leniency in [cut, with_slashes, without_parameters, merged, resolved] {
+        let more: Vec<_> = all.iter().filter_map(|path| leniency(path)).collect();
+        all.extend(more);
+    }
+    all.retain(|reading| reading != path.as_bytes());
+    all
+}
+
+/// A pattern of paths with what its escapes encode in their place; `None` where it has none.
+pub(super) fn literal_pattern(pattern: &str) -> Option<String> {
+    let upper = pattern.replace("%5c", "%5C").replace("%2a", "%2A");
+    // Neither becomes a sign of the pattern.
+    let escaped = upper.replace("%5C", "%5C%5C").replace("%2A", "%5C%2A");
+    String::from_utf8(decoded(escaped.as_bytes())?).ok()
+}
+
+/// Up to an encoded `?`, `#` or NUL.
+fn cut(path: &[u8]) -> Option<Vec<u8>> {
+    let end = memchr::memchr3(b'?', b'#', 0, path)?;
+    path.get(..end).map(<[u8]>::to_vec)
+}
+
+fn with_slashes(path: &[u8]) -> Option<Vec<u8>> {
+    memchr::memchr(b'\\', path)?;
+    let slash = |byte: &u8| if *byte == b'\\' { b'/' } else { *byte };
+    Some(path.iter().map(slash).collect())
+}
+
+fn without_parameters(path: &[u8]) -> Option<Vec<u8>> {
+    memchr::memchr(b';', path)?;
+    let segments = path.split(|byte| *byte == b'/');
+    let segments = segments.map(|segment| segment.split(|byte| *byte == b';').next());
+    Some(
+        segments
+            .map(Option::unwrap_or_default)
+            .collect::<Vec<_>>()
+            .join(&b'/'),
+    )
+}
+
+fn merged(path: &[u8]) -> Option<Vec<u8>> {
+    let mut merged = path.to_vec();
+    merged.dedup_by(|next, before| (*next, *before) == (b'/', b'/'));
+    (merged.len() < path.len()).then_some(merged)
+}
+
+/// RFC 3986 §5.2.4.
+fn resolved(path: &[u8]) -> Option<Vec<u8>> {
+    let segments = || path.split(|byte| *byte == b'/');
+    let is_dots = |segment: &[u8]| matches!(segment, b"." | b"..");
+    if !segments().any(is_dots) {
         return None;
     }
-    let reading = readings(path.as_bytes()).last()?;
     let mut kept: Vec<&[u8]> = Vec::new();
-    for segment in segments(&reading) {
+    for segment in segments().skip(1) {
         match segment {
-            b"" | b"." => {}
+            b"." => {}
             b".." => drop(kept.pop()),
             segment => kept.push(segment),
         }
     }
-    let path = kept.join(&b'/');
-    Some(format!("/{}", String::from_utf8_lossy(&path)))
+    if segments().next_back().is_some_and(is_dots) {
+        kept.push(b"");
+    }
+    let mut path = vec![b'/'];
+    path.extend(kept.join(&b'/'));
+    Some(path)
 }
 
 /// `text`, and what it becomes when it is decoded again and again.
@@ -97,6 +156,9 @@ fn unhide(out: &mut Vec<u8>) {
         [.., 0xe0, middle @ (0x80 | 0x81), next @ 0x80..=0xbf] => {
             ((middle & 1) << 6 | (next & 0x3f), 3)
         }
+        [.., 0xf0, 0x80, middle @ (0x80 | 0x81), next @ 0x80..=0xbf] => {
+            ((middle & 1) << 6 | (next & 0x3f), 4)
+        }
         _ => return,
     };
     out.truncate(out.len() - length);
@@ -122,6 +184,7 @@ mod tests {
             "/a/..%C0%AFb",
             "/a/..%E0%80%AFb",
             "/a/..%C1%9Cb",
+            "/a/%F0%80%80%AE%F0%80%80%AE/b",
             "/..%252f..%252fetc/passwd",
         ] {
             assert!(climbs(path), "{path}");
@@ -148,18 +211,33 @@ mod tests {
     }
 
     #[test]
-    fn a_lenient_reading_is_what_a_careless_origin_would_serve() {
+    fn what_careless_origins_would_serve_is_among_the_readings() {
         for (path, expected) in [
-            ("/admin", None),
-            ("//admin", Some("/admin")),
-            ("/x/..%2Fadmin", Some("/admin")),
-            ("/%2Fadmin", Some("/admin")),
-            ("/;x/admin", Some("/admin")),
-            ("/admin;x=1/y", Some("/admin/y")),
-            ("/%2561dmin", Some("/admin")),
-            ("/x%5C..%5Cadmin", Some("/admin")),
+            ("//admin", "/admin"),
+            ("//admin/", "/admin/"),
+            ("/x/..%2Fadmin/", "/admin/"),
+            ("/%2Fadmin", "/admin"),
+            ("/;x/admin", "/admin"),
+            ("/admin;x=1/y", "/admin/y"),
+            ("/admin%3Bx/", "/admin/"),
+            ("/%2561dmin", "/admin"),
+            ("/x%5C..%5Cadmin", "/admin"),
+            ("/y/x%5C..%2F..%2Fadmin", "/y/admin"),
+            ("/x/..%2Fadmin%2F..%252Fy", "/admin/..%2Fy"),
+            ("/admin%3F.css", "/admin"),
+            ("/admin%2500.css", "/admin"),
+            ("/x%3F/../../admin", "/x"),
+            ("/x/%F0%80%80%AE%F0%80%80%AE/admin", "/admin"),
         ] {
-            assert_eq!(lenient(path).as_deref(), expected, "{path}");
+            let readings = other_readings(path);
+            assert!(readings.contains(&expected.as_bytes().to_vec()), "{path}");
+            assert!(!readings.contains(&path.as_bytes().to_vec()), "{path}");
         }
+        for path in ["/", "/admin", "/a.b/c-d/", "/a/..b"] {
+            assert!(other_readings(path).is_empty(), "{path}");
+        }
+        // Each of the ways to be lenient doubles them at most, at each of the depths.
+        let worst = "/%255C..;%2500//%255C".repeat(100);
+        assert!(other_readings(&worst).len() <= 32 * (DEPTH + 1));
     }
 }

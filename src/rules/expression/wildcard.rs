@@ -93,6 +93,13 @@ impl Wildcard {
         Some(found)
     }
 
+    /// All literals: what each text that fits has.
+    pub fn literals(&self) -> impl Iterator<Item = &[u8]> {
+        [self.beginning().0, self.end()]
+            .into_iter()
+            .chain(self.middle())
+    }
+
     /// The literals between the stars.
     pub(super) fn middle(&self) -> impl Iterator<Item = &[u8]> {
         let middle = match &self.shape {

@@ -125,6 +125,7 @@ async fn a_locked_path_is_refused_in_every_spelling_and_to_those_who_are_allowed
     let seawall = Setup::before([&origin])
         .section("[lists]\noffice = [\"192.0.2.0/24\"]")
         .zone("[[zones.site.lockdown_rules]]\nname = \"staff\"\npaths = \"/admin*\"\nallow = \"$office\"\n")
+        .zone("[[zones.site.lockdown_rules]]\npaths = \"/internal/*\"\nallow = \"$office\"\n")
         .zone("[[zones.site.lockdown_rules]]\nname = \"open\"\npaths = \"/lab*\"\nallow = [\"127.0.0.0/8\", \"::1\"]\n")
         .zone(&access(&["action = \"allow\"\nip = \"127.0.0.0/8\""]))
         .start()
@@ -138,6 +139,11 @@ async fn a_locked_path_is_refused_in_every_spelling_and_to_those_who_are_allowed
         "/x/..%2fadmin",
         "/x/%252e%252e/admin",
         "/;a/admin",
+        "/internal",
+        "//internal/",
+        "/%2finternal/",
+        "/internal;a/",
+        "/lab%2f..%2fadmin",
     ] {
         assert_eq!(seawall.get(target, &[]).await.status, 403, "{target}");
     }
