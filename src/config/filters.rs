@@ -112,7 +112,9 @@ fn read_content_types(section: &Section<'_>) -> Option<Vec<String>> {
     let types = section.strings(ALLOWED_CONTENT_TYPES)?;
     for written in &types {
         let (kind, of_it) = written.value.split_once('/').unwrap_or_default();
-        if kind.is_empty() || of_it.is_empty() || written.value.contains([';', ' ']) {
+        let of_all = of_it.strip_suffix('*').unwrap_or(of_it);
+        let is_odd = |part: &str| part.contains(['*', ';', ' ']);
+        if kind.is_empty() || of_it.is_empty() || is_odd(kind) || is_odd(of_all) {
             let message = format!("\"{}\" is not a media type", written.value);
             let help = Some("write for example \"application/json\" or \"image/*\"".to_owned());
             section.reader.fault(written.span.clone(), message, help);

@@ -131,6 +131,15 @@ codes! {
         "what a trusted proxy says of the client is believed: when everybody is one, every client is whoever it \
          likes, and what is blocked, limited or allowed by address is not",
         "name the networks of your proxies alone";
+    EMPTY_LIST: Warning, "empty-list",
+        "a rule about nobody does nothing, and a lockdown rule that allows nobody keeps everybody out",
+        "look whether the file of the list is as it should be, or remove the rule";
+    ALLOWED_ANYWAY: Warning, "allowed-anyway",
+        "`allow` goes before everything else, however narrow the other rule is: whom the rule is about is let in",
+        "take these addresses out of the rule that allows them, write a lockdown rule, or remove this one";
+    NO_DATABASE: Warning, "no-database",
+        "without a database no address has a country, or an autonomous system: what asks for one never holds, and          what asks for another one always does",
+        "write `country_database`, or `asn_database`, under [geo]";
     CHALLENGE_WITHOUT_SECRET: Warning, "challenge-without-secret",
         "each node signs with a secret that it made at its start: who has passed the challenge of one node is \
          challenged by the next one, and by the same one after a restart",

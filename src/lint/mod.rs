@@ -8,6 +8,7 @@ mod clients;
 mod codes;
 mod expressions;
 mod finding;
+mod guarding;
 mod order;
 mod origin;
 mod pools;
@@ -35,6 +36,7 @@ pub fn lint(name: &str, source: &str, config: &Config, now: i64) -> Findings {
         origin::check(&zone.rules, &mut found);
         redirects::check(zone, &mut found);
         rooms::check(&zone.rules, &mut found);
+        guarding::check(&zone.rules, &config.geo, &mut found);
     }
     clients::check(config, &mut found);
     challenge::check(config, &mut found);

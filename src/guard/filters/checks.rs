@@ -96,10 +96,10 @@ fn arguments(query: &str) -> impl Iterator<Item = &str> {
 }
 
 fn climbs_in_argument(argument: &str) -> bool {
-    let value = argument
-        .split_once('=')
-        .map_or(argument, |(_, value)| value);
-    climbs_in_value(value)
+    match argument.split_once('=') {
+        Some((name, value)) => climbs_in_value(name) || climbs_in_value(value),
+        None => climbs_in_value(argument),
+    }
 }
 
 /// Escapes are in upper case, as the path is in canonical form.

@@ -24,6 +24,8 @@ impl Hotlinks {
 
     fn is_protected(&self, path: &str) -> bool {
         let file = path.rsplit('/').next().unwrap_or_default();
+        // Some applications take `a.jpg;x` for `a.jpg`.
+        let file = file.split(';').next().unwrap_or_default();
         let Some((_, extension)) = file.rsplit_once('.') else {
             return false;
         };
@@ -36,7 +38,8 @@ impl Hotlinks {
         let Some(sent) = sent.filter(|sent| !sent.as_bytes().trim_ascii().is_empty()) else {
             return self.without_referer;
         };
-        let Some(host) = sent.to_str().ok().and_then(host_of) else {
+        // Some clients do not encode what is behind the host.
+        let Some(host) = host_of(&String::from_utf8_lossy(sent.as_bytes())) else {
             return false;
         };
         let mut allowed = self.allowed.iter();

@@ -75,6 +75,15 @@ fn masked(item: &str) -> Cow<'_, str> {
 
 fn drop_lines(text: &str) -> Items<'_> {
     let (mut items, mut faults) = (Vec::new(), Vec::new());
+    // Such a file says at least when it was made. One without a word was not fetched as it should have been, and
+    // would let in whom the last one kept out.
+    if text.trim().is_empty() {
+        faults.push(ListFault {
+            place: 1,
+            message: "the file is empty".to_owned(),
+            help: Some("fetch it again, and keep the old one when that fails".to_owned()),
+        });
+    }
     for (place, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() {
@@ -136,14 +145,21 @@ mod tests {
 
     #[test]
     fn a_line_that_was_cut_off_is_told_with_its_number() {
-        let text = "{\"cidr\":\"192.0.2.0/24\"}\n{\"cidr\":\"198.51.1";
-        let faults = ListFormat::SpamhausDrop.items(text).unwrap_err();
-        assert_eq!((faults.len(), faults[0].place), (1, 2));
+        for (text, place) in [
+            ("{\"cidr\":\"192.0.2.0/24\"}\n{\"cidr\":\"198.51.1", 2),
+            ("\n", 1),
+            ("; a comment of the old form\n192.0.2.0/24 ; SBL1\n", 1),
+        ] {
+            let faults = ListFormat::SpamhausDrop.items(text).unwrap_err();
+            assert_eq!(faults[0].place, place, "{text}");
+        }
+        let nothing = "{\"type\":\"metadata\",\"records\":0}\n";
+        assert_eq!(ListFormat::SpamhausDrop.items(nothing), Ok(Vec::new()));
     }
 
     #[test]
     fn netsets_may_have_comments_and_bits_after_the_prefix() {
-        let text = "# level 1\n192.0.2.7/24 ; SBL1\n198.51.100.1\n\n2001:db8::1/32 # v6\n";
+        let text = "# level 1\r\n192.0.2.7/24 ; SBL1\n198.51.100.1\n\n2001:db8::1/32 # v6\n";
         let list = list(ListFormat::Netset, text);
         for (address, expected) in [
             ("192.0.2.200", true),
