@@ -138,7 +138,8 @@ codes! {
         "`allow` goes before everything else, however narrow the other rule is: whom the rule is about is let in",
         "take these addresses out of the rule that allows them, write a lockdown rule, or remove this one";
     NO_DATABASE: Warning, "no-database",
-        "without a database no address has a country, or an autonomous system: what asks for one never holds, and          what asks for another one always does",
+        "without a database no address has a country, or an autonomous system: what asks for one never holds, and \
+         what asks for another one always does",
         "write `country_database`, or `asn_database`, under [geo]";
     CHALLENGE_WITHOUT_SECRET: Warning, "challenge-without-secret",
         "each node signs with a secret that it made at its start: who has passed the challenge of one node is \

@@ -66,7 +66,7 @@ fn lacks(name: &str, geo: &Geo) -> bool {
 fn about_nobody(rule: &IpAccessRule, found: &mut Findings) {
     let all_empty = |lists: &[Arc<List>]| lists.iter().all(|list| list.is_empty());
     let (nobody, mark) = match &rule.who {
-        Who::Addresses { ranges, lists } => (ranges.is_empty() && all_empty(lists), "ip"),
+        Who::Addresses { ranges, lists } => (ranges.is_empty() && all_empty(lists), "ip ="),
         Who::Networks { numbers, lists } => (numbers.is_empty() && all_empty(lists), "asn"),
         Who::Countries(countries) => (countries.is_empty(), "country"),
         Who::UserAgents(patterns) => (patterns.is_empty(), "user_agent"),
@@ -100,7 +100,7 @@ fn allowed_anyway(rule: &IpAccessRule, allowed: &[List], found: &mut Findings) {
     if left.is_some_and(|left| left.is_empty()) {
         let message = format!("others allow all that the rule \"{}\" is about", rule.name);
         let place = place(&rule.name, &rule.source, &rule.lint_allow);
-        found.add(ALLOWED_ANYWAY, &place, "ip", message, None);
+        found.add(ALLOWED_ANYWAY, &place, "ip =", message, None);
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) fn file(path: &std::path::Path) -> String {
     let name = path.file_name().and_then(|name| name.to_str());
     let content = match name {
         Some("bingbot.json") => r#"{"prefixes": [{"ipv4Prefix": "192.0.2.0/24"}]}"#,
+        Some("drop_v4.json") => r#"{"type": "metadata", "records": 0}"#,
         _ => "",
     };
     content.to_owned()
