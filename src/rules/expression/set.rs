@@ -94,42 +94,24 @@ struct Level {
     values: usize,
 }
 
-/// A set of values given as ranges with both ends included: a static tree of blocks, so that a lookup among a
-/// million waits for memory once or twice.
+/// Values in order: a static tree of blocks, so that a search among a million waits for memory once or twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::rules) struct RangeSet<T: Bound> {
+struct Tree<T: Bound> {
     /// The blocks of all levels. Where there is no value left the greatest fills them up.
     blocks: Box<[Line<T::Block>]>,
-    /// The last one has where a range begins, where the next value is that is in none, and so on, in order. Each one
-    /// above has the first of every block of the next one; the first level is one block.
+    /// The last one has the values. Each one above has the first of every block of the next one; the first level is
+    /// one block.
     levels: Box<[Level]>,
 }
 
-impl<T: Bound> FromIterator<(T, T)> for RangeSet<T> {
-    fn from_iter<I: IntoIterator<Item = (T, T)>>(ranges: I) -> Self {
-        let mut ranges: Vec<_> = ranges.into_iter().collect();
-        ranges.sort_unstable();
-        ranges.dedup_by(|next, previous| {
-            let joined = next.0 <= previous.1 || previous.1.next() == Some(next.0);
-            if joined {
-                previous.1 = previous.1.max(next.1);
-            }
-            joined
-        });
-        let ends = ranges.iter();
-        let bounds = ends.flat_map(|(first, last)| [Some(*first), last.next()]);
-        Self::of_bounds(bounds.flatten().collect())
-    }
-}
-
-impl<T: Bound> RangeSet<T> {
+impl<T: Bound> Tree<T> {
     /// Values in a block.
     const BLOCK: usize = size_of::<T::Block>() / size_of::<T>();
 
-    /// The tree above `bounds`.
-    fn of_bounds(bounds: Vec<T>) -> Self {
+    /// The tree above `values`, which are in order.
+    fn new(values: Vec<T>) -> Self {
         let mut levels = Vec::new();
-        let mut level = bounds;
+        let mut level = values;
         while level.len() > Self::BLOCK {
             let above = level.iter().step_by(Self::BLOCK).copied().collect();
             levels.push(std::mem::replace(&mut level, above));
@@ -137,10 +119,6 @@ impl<T: Bound> RangeSet<T> {
         levels.push(level);
         levels.retain(|level| !level.is_empty());
         let blocks = levels.iter().map(|level| level.len().div_ceil(Self::BLOCK));
-        let mut set = Self {
-            blocks: Box::default(),
-            levels: Box::default(),
-        };
         let mut all = Vec::with_capacity(blocks.sum());
         let mut places = Vec::with_capacity(levels.len());
         for level in levels.iter().rev() {
@@ -156,49 +134,155 @@ impl<T: Bound> RangeSet<T> {
                 Line(block)
             }));
         }
-        set.blocks = all.into_boxed_slice();
-        set.levels = places.into_boxed_slice();
-        set
+        Self {
+            blocks: all.into_boxed_slice(),
+            levels: places.into_boxed_slice(),
+        }
     }
 
-    /// Whether `value` lies in one of the ranges.
-    pub(in crate::rules) fn contains(&self, value: T) -> bool {
-        // Ranges begin at even places, and end before odd ones.
-        self.nearest(value).is_some_and(|place| place % 2 == 0)
-    }
-
-    /// Whether there are none.
-    pub(in crate::rules) fn is_empty(&self) -> bool {
+    /// Whether there are no values.
+    fn is_empty(&self) -> bool {
         self.levels.is_empty()
     }
 
-    /// The place of the last bound up to `value`.
+    /// The place of the last one up to `value`.
     fn nearest(&self, value: T) -> Option<usize> {
         let mut place = None;
         for level in &self.levels {
             let block = place.unwrap_or(0);
-            let values = self.blocks.get(level.start + block)?.0;
+            let Line(values) = self.blocks.get(level.start + block)?;
             // All of them, without a branch: what it would save costs more when it is guessed wrong.
             let up_to_value = values.as_ref().iter();
             let up_to_value: usize = up_to_value.map(|bound| usize::from(*bound <= value)).sum();
             let within = block * Self::BLOCK + up_to_value.checked_sub(1)?;
-            // What fills a block up is no bound.
+            // What fills a block up is not there.
             place = Some(within.min(level.values - 1));
         }
         place
     }
 
-    /// All ranges, in order.
-    fn ranges(&self) -> impl Iterator<Item = (T, T)> {
+    /// The value at this place.
+    fn get(&self, place: usize) -> Option<T> {
+        let level = self.levels.last().filter(|level| place < level.values)?;
+        let Line(values) = self.blocks.get(level.start + place / Self::BLOCK)?;
+        values.as_ref().get(place % Self::BLOCK).copied()
+    }
+
+    /// All values, in order.
+    fn iter(&self) -> impl Iterator<Item = T> {
         let last = self.levels.last();
         let (start, values) = last.map_or((0, 0), |level| (level.start, level.values));
         let blocks = self.blocks.get(start..).unwrap_or_default();
-        let bounds = blocks.iter().flat_map(|block| block.0.as_ref()).copied();
-        let mut bounds = bounds.take(values);
+        let all = blocks.iter().flat_map(|Line(block)| block.as_ref());
+        all.copied().take(values)
+    }
+}
+
+/// A set of values given as ranges with both ends included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::rules) struct RangeSet<T: Bound> {
+    /// Where a range begins, where the next value is that is in none, and so on.
+    bounds: Tree<T>,
+}
+
+impl<T: Bound> FromIterator<(T, T)> for RangeSet<T> {
+    fn from_iter<I: IntoIterator<Item = (T, T)>>(ranges: I) -> Self {
+        let ranges = joined(ranges.into_iter().collect());
+        let ends = ranges.iter();
+        let bounds = ends.flat_map(|(first, last)| [Some(*first), last.next()]);
+        Self {
+            bounds: Tree::new(bounds.flatten().collect()),
+        }
+    }
+}
+
+/// The ranges in order, those in one that overlap or meet.
+fn joined<T: Bound>(mut ranges: Vec<(T, T)>) -> Vec<(T, T)> {
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, previous| {
+        let joined = next.0 <= previous.1 || previous.1.next() == Some(next.0);
+        if joined {
+            previous.1 = previous.1.max(next.1);
+        }
+        joined
+    });
+    ranges
+}
+
+impl<T: Bound> RangeSet<T> {
+    /// Whether `value` lies in one of the ranges.
+    pub(in crate::rules) fn contains(&self, value: T) -> bool {
+        // Ranges begin at even places, and end before odd ones.
+        self.bounds
+            .nearest(value)
+            .is_some_and(|place| place % 2 == 0)
+    }
+
+    /// Whether there are none.
+    pub(in crate::rules) fn is_empty(&self) -> bool {
+        self.bounds.is_empty()
+    }
+
+    /// All ranges, in order.
+    fn ranges(&self) -> impl Iterator<Item = (T, T)> {
+        let mut bounds = self.bounds.iter();
         std::iter::from_fn(move || {
             let first = bounds.next()?;
             let last = bounds.next().map_or(T::GREATEST, Bound::previous);
             Some((first, last))
+        })
+    }
+}
+
+/// Networks of IPv6 of 64 bits or less in the lower half of all addresses, where every address is that the Internet
+/// knows.
+///
+/// A network is one number: its bits, a one, and zeros. So a million of them takes half of what beginnings and ends
+/// would, which decides how much of them the processor has at hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct NetworkSet(Tree<u64>);
+
+impl NetworkSet {
+    /// The first 64 bits of the last address in the lower half.
+    const LAST: u64 = u64::MAX >> 1;
+
+    /// The networks that `ranges` of first 64 bits, none of them above [`Self::LAST`], are made of.
+    fn new(ranges: Vec<(u64, u64)>) -> Self {
+        let mut networks = Vec::with_capacity(ranges.len());
+        for (mut first, last) in joined(ranges) {
+            loop {
+                // As wide as where it begins and what is left allow.
+                let left = (last - first + 1).ilog2();
+                let zeros = first.trailing_zeros().min(left);
+                networks.push(first << 1 | 1 << zeros);
+                match first + ((1 << zeros) - 1) {
+                    end if end >= last => break,
+                    end => first = end + 1,
+                }
+            }
+        }
+        Self(Tree::new(networks))
+    }
+
+    /// Whether an address with these first 64 bits is in one of the networks.
+    fn contains(&self, bits: u64) -> bool {
+        if bits > Self::LAST || self.0.is_empty() {
+            return false;
+        }
+        let bits = bits << 1;
+        let holds = |network: u64| (network ^ bits) >> network.trailing_zeros() >> 1 == 0;
+        // The one that stands for a network is in its middle.
+        let before = self.0.nearest(bits);
+        let after = before.map_or(0, |place| place + 1);
+        let networks = before.into_iter().chain([after]);
+        networks.filter_map(|place| self.0.get(place)).any(holds)
+    }
+
+    /// First and last 64 bits of all networks, in order.
+    fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.0.iter().map(|network| {
+            let first = (network & (network - 1)) >> 1;
+            (first, first + ((1 << network.trailing_zeros()) - 1))
         })
     }
 }
@@ -233,8 +317,7 @@ fn without<T: Bound>(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::rules) struct IpSet {
     v4: RangeSet<u32>,
-    /// Networks of 64 bits or less, of which only these bits are kept.
-    v6_networks: RangeSet<u64>,
+    v6_networks: NetworkSet,
     /// The other ranges of IPv6.
     v6: RangeSet<u128>,
 }
@@ -248,7 +331,12 @@ impl FromIterator<(IpAddr, IpAddr)> for IpSet {
                 (IpAddr::V6(first), IpAddr::V6(last)) => {
                     let (first, last) = (first.to_bits(), last.to_bits());
                     match (halves(first), halves(last)) {
-                        ((network, 0), (last, u64::MAX)) => v6_networks.push((network, last)),
+                        ((first, 0), (last, u64::MAX)) if first <= NetworkSet::LAST => {
+                            v6_networks.push((first, last.min(NetworkSet::LAST)));
+                            if last > NetworkSet::LAST {
+                                v6.push((1 << 127, u128::from(last) << 64 | u128::from(u64::MAX)));
+                            }
+                        }
                         _ => v6.push((first, last)),
                     }
                 }
@@ -257,7 +345,7 @@ impl FromIterator<(IpAddr, IpAddr)> for IpSet {
         }
         Self {
             v4: v4.into_iter().collect(),
-            v6_networks: v6_networks.into_iter().collect(),
+            v6_networks: NetworkSet::new(v6_networks),
             v6: v6.into_iter().collect(),
         }
     }
@@ -292,7 +380,7 @@ impl IpSet {
 
     /// Whether no address is in the set.
     pub(in crate::rules) fn is_empty(&self) -> bool {
-        self.v4.is_empty() && self.v6_networks.is_empty() && self.v6.is_empty()
+        self.v4.is_empty() && self.v6_networks.0.is_empty() && self.v6.is_empty()
     }
 
     /// Whether `address` is in the set.
@@ -387,6 +475,35 @@ mod tests {
 
     proptest! {
         #[test]
+        fn networks_agree_with_their_ranges(
+            ranges in prop::collection::vec((0u64..70, 0u64..20), 0..30),
+            end in any::<bool>(),
+            scale in 0u32..50,
+        ) {
+            // Small or large, at either end of the lower half.
+            let bits = |number: u64| {
+                let number = number << scale;
+                if end { NetworkSet::LAST - number } else { number }
+            };
+            let ranges: Vec<_> = ranges
+                .into_iter()
+                .map(|(first, length)| {
+                    let (one, other) = (bits(first), bits(first + length));
+                    (one.min(other), one.max(other))
+                })
+                .collect();
+            let set = NetworkSet::new(ranges.clone());
+            prop_assert_eq!(joined(set.ranges().collect()), joined(ranges.clone()));
+            for number in 0..100 {
+                let near = [bits(number).saturating_sub(1), bits(number), bits(number) + 1];
+                for value in near.into_iter().filter(|value| *value <= NetworkSet::LAST) {
+                    let expected = ranges.iter().any(|(first, last)| (*first..=*last).contains(&value));
+                    prop_assert_eq!(set.contains(value), expected, "{}", value);
+                }
+            }
+        }
+
+        #[test]
         fn the_ranges_of_a_set_make_the_same_set(
             ranges in prop::collection::vec((any::<u32>(), 0u32..1000), 0..40),
             wide in prop::collection::vec((any::<u128>(), 0u32..3), 0..10),
@@ -452,6 +569,31 @@ mod tests {
         for (address, expected) in [("10.1.2.3", false), ("10.2.0.0", true), ("::1", true)] {
             assert_eq!(set.contains(ip(address)), expected, "{address}");
         }
+    }
+
+    #[test]
+    fn a_block_may_be_of_both_halves_of_ipv6() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let all: IpSet = [(ip("::"), ip("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"))]
+            .into_iter()
+            .collect();
+        for address in [
+            "::",
+            "::1",
+            "2001:db8::1",
+            "7fff::",
+            "8000::",
+            "fe80::1",
+            "ffff::",
+        ] {
+            assert!(all.contains(ip(address)), "{address}");
+        }
+        assert!(!all.contains(ip("192.0.2.1")));
+        let local: IpSet = [(ip("fe80::"), ip("fe80::ffff:ffff:ffff:ffff"))]
+            .into_iter()
+            .collect();
+        assert!(local.contains(ip("fe80::1")) && !local.contains(ip("fe81::1")));
+        assert!(!local.contains(ip("7e80::1")));
     }
 
     #[test]
