@@ -155,6 +155,12 @@ async fn requests_that_name_two_hosts_or_a_path_with_controls_are_refused() {
         assert!(refused);
     }
     assert_eq!(origin.requests().len(), 0);
+    // It was not for lack of a server.
+    let answer = client.get(url(&seawall, "/p")).send().await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), origin.requests().len()),
+        (200, 1)
+    );
 }
 
 #[tokio::test]

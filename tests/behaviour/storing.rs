@@ -310,6 +310,7 @@ async fn a_page_under_an_assets_name_is_not_stored() {
     for target in [
         "/account/x.css",
         "/account;x.js",
+        "/account/x.pdf",
         "/account%2fx.css",
         "/static/..%2faccount",
     ] {
