@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::Version;
 use http::request::Parts;
-use pingora_error::{Error, ErrorType};
+use pingora_error::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
 use super::arrival::Downstream;
@@ -99,10 +99,21 @@ pub(super) fn await_body(session: &Session, exchange: &mut Exchange) -> Option<D
     Some(now.saturating_duration_since(began))
 }
 
-/// The body of a request over HTTP/2 has stopped.
+/// Whether the origin failed because it was waiting for the body, which is no fault of it.
+pub(super) fn body_is_late(exchange: &Exchange, error: &Error) -> bool {
+    let has_body = exchange.request.as_ref().is_some_and(|it| it.has_body);
+    let unfinished = has_body && !exchange.body_ended && exchange.origin.status.is_none();
+    *error.esource() == ErrorSource::Upstream
+        && (deadline::body_is_late() || unfinished && *error.etype() == ErrorType::ReadTimedout)
+}
+
+/// The body has stopped.
 pub(super) fn body_stopped(session: &Session) -> Box<Error> {
     told_slow(session);
-    Error::explain(ErrorType::HTTPStatus(408), "the body does not come").into_down()
+    let mut error =
+        Error::explain(ErrorType::HTTPStatus(408), "the body does not come").into_down();
+    error.set_retry(false);
+    error
 }
 
 fn told_slow(session: &Session) {

@@ -102,6 +102,8 @@ pub(super) struct Exchange {
     pub(super) body_received: u64,
     /// When the first piece of the body came.
     pub(super) body_began: Option<Instant>,
+    /// Whether all of the body has come.
+    pub(super) body_ended: bool,
 }
 
 /// A request that was evaluated before Pingora saw it: what came of that, and its head in the form in
@@ -250,6 +252,7 @@ impl Exchange {
             status: None,
             body_received: 0,
             body_began: None,
+            body_ended: false,
         }
     }
 

@@ -17,7 +17,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use super::downstream::{
-    await_body, body_is_too_slow, body_stopped, is_reset, nothing_final_written,
+    await_body, body_is_late, body_is_too_slow, body_stopped, is_reset, nothing_final_written,
 };
 use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
@@ -298,6 +298,7 @@ impl ProxyHttp for Gateway {
             return Error::e_explain(ErrorType::HTTPStatus(408), "the body comes too slowly")
                 .map_err(|error: Box<Error>| error.into_down());
         }
+        exchange.body_ended |= end;
         if end {
             deadline::await_body(None);
             upstream::sent(exchange);
@@ -396,12 +397,9 @@ impl ProxyHttp for Gateway {
         exchange: &mut Box<Exchange>,
         _reused: bool,
     ) -> Box<Error> {
-        if deadline::body_is_late() && *error.esource() == ErrorSource::Upstream {
-            // It was our doing, and the client's fault.
+        if body_is_late(exchange, &error) {
             deadline::disarm();
-            let mut stopped = body_stopped(session);
-            stopped.set_retry(false);
-            return stopped;
+            return body_stopped(session);
         }
         let timed_out = deadline::passed()
             || matches!(
