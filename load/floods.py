@@ -4,8 +4,8 @@
 Bystanders ask, one request after the other and from another address, for a page that is in the cache and for one
 that is not cached. Their 99th percentile is told before and during each attack, with the memory of Seawall before
 and at most, and how the attacker's connections ended. The origin is a second Seawall that answers from memory, so
-that it is not the origin that is slow. Attackers are of the lowest priority: on a machine of their own they would
-take none of this one's time.
+that it is not the origin that is slow. Attackers run only when nobody else wants to: on a machine of their own
+they would take none of this one's time. What they take all the same is told by "nobody", who attacks nothing.
 
   load/floods.py                 all of them
   load/floods.py slow-body ping  some of them
@@ -58,7 +58,7 @@ server = {{ upgrade_socket = "{directory}/back.sock" }}
 [pools.app]
 servers = ["http://127.0.0.1:{origin}"]
 [zones.site]
-hosts = ["site.test"]
+hosts = ["site.test", "127.0.0.1"]
 pool = "app"
 [[zones.site.cache_rules]]
 name = "all"
@@ -76,7 +76,7 @@ server = {{ upgrade_socket = "{directory}/front.sock" }}
 [pools.app]
 servers = ["http://127.0.0.1:{origin}"]
 [zones.site]
-hosts = ["site.test"]
+hosts = ["site.test", "127.0.0.1"]
 pool = "app"
 [[zones.site.cache_rules]]
 name = "kept"
@@ -112,6 +112,14 @@ class App(http.server.BaseHTTPRequestHandler):
         self.do_GET()
 
     def log_message(self, *_):
+        pass
+
+
+class Apps(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 1000
+
+    def handle_error(self, *_):
         pass
 
 
@@ -313,7 +321,15 @@ class StoppedBodies(Flood):
         return b""
 
 
+class Nobody(Flood):
+    def piece(self):
+        sum(range(1000))
+        self.connection.clear_outbound_data_buffer()
+        return b""
+
+
 FLOODS = {
+    "nobody": Nobody,
     "rapid-reset": RapidReset,
     "made-you-reset": MadeYouReset,
     "continuation": Continuation,
@@ -390,10 +406,8 @@ def attack(port, name, seconds):
 
 def slow(port, name):
     """The command of a slow client."""
-    url = f"http://site.test:{port}"
-    each = ["slowhttptest", "-c", str(CONNECTIONS), "-r", "500", "-l", str(int(SECONDS) + 1), "-p", "3", "-u"]
-    # The tool looks names up.
     url = f"http://127.0.0.1:{port}"
+    each = ["slowhttptest", "-c", str(CONNECTIONS), "-r", "500", "-l", str(int(SECONDS) + 1), "-p", "3", "-u"]
     return {
         "slowloris": [*each, f"{url}/kept", "-H", "-i", "2"],
         "slow-body": [*each, f"{url}/kept", "-B", "-i", "2", "-s", "1000000", "-t", "POST"],
@@ -405,11 +419,15 @@ def slow(port, name):
 SLOW = ["slowloris", "slow-body", "slow-read", "slow-read-past"]
 
 
+def stand_back():
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def watch(front, port, seconds, commands):
     begun = time.monotonic()
     cpu, least = front.cpu(), front.memory()
     attackers = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=lambda: os.nice(19))
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=stand_back)
         for command in commands
     ]
     time.sleep(1 if commands else 0)
@@ -435,7 +453,7 @@ def main():
     wanted = sys.argv[1:] or [*SLOW, *FLOODS]
     if shutil.which("slowhttptest") is None:
         wanted = [name for name in wanted if name not in SLOW]
-    app = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
+    app = Apps(("127.0.0.1", 0), App)
     threading.Thread(target=app.serve_forever, daemon=True).start()
     worst = 0
     with tempfile.TemporaryDirectory() as directory:

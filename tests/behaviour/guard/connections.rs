@@ -135,7 +135,8 @@ async fn a_client_sends_so_many_requests_a_second_over_all_connections() {
         .unwrap();
     eventually("a 429 over HTTP/2", async || {
         let url = format!("http://{}/p", seawall.address);
-        client.get(url).send().await.unwrap().status() == 429
+        let answer = client.get(url).send().await.unwrap();
+        answer.status() == 429 && answer.headers()["retry-after"] == "1"
     })
     .await;
 }
