@@ -350,6 +350,37 @@ async fn a_body_over_http2_that_stops_is_given_up_and_the_origin_is_not_blamed()
 }
 
 #[tokio::test]
+async fn who_takes_a_large_hit_steadily_over_http2_gets_all_of_it() {
+    const LENGTH: usize = 1 << 20;
+    let origin = Origin::start(|_| Reply::fresh(vec![b'x'; LENGTH]));
+    let seawall = Setup::before([&origin])
+        .section("[client]\nwrite_timeout = \"1s\"")
+        .rule("kept", "/kept", "cache = \"eligible\"")
+        .start()
+        .await;
+    assert_eq!(seawall.get("/kept", &[]).await.body.len(), LENGTH);
+    let stream = TcpStream::connect(seawall.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("http://site.test/kept")
+        .body(())
+        .unwrap();
+    let mut client = client.ready().await.unwrap();
+    let (answer, _) = client.send_request(request, true).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    let mut taken = 0;
+    while let Some(piece) = body.data().await {
+        let length = piece.expect("the answer to go on").len();
+        taken += length;
+        // Three seconds for all of it.
+        tokio::time::sleep(Duration::from_secs(3) * u32::try_from(length).unwrap() / (1 << 20))
+            .await;
+        body.flow_control().release_capacity(length).unwrap();
+    }
+    assert_eq!(taken, LENGTH);
+}
+
+#[tokio::test]
 async fn a_stream_of_grpc_may_be_silent() {
     let (_origin, seawall) = limited("min_body_rate = 1000\nmin_rate_over = \"1s\"").await;
     let grpc = [("content-type", "application/grpc"), ("te", "trailers")];
