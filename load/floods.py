@@ -321,6 +321,26 @@ class StoppedBodies(Flood):
         return b""
 
 
+class Dribble(Flood):
+    """An answer in pieces of one byte."""
+
+    window = 1
+
+    def piece(self):
+        if not self.number:
+            self.number = self.library(PAST)
+        for _ in range(100):
+            self.connection.increment_flow_control_window(1, self.number)
+        return b""
+
+
+class RefusedStreams(Flood):
+    """More streams than there may be."""
+
+    def piece(self):
+        return b"".join(HeadersFrame(self.stream(), RAW, flags=["END_HEADERS"]).serialize() for _ in range(100))
+
+
 class Nobody(Flood):
     def piece(self):
         sum(range(1000))
@@ -339,6 +359,8 @@ FLOODS = {
     "window-update": WindowUpdate,
     "priority": Priority,
     "hpack-bomb": HpackBomb,
+    "dribble": Dribble,
+    "refused-streams": RefusedStreams,
     "shut-windows": ShutWindows,
     "stopped-bodies": StoppedBodies,
 }
