@@ -108,6 +108,10 @@ pub(super) fn body_is_late(exchange: &Exchange, error: &Error) -> bool {
 }
 
 /// The body has stopped.
+#[allow(
+    clippy::unnecessary_box_returns,
+    reason = "Pingora makes and takes errors in boxes"
+)]
 pub(super) fn body_stopped(session: &Session) -> Box<Error> {
     told_slow(session);
     let mut error =
