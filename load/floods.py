@@ -195,8 +195,8 @@ def bystander(port, seconds):
 
 HEAD = [(":method", "GET"), (":path", "/kept"), (":scheme", "http"), (":authority", "site.test")]
 PAST = [(":method", "GET"), (":path", "/past/big"), (":scheme", "http"), (":authority", "site.test")]
-# Not what bystanders ask the cache for: a POST that is answered removes it.
-POST = [(":method", "POST"), (":path", "/past"), *HEAD[2:]]
+# Nothing that bystanders ask for: a POST that is answered removes it from caches.
+POST = [(":method", "POST"), (":path", "/sent"), *HEAD[2:]]
 RAW = b"\x82\x86\x04\x05/kept\x01\x09site.test"
 BOMB = b"\x40\x01a\x7f\xa1\x1e" + b"x" * 4000
 
@@ -433,7 +433,7 @@ def slow(port, name):
     each = ["slowhttptest", "-c", str(CONNECTIONS), "-r", "500", "-l", str(int(SECONDS) + 1), "-p", "3", "-u"]
     return {
         "slowloris": [*each, f"{url}/kept", "-H", "-i", "2"],
-        "slow-body": [*each, f"{url}/past", "-B", "-i", "2", "-s", "1000000", "-t", "POST"],
+        "slow-body": [*each, f"{url}/sent", "-B", "-i", "2", "-s", "1000000", "-t", "POST"],
         "slow-read": [*each, f"{url}/kept/big", "-X", "-w", "500", "-y", "1000", "-n", "1", "-z", "32", "-k", "3"],
         "slow-read-past": [*each, f"{url}/past/big", "-X", "-w", "500", "-y", "1000", "-n", "1", "-z", "32"],
     }[name]
