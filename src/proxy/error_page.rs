@@ -136,7 +136,7 @@ fn explanation(status: StatusCode) -> &'static str {
         502 => "The application did not give a usable answer.",
         503 => "The application is not available right now. Please try again shortly.",
         504 => "The application took too long to answer.",
-        400..500 => "This site does not accept the request.",
+        code if code < 500 => "This site does not accept the request.",
         _ => "Something went wrong while answering.",
     }
 }

@@ -154,7 +154,7 @@ impl List {
         let private = PRIVATE.iter().filter(|_| private);
         let private = private.filter_map(|block| address_range(block).ok());
         let except: IpSet = listed.flatten().chain(private).collect();
-        Self(Items::Addresses(set.without(except)))
+        Self(Items::Addresses(set.without(&except)))
     }
 
     /// What the list holds; `None` when it is empty, and fits any use.
