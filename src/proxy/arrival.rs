@@ -238,7 +238,7 @@ fn decide(
     hide_sessions(&mut head.headers, &request, exchange);
     exchange.debug = may_see_keys(&head.headers, &exchange.runtime.config);
     exchange.request = Some(Arc::new(request));
-    if exchange.pending.is_none() {
+    if exchange.pending.is_empty() {
         exchange.edge = waiting::on_arrival(exchange);
     }
     Ok(())

@@ -57,7 +57,7 @@ pub(super) struct Exchange {
     /// What the edge answers itself.
     pub(super) edge: Option<EdgeReply>,
     /// What the guard has still to find out.
-    pub(super) pending: Option<Box<Pending>>,
+    pub(super) pending: Vec<Pending>,
     /// The waiting room that it meets, until it was asked.
     pub(super) room: Option<Visit>,
     /// The cookie by which the client keeps its place there.
@@ -228,7 +228,7 @@ impl Exchange {
             request: None,
             refusal: None,
             edge: None,
-            pending: None,
+            pending: Vec::new(),
             room: None,
             room_cookie: None,
             limits: None,
