@@ -131,6 +131,13 @@ codes! {
         "what a trusted proxy says of the client is believed: when everybody is one, every client is whoever it \
          likes, and what is blocked, limited or allowed by address is not",
         "name the networks of your proxies alone";
+    EVADABLE_LIMIT: Note, "evadable-limit",
+        "who sends another value with each request is never over the limit, and who sends that of somebody else \
+         has them stopped",
+        "count `ip.src` as well, or limit each client in a rule of its own";
+    SHORT_MITIGATION: Note, "short-mitigation",
+        "when the timeout is over, what was counted still is too much: it begins again until the period is over",
+        "let it be as long as the period, or leave it out";
     CHALLENGE_WITHOUT_SECRET: Warning, "challenge-without-secret",
         "each node signs with a secret that it made at its start: who has passed the challenge of one node is \
          challenged by the next one, and by the same one after a restart",
