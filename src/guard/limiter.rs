@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::limit::table::{Figures, SHARD_BITS, Shard};
 use super::limit::window::unit;
 use super::limit::{
-    Ask, Counters, Delta, Failing, Key, LimitAction, LimitRule, Moment, Seed, Telling, Terms,
-    Verdict,
+    Ask, Counters, Delta, Failing, Key, Known, LimitAction, LimitRule, Moment, Seed, Telling,
+    Terms, Verdict,
 };
 
 /// When nothing is let through, so long until another try.
@@ -193,9 +193,9 @@ impl RateLimiter {
         out
     }
 
-    /// Takes over what all nodes have counted of a key, in its window and in the one before.
-    pub fn know(&self, delta: &Delta, sums: (u32, Option<u32>), now: Moment) {
-        self.shard(delta.key).know(delta, sums, now);
+    /// Takes over what all nodes know of a key.
+    pub fn know(&self, delta: &Delta, known: &Known, now: Moment) {
+        self.shard(delta.key).know(delta, known, now);
     }
 
     /// What there is to know about the table.

@@ -72,7 +72,11 @@ fn nodes_that_tell_each_other_count_together_to_within_a_few() {
             for delta in node.take_untold(100) {
                 let sum = server.entry((delta.key, delta.window)).or_default();
                 *sum += delta.amount;
-                node.know(&delta, (*sum, None), now);
+                let known = Known {
+                    sum: *sum,
+                    ..Known::default()
+                };
+                node.know(&delta, &known, now);
             }
         }
     }
@@ -213,6 +217,7 @@ fn a_node_that_a_client_comes_to_knows_what_it_did_elsewhere_before() {
             node.set_nodes(2);
         }
         let mut server = std::collections::HashMap::<(Key, u32), u32>::new();
+        let mut dues = std::collections::HashMap::<Key, Moment>::new();
         let alone = RateLimiter::new(1 << 20, Seed(1, 2), false);
         let (mut together, mut by_one) = (0, 0);
         // At twice its limit: for 25 seconds at one node, and then at the other.
@@ -229,7 +234,12 @@ fn a_node_that_a_client_comes_to_knows_what_it_did_elsewhere_before() {
                     let before = server.get(&(delta.key, delta.window - 1));
                     before.copied().unwrap_or_default()
                 });
-                node.know(&delta, (sum, before), now);
+                let due = dues.get(&delta.key).copied().filter(|_| delta.first);
+                if !delta.first || due.is_none() {
+                    dues.insert(delta.key, delta.due);
+                }
+                let known = Known { sum, before, due };
+                node.know(&delta, &known, now);
             }
         }
         let most = by_one / 20;

@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config;
 use crate::guard::RateLimiter;
 use crate::guard::limit::breaker::Breaker;
-use crate::guard::limit::{Delta, LimitRule, Seed, StrictAsk, Verdict, moment};
+use crate::guard::limit::{Delta, Known, LimitRule, Seed, StrictAsk, Verdict, moment};
 
 /// How often nodes tell each other.
 const EVERY: Duration = Duration::from_millis(50);
@@ -320,22 +320,39 @@ impl SharedLimits {
             let kept = delta.period / 1_000_000 * 2 + SPARE;
             pipe.cmd("INCRBY").arg(&name).arg(delta.amount);
             pipe.cmd("PEXPIRE").arg(&name).arg(kept).ignore();
-            if delta.first {
+            if delta.interval > 0 {
+                let name = format!("{}:{:016x}:due", self.prefix, delta.key);
+                let mut set = cmd("SET");
+                set.arg(&name).arg(delta.due).arg("PX").arg(kept);
+                if delta.first {
+                    pipe.cmd("GET").arg(&name);
+                    // Others know better.
+                    set.arg("NX");
+                }
+                pipe.add_command(set).ignore();
+            } else if delta.first {
                 let before = delta.window.saturating_sub(1);
                 pipe.cmd("GET").arg(self.name(delta.key, before.into()));
             }
         }
         let asking = pipe.query_async::<Vec<Option<u64>>>(connection);
-        let mut sums = within(self.patience, asking).await?.into_iter();
+        let answers = within(self.patience, asking).await?;
+        let mut answers = answers.into_iter();
         let now = moment(clock::now());
         let counted = |sum: Option<u64>| u32::try_from(sum.unwrap_or_default()).unwrap_or(u32::MAX);
         for delta in deltas {
-            let sum = counted(sums.next().ok_or(Failure::Garbage)?);
-            let before = match delta.first {
-                true => Some(counted(sums.next().ok_or(Failure::Garbage)?)),
-                false => None,
+            let mut known = Known {
+                sum: counted(answers.next().ok_or(Failure::Garbage)?),
+                ..Known::default()
             };
-            self.limiter.know(delta, (sum, before), now);
+            if delta.first {
+                let more = answers.next().ok_or(Failure::Garbage)?;
+                match delta.interval {
+                    0 => known.before = Some(counted(more)),
+                    _ => known.due = more,
+                }
+            }
+            self.limiter.know(delta, &known, now);
         }
         Ok(())
     }

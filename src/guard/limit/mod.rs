@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 pub use rule::{
     Characteristic, CharacteristicSource, Counting, Failing, LimitAction, LimitRule, Refusal, Seed,
 };
-pub use state::{Delta, Telling, Terms};
+pub use state::{Delta, Known, Telling, Terms};
 pub use zone::{Keys, RateLimits};
 
 use crate::cache::settings::RuleId;

@@ -8,7 +8,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use siphasher::sip::SipHasher13;
 
-use super::table::SHARD_BITS;
+use super::table::COMMON;
 use super::{Key, Verdict};
 use crate::cache::key::short_hash;
 use crate::cache::response::ResponseView;
@@ -208,7 +208,8 @@ impl LimitRule {
         hasher.finish()
     }
 
-    /// The key of requests that have that in common. All keys of these are in one shard of the table.
+    /// The key of requests that have that in common. All keys of these are near each other in
+    /// the table.
     pub(super) fn key_of(&self, common: u64) -> Key {
         // As the hash is secret, so is what this makes of it.
         let mut mixed = common ^ self.identity;
@@ -216,9 +217,8 @@ impl LimitRule {
             mixed = (mixed ^ (mixed >> 33)).wrapping_mul(factor);
         }
         mixed ^= mixed >> 33;
-        let shard = (1 << SHARD_BITS) - 1;
         // Zero is no key.
-        ((mixed & !shard) | (common & shard)).max(1)
+        ((mixed & !COMMON) | (common & COMMON)).max(1)
     }
 
     /// The answer to a request that is too much; `None` when it is only told of.

@@ -61,6 +61,19 @@ pub struct Delta {
     pub unit: u32,
     /// Whether it is the first of the window: what others counted before it is not known here.
     pub first: bool,
+    /// At an even rate, when the next request is due.
+    pub due: Moment,
+}
+
+/// What all nodes know of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Counted in the window.
+    pub sum: u32,
+    /// Counted in the one before; for the first delta of a window.
+    pub before: Option<u32>,
+    /// When the next request is due, at an even rate; for the first delta of a window as well.
+    pub due: Option<Moment>,
 }
 
 /// What is known of a key.
@@ -156,7 +169,7 @@ impl State {
     }
 
     /// Takes over what was counted on other nodes in the window.
-    pub(super) fn know(&mut self, others: u32, delta: &Delta, now: Moment) {
+    pub(super) fn know(&mut self, others: u32, delta: &Delta, due: Option<Moment>, now: Moment) {
         let more = others.saturating_sub(self.others);
         if delta.interval > 0 {
             let rate = Rate {
@@ -165,11 +178,9 @@ impl State {
                 furthest: u64::MAX,
             };
             self.until = if delta.first {
-                // They came at any time since the window began.
-                let begin = u64::from(delta.window).saturating_mul(delta.period);
-                let counted = self.current.saturating_add(others);
-                let since = delta.interval.saturating_mul(counted.into());
-                self.until.max(begin.saturating_add(since))
+                // When they came is not known, but what that came to.
+                let due = due.unwrap_or_default();
+                self.until.max(rate.advance(due, delta.amount, now))
             } else {
                 rate.advance(self.until, more, now)
             };

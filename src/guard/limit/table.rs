@@ -7,13 +7,22 @@
 use std::time::Duration;
 
 use super::sketch::Sketch;
-use super::state::{Delta, HOTTEST, State, Telling, Terms, heat};
+use super::state::{Delta, HOTTEST, Known, State, Telling, Terms, heat};
 use super::{Key, Moment, Verdict};
 
 /// Keys in a bucket.
 const WAYS: usize = 8;
-/// Bits of a key that choose its shard, and are those of what its requests have in common.
+/// Buckets in a group, which has all keys of one client and what else requests have in common, so that they
+/// are near each other.
+const GROUP: usize = 16;
+/// Bits of a key that choose its shard.
 pub const SHARD_BITS: u32 = 8;
+/// Bits of a key that choose its group.
+const GROUP_BITS: u32 = 24;
+/// The first bit that chooses a bucket of the group.
+const BUCKET_SHIFT: u32 = 12;
+/// The bits of a key that are those of what its requests have in common, whatever the rule.
+pub const COMMON: u64 = !(u64::MAX >> GROUP_BITS) | ((1 << SHARD_BITS) - 1);
 /// Nothing of a key matters for longer: what says so is from before the clock was set back.
 const LONGEST: u64 = 48 * 3600 * 1_000_000_000;
 /// Keys whose counts wait to be told to other nodes, at most.
@@ -69,10 +78,14 @@ impl Shard {
     /// One that takes at most about `bytes`.
     pub fn new(bytes: usize) -> Self {
         let sketch_bytes = bytes / 8;
-        let buckets = (bytes - sketch_bytes) / size_of::<Bucket>();
+        let buckets = ((bytes - sketch_bytes) / size_of::<Bucket>()).max(1);
         Self {
             buckets: vec![Bucket::default()],
-            most: buckets.max(1),
+            most: if buckets < GROUP {
+                buckets
+            } else {
+                buckets - buckets % GROUP
+            },
             sketch: None,
             sketch_bytes,
             dirty: Vec::new(),
@@ -171,15 +184,15 @@ impl Shard {
                     window: state.window,
                     amount,
                     first: !std::mem::replace(&mut state.told, true),
+                    due: state.until,
                     ..delta
                 });
             }
         }
     }
 
-    /// Takes over what all nodes have counted of the key and the window of `delta`, and where that is asked,
-    /// of the window before.
-    pub fn know(&mut self, delta: &Delta, (sum, before): (u32, Option<u32>), now: Moment) {
+    /// Takes over what all nodes know of the key and the window of `delta`.
+    pub fn know(&mut self, delta: &Delta, known: &Known, now: Moment) {
         let Some((bucket, way)) = self.find(delta.key) else {
             return;
         };
@@ -188,13 +201,13 @@ impl Shard {
         };
         if state.window == delta.window {
             let told = state.current - state.untold.min(state.current);
-            let others = sum.saturating_sub(told);
-            state.know(others, delta, now);
-            if let Some(before) = before {
+            let others = known.sum.saturating_sub(told);
+            state.know(others, delta, known.due, now);
+            if let Some(before) = known.before {
                 state.know_before(before, delta);
             }
         } else if state.window == delta.window.wrapping_add(1) {
-            state.previous = state.previous.max(sum);
+            state.previous = state.previous.max(known.sum);
         }
     }
 
@@ -232,13 +245,20 @@ impl Shard {
                 amount: 0,
                 unit: terms.unit,
                 first: false,
+                due: 0,
             });
         }
     }
 
     fn bucket_of(&self, key: Key) -> usize {
-        let buckets = u64::try_from(self.buckets.len()).unwrap_or(1);
-        usize::try_from(((key >> 32) * buckets) >> 32).unwrap_or_default()
+        let within = usize::try_from(key >> BUCKET_SHIFT).unwrap_or_default();
+        let groups = self.buckets.len() / GROUP;
+        if groups == 0 {
+            return within % self.buckets.len().max(1);
+        }
+        let chosen = (key >> (u64::BITS - GROUP_BITS)) * u64::try_from(groups).unwrap_or(1);
+        let group = usize::try_from(chosen >> GROUP_BITS).unwrap_or_default();
+        group * GROUP + within % GROUP
     }
 
     fn find(&self, key: Key) -> Option<(usize, usize)> {
@@ -320,6 +340,7 @@ fn tell_past(past: &mut Vec<Delta>, key: Key, untold: Option<(u32, u32)>, terms:
             amount,
             unit: terms.unit,
             first: false,
+            due: 0,
         });
     }
 }

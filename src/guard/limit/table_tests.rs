@@ -21,6 +21,13 @@ fn terms(limit: u32) -> Terms {
     }
 }
 
+fn known(sum: u32) -> Known {
+    Known {
+        sum,
+        ..Known::default()
+    }
+}
+
 /// As good as a hash.
 fn key(number: u64) -> Key {
     let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -225,7 +232,7 @@ fn counts_are_told_once_and_what_all_have_counted_is_known() {
     assert_eq!(told(&mut shard), []);
     // Two more before the answer comes: three were counted elsewhere.
     passed(&mut shard, key(1), &terms, 4..6);
-    shard.know(&delta, (7, None), BEGIN + 6);
+    shard.know(&delta, &known(7), BEGIN + 6);
     assert_eq!(passed(&mut shard, key(1), &terms, 6..100), 1);
     // In the next window all that counts, wherever it was.
     let half = SECOND + SECOND / 16;
@@ -249,7 +256,7 @@ fn requests_elsewhere_push_back_when_a_throttled_key_is_due() {
         first: false,
         ..deltas[0]
     };
-    shard.know(&again, (4, None), BEGIN + 1);
+    shard.know(&again, &known(4), BEGIN + 1);
     let steps = (0..100).map(|step| step * SECOND / 100);
     assert_eq!(passed(&mut shard, key(1), &terms, steps), 6);
 }
