@@ -176,7 +176,8 @@ fn response(size: usize) -> StoredResponse {
             validate_always: false,
             stale_forbidden: false,
             validatable: false,
-        },
+        }
+        .into(),
         selection: Selection {
             vary: Vary::None,
             key: Arc::from([]),

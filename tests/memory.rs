@@ -80,7 +80,8 @@ fn stored(store: &MemoryStore) -> StoredResponse {
             validate_always: false,
             stale_forbidden: false,
             validatable: true,
-        },
+        }
+        .into(),
         selection: Selection {
             vary: Vary::None,
             key: shared(Vec::new()),

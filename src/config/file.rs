@@ -87,7 +87,15 @@ fn syntax_fault(error: &toml::de::Error) -> Diagnostic {
 }
 
 fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
-    let lists = read_lists(&root);
+    let (mut lists, of_others) = read_lists(&root);
+    let client = root.section("client");
+    let client = client.map(|section| read_client(section, &lists));
+    let client = client.unwrap_or_default();
+    // Others may not keep out who vouches for clients.
+    let trusted = &client.trust.proxies;
+    for name in of_others.iter().filter(|_| !trusted.is_empty()) {
+        lists.spare(name, trusted.parts());
+    }
     let tokens = read_tokens(&root);
     let server = root.section("server").map(read_server).unwrap_or_default();
     let sections = root.named_sections("pools");
@@ -115,10 +123,7 @@ fn read_document(root: Section<'_>, name: &str, source: &str) -> ConfigFile {
         listeners: read_listeners(&root, &lists),
         admin: read_admin(&root),
         server,
-        client: root
-            .section("client")
-            .map(|section| read_client(section, &lists))
-            .unwrap_or_default(),
+        client,
         cache: root.section("cache").map(read_cache).unwrap_or_default(),
         guard: root.section("guard").map(read_guard).unwrap_or_default(),
         geo: root.section("geo").map(read_geo).unwrap_or_default(),

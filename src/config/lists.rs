@@ -18,9 +18,10 @@ const FORMATS: &[(&str, ListFormat)] = &[
     ("spamhaus_drop", ListFormat::SpamhausDrop),
 ];
 
-/// Reads all lists. A faulty one counts as empty, so that its uses are not told as faults too.
-pub(super) fn read_lists(root: &Section<'_>) -> Lists {
-    let mut lists = Lists::default();
+/// Reads all lists, and tells which of them others make. A faulty one counts as empty, so that its uses are not told
+/// as faults too.
+pub(super) fn read_lists(root: &Section<'_>) -> (Lists, Vec<String>) {
+    let (mut lists, mut of_others) = (Lists::default(), Vec::new());
     let mut named = root.named_lists("lists");
     // What these name is known by then.
     named.sort_by_key(|(_, written)| match written {
@@ -35,11 +36,15 @@ pub(super) fn read_lists(root: &Section<'_>) -> Lists {
         }
         let list = match written {
             NamedList::Items(items) => of_items(root, None, &items),
-            NamedList::Section(section) => read_list(section, &name, &lists),
+            NamedList::Section(section) => {
+                let (list, is_of_others) = read_list(section, &name, &lists);
+                of_others.extend(is_of_others.then(|| name.value.clone()));
+                list
+            }
         };
         lists.insert(name.value, list.unwrap_or_default());
     }
-    lists
+    (lists, of_others)
 }
 
 fn is_name(name: &str) -> bool {
@@ -47,7 +52,8 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(fits)
 }
 
-fn read_list(section: Section<'_>, name: &Located<String>, lists: &Lists) -> Option<List> {
+/// The list, and whether others make it.
+fn read_list(section: Section<'_>, name: &Located<String>, lists: &Lists) -> (Option<List>, bool) {
     let kind = section.word("kind", KINDS).map(|kind| kind.value);
     let items = section.texts("items");
     let file = section.file("file");
@@ -75,12 +81,13 @@ fn read_list(section: Section<'_>, name: &Located<String>, lists: &Lists) -> Opt
         None => of_items(&section, kind, &items.unwrap_or_default()),
     };
     section.finish();
-    let spared = !private.unwrap_or(!format.is_of_others());
-    if except.is_none() && !spared {
-        return list;
+    let of_others = !private.unwrap_or(!format.is_of_others());
+    if except.is_none() && !of_others {
+        return (list, of_others);
     }
     let except = except.unwrap_or_default();
-    list.map(|list| list.without(except.iter().map(AsRef::as_ref), spared))
+    let list = list.map(|list| list.without(except.iter().map(AsRef::as_ref), of_others));
+    (list, of_others)
 }
 
 /// Addresses as written: one list of those written there, and those that are named as `$name`.

@@ -44,6 +44,12 @@ impl Networks {
         self.own.contains_address(address) || lists.any(|list| list.contains_address(address))
     }
 
+    /// The lists that they are of.
+    pub fn parts(&self) -> impl Iterator<Item = &List> {
+        let lists = self.lists.iter().map(AsRef::as_ref);
+        std::iter::once(&self.own).chain(lists)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.own.kind().is_none() && self.lists.is_empty()

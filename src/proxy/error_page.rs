@@ -127,7 +127,8 @@ pub(super) fn content(
 fn explanation(status: StatusCode) -> &'static str {
     match status.as_u16() {
         400 => "The request could not be understood.",
-        403 => "This site does not accept the request.",
+        401 => "You must sign in to see this.",
+        404 | 410 => "There is nothing at this address.",
         408 => "The request took too long to arrive.",
         413 => "The request body is larger than this site accepts.",
         421 => "This server does not answer for that host.",
@@ -135,6 +136,7 @@ fn explanation(status: StatusCode) -> &'static str {
         502 => "The application did not give a usable answer.",
         503 => "The application is not available right now. Please try again shortly.",
         504 => "The application took too long to answer.",
+        code if code < 500 => "This site does not accept the request.",
         _ => "Something went wrong while answering.",
     }
 }

@@ -189,7 +189,7 @@ fn answer(
     };
     let body = body(&wanted, has_length, chosen.content)?;
     stored.uses.count();
-    exchange.served_age(&stored.times);
+    exchange.served_age(&stored.times());
     let told = CacheStatus::hit(ttl);
     exchange.status = Some(told);
     let head = match other {

@@ -233,7 +233,7 @@ impl Posted {
             generation: self.begun.generation(),
             status: self.status,
             fields: StoredFields::from(&fields),
-            times: self.times,
+            times: self.times.into(),
             selection: self.selection,
             tags: self.tags,
             content: Content::Complete(Arc::new(Body::copy_of(&self.chunks))),

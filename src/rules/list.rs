@@ -28,6 +28,14 @@ impl Lists {
         self.0.get(name)
     }
 
+    /// Takes what is in `exceptions` out of a list.
+    pub fn spare<'l>(&mut self, name: &str, exceptions: impl IntoIterator<Item = &'l List>) {
+        if let Some(list) = self.0.get_mut(name) {
+            let whole = std::mem::take(Arc::make_mut(list));
+            *list = Arc::new(whole.without(exceptions, false));
+        }
+    }
+
     /// The names of all lists, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.0.keys().map(String::as_str)
@@ -146,7 +154,7 @@ impl List {
         let private = PRIVATE.iter().filter(|_| private);
         let private = private.filter_map(|block| address_range(block).ok());
         let except: IpSet = listed.flatten().chain(private).collect();
-        Self(Items::Addresses(set.without(except)))
+        Self(Items::Addresses(set.without(&except)))
     }
 
     /// What the list holds; `None` when it is empty, and fits any use.

@@ -281,7 +281,7 @@ fn to_record(key: &StoreKey, slot: u64, stored: &StoredResponse) -> Option<Recor
     let Content::Complete(body) = &stored.content else {
         return None;
     };
-    let times = &stored.times;
+    let times = &stored.times();
     let mut useful_until = times.servable_until();
     if times.validatable {
         useful_until = useful_until.checked_add(VALIDATED_WITHIN)?;

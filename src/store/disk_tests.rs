@@ -396,7 +396,7 @@ async fn what_left_memory_is_freshened_on_disk_but_not_in_place_of_what_replaced
     insert(&store, "k", response(&store, "", "old"));
     let old = store.find(&key("k")).unwrap().variants()[0].clone();
     let mut outdated = StoredResponse::clone(&old);
-    outdated.times = outdated.times.expire(clock::now());
+    outdated.times = outdated.times().expire(clock::now()).into();
     evicted(&store);
     store.replace(&key("k"), outdated.clone());
     evicted(&store);
@@ -468,8 +468,8 @@ fn purges_of_earlier_processes_are_taken_over_once_however_often_it_is_tried() {
     let new = response(&store, "", "new");
     assert!(purges.take_disk().is_err());
     assert_eq!(purges.in_force(), 2);
-    assert_eq!(purges.times(&key("k"), &new), Some(new.times));
+    assert_eq!(purges.times(&key("k"), &new), Some(new.times()));
     std::fs::remove_dir(&obstacle).unwrap();
     assert_eq!(purges.take_disk().unwrap(), None);
-    assert_eq!(purges.times(&key("k"), &new), Some(new.times));
+    assert_eq!(purges.times(&key("k"), &new), Some(new.times()));
 }

@@ -29,7 +29,8 @@ pub(super) fn stored(id: StoredId, body: Body, now: SystemTime) -> StoredRespons
             validate_always: false,
             stale_forbidden: false,
             validatable: false,
-        },
+        }
+        .into(),
         selection: Selection {
             vary: Vary::None,
             key: Arc::default(),

@@ -264,7 +264,7 @@ async fn a_tier_below_has_what_memory_lost_and_forgets_what_is_removed() {
 
     // Freshened, it keeps its body.
     let mut freshened = one.clone();
-    freshened.times = one.times.expire(crate::clock::now());
+    freshened.times = one.times().expire(crate::clock::now()).into();
     memory.replace(&key(1), freshened);
     assert!(forgotten().is_empty());
     let begun = memory.purges.begin();

@@ -24,6 +24,7 @@ mod resource;
 mod slices;
 mod stored;
 mod sweep;
+mod times;
 mod uses;
 
 pub use body::Body;
@@ -37,4 +38,5 @@ pub use reserve::{ReserveStatistics, Wanted};
 pub use resource::Resource;
 pub use slices::{MissingSlice, SLICE, SliceFailure, SliceTier, Sliced, Slices, cut, positions};
 pub use stored::{Content, Part, Selection, Served, StoreKey, StoredId, StoredResponse, shared};
+pub use times::Times;
 pub use uses::Uses;

@@ -277,7 +277,7 @@ impl Purges {
             }
         };
         let mut stamped = StoredResponse::clone(stored);
-        stamped.times = self.times(key, stored)?;
+        stamped.times = self.times(key, stored)?.into();
         stamped.generation = begun.generation;
         Some((stamped, begun))
     }
@@ -304,12 +304,12 @@ impl Purges {
     pub fn times(&self, key: &StoreKey, stored: &StoredResponse) -> Option<StoredTimes> {
         let journal = self.journal.load();
         if journal.is_empty() {
-            return Some(stored.times);
+            return Some(stored.times.into());
         }
         let subject = key.subject(&stored.tags);
         match journal.verdict(&subject, stored.generation) {
-            Verdict::Keep => Some(stored.times),
-            Verdict::Stale(since) => Some(stored.times.expire(since)),
+            Verdict::Keep => Some(stored.times.into()),
+            Verdict::Stale(since) => Some(StoredTimes::from(stored.times).expire(since)),
             Verdict::Gone => None,
         }
     }
@@ -320,7 +320,7 @@ impl Purges {
         key: &StoreKey,
         stored: &Arc<StoredResponse>,
     ) -> Option<Arc<StoredResponse>> {
-        let times = self.times(key, stored)?;
+        let times = self.times(key, stored)?.into();
         if times == stored.times {
             return Some(stored.clone());
         }

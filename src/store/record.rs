@@ -5,20 +5,19 @@
 //! they are.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::stored::{Content, Selection, Served, StoredId, StoredResponse, shared};
-use crate::cache::reuse::StoredTimes;
+use super::times::Times;
 use crate::fields::stored::StoredFields;
 use crate::fields::vary::Vary;
 use crate::purge::Generation;
 
 /// To be raised with every change of what is written; older heads are misses then.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// A stored response without its body.
 #[derive(Clone, Debug)]
@@ -90,20 +89,7 @@ enum WrittenVary<'a> {
     Any,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Times {
-    received: SystemTime,
-    initial_age: Duration,
-    fresh_until: SystemTime,
-    stale_while_revalidate: Duration,
-    stale_if_error: Duration,
-    stale_when_overloaded: Duration,
-    validate_always: bool,
-    stale_forbidden: bool,
-    validatable: bool,
-}
-
-/// The head of `stored`; `None` for parts, and for times that cannot be written.
+/// The head of `stored`; `None` for parts.
 pub fn encode(stored: &StoredResponse, place: Place) -> Option<Bytes> {
     let Content::Complete(body) = &stored.content else {
         return None;
@@ -113,7 +99,7 @@ pub fn encode(stored: &StoredResponse, place: Place) -> Option<Bytes> {
         generation: stored.generation,
         status: stored.status.as_u16(),
         fields: stored.fields.iter().collect(),
-        times: Times::of(&stored.times),
+        times: stored.times,
         vary: match &stored.selection.vary {
             Vary::None => WrittenVary::None,
             Vary::Fields(names) => {
@@ -162,7 +148,7 @@ pub fn decode(bytes: &[u8]) -> Option<Head> {
         generation: written.generation,
         status: StatusCode::from_u16(written.status).ok()?,
         fields: StoredFields::from(&fields),
-        times: written.times.read(),
+        times: written.times,
         selection: Selection {
             vary,
             key: shared(written.key.to_vec()),
@@ -181,46 +167,17 @@ pub fn decode(bytes: &[u8]) -> Option<Head> {
     })
 }
 
-impl Times {
-    fn of(times: &StoredTimes) -> Self {
-        Self {
-            received: times.received,
-            initial_age: times.initial_age,
-            fresh_until: times.fresh_until,
-            stale_while_revalidate: times.stale_while_revalidate,
-            stale_if_error: times.stale_if_error,
-            stale_when_overloaded: times.stale_when_overloaded,
-            validate_always: times.validate_always,
-            stale_forbidden: times.stale_forbidden,
-            validatable: times.validatable,
-        }
-    }
-
-    fn read(self) -> StoredTimes {
-        StoredTimes {
-            received: self.received,
-            initial_age: self.initial_age,
-            fresh_until: self.fresh_until,
-            stale_while_revalidate: self.stale_while_revalidate,
-            stale_if_error: self.stale_if_error,
-            stale_when_overloaded: self.stale_when_overloaded,
-            validate_always: self.validate_always,
-            stale_forbidden: self.stale_forbidden,
-            validatable: self.validatable,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::body::Body;
     use super::*;
+    use crate::cache::reuse::StoredTimes;
     use proptest::prelude::*;
-    use std::time::UNIX_EPOCH;
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     /// Whole seconds and nanoseconds after the epoch.
     fn time() -> impl Strategy<Value = SystemTime> {
-        (0..1_u64 << 40, 0..1_000_000_000_u32)
+        (0..1_u64 << 33, 0..1_000_000_000_u32)
             .prop_map(|(seconds, nanos)| UNIX_EPOCH + Duration::new(seconds, nanos))
     }
 
@@ -294,7 +251,7 @@ mod tests {
                 generation: Generation(generation),
                 status: StatusCode::from_u16(status).unwrap(),
                 fields: StoredFields::from(&fields),
-                times,
+                times: times.into(),
                 selection,
                 tags: tags.into_iter().map(String::into_boxed_str).collect(),
                 content: Content::Complete(Arc::new(Body::copy_of(&[body.into()]))),

@@ -9,35 +9,31 @@ use super::stored::{StoredId, StoredResponse};
 const MOST_VARIANTS: usize = 64;
 
 /// The stored responses of one URI, each for other requests. Copies share them, and most have one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Resource(Variants);
 
-#[derive(Clone, Debug)]
+/// Of one pointer each, as there are as many of them as there are resources.
+#[derive(Clone, Debug, Default)]
 enum Variants {
+    #[default]
+    None,
     One(Arc<StoredResponse>),
-    Several(Arc<[Arc<StoredResponse>]>),
-}
-
-impl Default for Resource {
-    fn default() -> Self {
-        Self(Variants::Several(Arc::default()))
-    }
+    Several(Arc<Box<[Arc<StoredResponse>]>>),
 }
 
 impl Resource {
     fn of(mut variants: Vec<Arc<StoredResponse>>) -> Self {
-        match variants.pop() {
-            Some(only) if variants.is_empty() => Self(Variants::One(only)),
-            last => Self(Variants::Several(
-                variants.into_iter().chain(last).collect(),
-            )),
-        }
+        Self(match variants.len() {
+            0 | 1 => variants.pop().map_or(Variants::None, Variants::One),
+            _ => Variants::Several(Arc::new(variants.into())),
+        })
     }
 
     /// The stored responses, newest first: of several that match, RFC 9111 §4.1 wants the most
     /// recent.
     pub fn variants(&self) -> &[Arc<StoredResponse>] {
         match &self.0 {
+            Variants::None => &[],
             Variants::One(only) => std::slice::from_ref(only),
             Variants::Several(variants) => variants,
         }
@@ -79,7 +75,8 @@ impl Resource {
         if superseded || !fits || self.variants().len() >= MOST_VARIANTS {
             return false;
         }
-        let received = |known: &Arc<StoredResponse>| known.times.received > stored.times.received;
+        let received =
+            |known: &Arc<StoredResponse>| known.times.received() > stored.times.received();
         let place = self.variants().partition_point(received);
         self.edit(|variants| variants.insert(place, stored));
         true

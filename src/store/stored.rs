@@ -10,6 +10,7 @@ use http::{HeaderName, StatusCode};
 use super::body::Body;
 use super::encoded::Encoded;
 use super::slices::{MissingSlice, Sliced};
+use super::times::Times;
 use crate::cache::key::CacheKey;
 use crate::cache::reuse::StoredTimes;
 use crate::fields::stored::StoredFields;
@@ -72,7 +73,7 @@ pub struct StoredResponse {
     /// Its fields, as a complete response would have them.
     pub fields: StoredFields,
     /// Freshness and age.
-    pub times: StoredTimes,
+    pub times: Times,
     /// The requests it answers.
     pub selection: Selection,
     /// Its tags, for purging.
@@ -318,6 +319,11 @@ impl Content {
 }
 
 impl StoredResponse {
+    /// Freshness and age, before any purge.
+    pub fn times(&self) -> StoredTimes {
+        self.times.into()
+    }
+
     /// Its slices are needed no more.
     pub(super) fn retire(&self) {
         if let Some(slices) = self.content.slices() {

@@ -86,3 +86,41 @@ fn a_list_in_a_file_tells_configurations_apart() {
     assert_eq!(one, config("a.test\n# with a comment"));
     assert_ne!(one, config("b.test"));
 }
+
+#[test]
+fn lists_of_others_hold_neither_private_addresses_nor_trusted_proxies() {
+    let source = SOURCE
+        .replace(
+            "[lists]",
+            "[client]\ntrusted_proxies = [\"203.0.113.0/24\", \"$edge\"]\n[lists]\n\
+             edge = { file = \"edge\", format = \"netset\" }\n\
+             drop = { file = \"drop\", format = \"netset\" }\n\
+             ours = { file = \"drop\" }",
+        )
+        .replace("ip.src in $office", "LIST");
+    let files = |path: &Path| match path.to_str() {
+        Some("hosts.txt") => Ok("a.test\n".to_owned()),
+        Some("edge") => Ok("198.51.100.0/25\n".to_owned()),
+        Some("drop") => Ok("203.0.0.0/16\n198.51.100.0/24\n10.0.0.0/8\n".to_owned()),
+        _ => Err("no such file".to_owned()),
+    };
+    for (list, client, listed) in [
+        ("$drop", [203, 0, 112, 1], true),
+        ("$drop", [203, 0, 113, 1], false),
+        ("$drop", [198, 51, 100, 1], false),
+        ("$drop", [198, 51, 100, 200], true),
+        ("$drop", [10, 0, 0, 1], false),
+        ("$ours", [203, 0, 113, 1], true),
+        ("$ours", [10, 0, 0, 1], true),
+    ] {
+        let outside = Outside {
+            env: &|_| None,
+            files: &files,
+        };
+        let source = source.replace("LIST", &format!("ip.src in {list}"));
+        let config = parse_with("test.toml", &source, outside);
+        let config = config.unwrap_or_else(|faults| panic!("{faults}"));
+        let bypassed = bypassed(&config, "a.test", client, 64_500);
+        assert_eq!(bypassed, listed, "{client:?} in {list}");
+    }
+}

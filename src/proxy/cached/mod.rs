@@ -231,7 +231,7 @@ impl Request<'_> {
         match answer {
             Some(range) if applies => {
                 let status = CacheStatus::hit(ttl);
-                exchange.served_age(&stored.times);
+                exchange.served_age(&stored.times());
                 encoding::note(exchange, stored.status, &fields, complete);
                 serve::part(session, exchange, stored, range, status).await?;
                 Ok(Round::Answered)
@@ -264,7 +264,7 @@ impl Request<'_> {
         status: CacheStatus,
     ) -> Result<Round> {
         stored.uses.count();
-        exchange.served_age(&stored.times);
+        exchange.served_age(&stored.times());
         let (shared, key) = (&self.gateway.shared, &self.lookup.key);
         let asked = &self.lookup.head.headers;
         let chosen = encoding::choose(shared, asked, exchange, key, stored);

@@ -69,7 +69,7 @@ impl Request<'_> {
             ArrivedResult::Recalled => Ok(Round::Again(None)),
             ArrivedResult::Stored(stored) => {
                 let status = CacheStatus {
-                    ttl: kept(&forwarded).then(|| stored.times.ttl(now)),
+                    ttl: kept(&forwarded).then(|| stored.times().ttl(now)),
                     outcome: Outcome::Forwarded(forwarded),
                 };
                 self.serve_stored(session, exchange, &stored, status).await
@@ -116,10 +116,10 @@ impl Request<'_> {
                 if !self.lookup.selects(&stored.selection) {
                     return Ok(Round::Again(Some(stored.selection.vary.clone())));
                 }
-                if !self.may_reuse(&stored.times, now) {
+                if !self.may_reuse(&stored.times(), now) {
                     return Ok(Round::Alone);
                 }
-                let status = collapsed(Some(stored.status), Some(stored.times.ttl(now)));
+                let status = collapsed(Some(stored.status), Some(stored.times().ttl(now)));
                 self.serve_stored(session, exchange, &stored, status).await
             }
             Landed::Filling(fill) => {

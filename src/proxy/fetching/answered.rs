@@ -283,7 +283,7 @@ impl Fetch {
             status,
             tags: self.lookup.tags(fields),
             fields: StoredFields::from(fields),
-            times,
+            times: times.into(),
             selection,
             content,
             encoded: None,
@@ -313,9 +313,9 @@ impl Fetch {
             .variants()
             .iter()
             .find(|stored| self.lookup.selects(&stored.selection));
-        if known
-            .is_some_and(|known| known.content.is_complete() && known.times.is_fresh(clock::now()))
-        {
+        if known.is_some_and(|known| {
+            known.content.is_complete() && known.times().is_fresh(clock::now())
+        }) {
             return None;
         }
         let known = known.filter(|stored| {

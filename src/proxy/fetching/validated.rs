@@ -104,7 +104,7 @@ impl Fetch {
         freshened.generation = self.begun.generation();
         freshened.tags = self.lookup.tags(&fields);
         if let StoreDecision::Store(lifetimes) = &decision {
-            freshened.times = self.stored_times(lifetimes, &fields, times);
+            freshened.times = self.stored_times(lifetimes, &fields, times).into();
         }
         freshened.fields = StoredFields::from(&fields);
         freshened.renew_encoded();
@@ -227,7 +227,7 @@ impl Fetch {
             }
             HeadUpdate::Outdates => {
                 let mut outdated = StoredResponse::clone(stored);
-                outdated.times = outdated.times.expire(now);
+                outdated.times = outdated.times().expire(now).into();
                 self.shared.store.replace(&self.lookup.key, outdated);
             }
             HeadUpdate::Nothing => {}
