@@ -168,7 +168,7 @@ fn accuracy() {
     ] {
         let mut random = Random(1);
         let clients: Vec<Client> = (0..500)
-            .map(|client| Client::new(rhythm.arrivals(client, &mut random)))
+            .map(|client| Client::new(&rhythm.arrivals(client, &mut random)))
             .collect();
         let polite = clients.iter().filter(|client| client.exact.stopped == 0);
         let requests: u64 = polite.clone().map(|client| client.requests).sum();
@@ -306,12 +306,12 @@ impl Passed {
 }
 
 impl Client {
-    fn new(arrivals: Vec<u64>) -> Self {
+    fn new(arrivals: &[u64]) -> Self {
         let zone = zone(&rule(100, "1m", ""));
         let (rule, limiter) = (limit(&zone), limiter_small());
         let [mut exact, mut ours, mut two] = [(); 3].map(|()| Passed::default());
         let (mut window, mut current, mut previous) = (0, 0_u64, 0_u64);
-        for now in &arrivals {
+        for now in arrivals {
             let passes = exact.within(*now) < 100;
             exact.add(passes, *now);
             let passes = !limiter.arrive(rule, 7, true, *now).is_over();

@@ -153,7 +153,7 @@ fn when_there_is_too_much_to_tell_the_keys_of_all_shards_are_told_in_turn() {
     for _ in 0..8 {
         for number in 1..=256_u64 {
             for _ in 0..5 {
-                limiter.arrive(&rule, number << 32 | number % 256, true, BEGIN);
+                limiter.arrive(&rule, (number << 32) | (number % 256), true, BEGIN);
             }
         }
         told.extend(limiter.take_untold(64).iter().map(|delta| delta.key));

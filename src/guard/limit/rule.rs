@@ -19,7 +19,7 @@ use crate::rules::phase::Page;
 
 /// Bits of an IPv6 address that stand for one client.
 const CLIENT_BITS_V6: usize = 64;
-/// The network 64:ff9b::/96, in which translators write the IPv4 addresses of clients (RFC 6052 §2.1).
+/// The network `64:ff9b::/96`, in which translators write the IPv4 addresses of clients (RFC 6052 §2.1).
 const TRANSLATED: u128 = 0x0064_ff9b << 96;
 
 /// A rule of `rate_limit_rules`; its expression says which requests it may stop.

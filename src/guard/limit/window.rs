@@ -38,7 +38,7 @@ impl Marks {
     }
 
     /// What of `total` was counted before `slice`.
-    fn before(&self, slice: u8, total: u32, unit: u32) -> u32 {
+    fn before(self, slice: u8, total: u32, unit: u32) -> u32 {
         let Some(position) = usize::from(slice).checked_sub(1) else {
             return 0;
         };
@@ -81,6 +81,7 @@ impl Position {
     }
 
     /// The beginning of the window.
+    #[must_use]
     pub const fn begin(self) -> Self {
         Self {
             slice: 0,
@@ -138,23 +139,23 @@ impl Counted {
 
     /// After how long one more would be within `limit`, if nothing else came.
     pub fn retry_after(&self, limit: u32) -> Duration {
-        let needed = match limit.checked_sub(self.current.saturating_add(1)) {
+        let room = limit.checked_sub(self.current.saturating_add(1));
+        let needed = if let Some(room) = room {
             // In this window, as what is left of the one before grows less.
-            Some(room) => self.until_less(self.previous, &self.before, room, self.at),
+            self.until_less(self.previous, self.before, room, self.at)
+        } else {
             // In the next, as what is left of this one does.
-            None => {
-                let mut marks = self.marks;
-                marks.pass((self.at.slice, SLICES), self.current, self.unit);
-                let room = limit.saturating_sub(1);
-                let later = self.until_less(self.current, &marks, room, self.at.begin());
-                self.at.left().saturating_add(later)
-            }
+            let mut marks = self.marks;
+            marks.pass((self.at.slice, SLICES), self.current, self.unit);
+            let room = limit.saturating_sub(1);
+            let later = self.until_less(self.current, marks, room, self.at.begin());
+            self.at.left().saturating_add(later)
         };
         Duration::from_nanos(needed)
     }
 
     /// How long after `from` no more than `room` is left of `total`.
-    fn until_less(&self, total: u32, marks: &Marks, room: u32, from: Position) -> u64 {
+    fn until_less(&self, total: u32, marks: Marks, room: u32, from: Position) -> u64 {
         if total <= room {
             return 0;
         }
