@@ -184,7 +184,7 @@ fn accuracy() {
             let above = clients.iter().filter(|client| client.exact.stopped > 0);
             let mut ratios: Vec<f64> = above
                 .clone()
-                .map(|client| of(client).count() as f64 / client.exact.count() as f64)
+                .map(|client| of(client).count as f64 / client.exact.count as f64)
                 .collect();
             ratios.sort_by(f64::total_cmp);
             let at = |part: usize| ratios.get((ratios.len() * part / 100).min(ratios.len() - 1));
@@ -274,17 +274,13 @@ struct Client {
 
 #[derive(Default)]
 struct Passed {
-    passed: u64,
+    count: u64,
     stopped: u64,
     last: VecDeque<u64>,
     most: usize,
 }
 
 impl Passed {
-    const fn count(&self) -> u64 {
-        self.passed
-    }
-
     /// How many passed in the last minute.
     fn within(&mut self, now: u64) -> usize {
         while self.last.front().is_some_and(|at| at + PERIOD <= now) {
@@ -298,7 +294,7 @@ impl Passed {
             self.stopped += 1;
             return;
         }
-        self.passed += 1;
+        self.count += 1;
         self.last.push_back(now);
         let within = self.within(now);
         self.most = self.most.max(within);
@@ -345,12 +341,12 @@ fn single_decisions() {
     let (mut same, mut laxer, mut stricter) = (0_u64, 0_u64, 0_u64);
     let mut random = Random(1);
     for client in 0..500 {
-        let (limiter, mut passed) = (limiter_small(), Passed::default());
+        let (limiter, mut ours) = (limiter_small(), Passed::default());
         let arrivals = Rhythm::Chance.arrivals(client, &mut random);
         for now in arrivals.into_iter().take(2_000) {
-            let should = passed.within(now) < 100;
+            let should = ours.within(now) < 100;
             let passes = !limiter.arrive(rule, 7, true, now).is_over();
-            passed.add(passes, now);
+            ours.add(passes, now);
             match (should, passes) {
                 (false, true) => laxer += 1,
                 (true, false) => stricter += 1,
