@@ -1,6 +1,11 @@
 //! Regular expressions over bytes, bounded in size.
 
+use std::collections::BTreeSet;
+
 use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::literal::{ExtractKind, Extractor, Seq};
+use regex_syntax::hir::{Hir, Look};
 
 use super::ast::Span;
 use super::error::ExpressionError;
@@ -63,42 +68,41 @@ impl Pattern {
         self.0.captures_len().saturating_sub(1)
     }
 
-    /// The literal text which everything that matches begins with; may be empty.
-    ///
-    /// Plain patterns alone are understood: `^`, then letters, digits, `/`, `-`, `_` and escaped
-    /// punctuation, up to anything else.
+    /// The literal text which every text that matches begins with; may be empty.
     pub(super) fn prefix(&self) -> Vec<u8> {
-        let mut literal = Vec::new();
-        let pattern = self.0.as_str();
-        let Some(anchored) = pattern.strip_prefix('^') else {
-            return literal;
+        let Some(parsed) = self.parsed() else {
+            return Vec::new();
         };
-        // An alternative may begin otherwise; where it stands is not looked at.
-        if pattern.contains('|') {
-            return literal;
-        }
-        let mut bytes = anchored.bytes();
-        loop {
-            match bytes.next() {
-                Some(byte) if byte.is_ascii_alphanumeric() || b"/-_".contains(&byte) => {
-                    literal.push(byte);
-                }
-                Some(b'\\') => match bytes.next() {
-                    Some(escaped)
-                        if escaped.is_ascii_punctuation() && escaped != b'<' && escaped != b'>' =>
-                    {
-                        literal.push(escaped);
-                    }
-                    _ => return literal,
-                },
-                // What is repeated may be repeated no times.
-                Some(b'*' | b'?' | b'{') => {
-                    literal.pop();
-                    return literal;
-                }
-                _ => return literal,
-            }
-        }
+        let anchored = parsed.properties().look_set_prefix().contains(Look::Start);
+        let begins = Extractor::new().extract(&parsed);
+        let common = begins.longest_common_prefix().filter(|_| anchored);
+        common.unwrap_or_default().to_vec()
+    }
+
+    /// Texts, in lower case, of which every text that matches has one in some case; `None` where it need not have
+    /// any.
+    pub(super) fn literals(&self) -> Option<BTreeSet<Vec<u8>>> {
+        let parsed = self.parsed()?;
+        let mut extractor = Extractor::new();
+        // A letter of either case, but no class that says little.
+        extractor.limit_class(2);
+        let begins = extractor.extract(&parsed);
+        let ends = extractor.kind(ExtractKind::Suffix).extract(&parsed);
+        // Long ones tell more.
+        let telling = [begins, ends]
+            .into_iter()
+            .max_by_key(Seq::min_literal_len)?;
+        let literals = telling.literals()?.iter();
+        Some(
+            literals
+                .map(|one| one.as_bytes().to_ascii_lowercase())
+                .collect(),
+        )
+    }
+
+    fn parsed(&self) -> Option<Hir> {
+        let mut parser = ParserBuilder::new().unicode(false).utf8(false).build();
+        parser.parse(self.0.as_str()).ok()
     }
 }
 
@@ -115,18 +119,43 @@ mod tests {
             ("^/ab?c", "/a"),
             ("^/ab{0}", "/a"),
             ("^/ab+", "/ab"),
-            ("^/a(b)c", "/a"),
+            ("^/a(b)c", "/abc"),
+            ("^/(api|app)/", "/ap"),
             ("^/a|/b", ""),
-            ("^(?i)/a", ""),
+            ("^(?i)/a", "/"),
             ("/blog/", ""),
             ("(?m)^/a", ""),
             ("^", ""),
             (r"^/a\b", "/a"),
-            (r"^/a\<b", "/a"),
+            (r"^/a\<b", "/ab"),
         ] {
             let span = Span { start: 0, end: 0 };
             let compiled = Pattern::new(pattern, span).unwrap();
             assert_eq!(compiled.prefix(), expected.as_bytes(), "{pattern}");
+        }
+    }
+    #[test]
+    fn what_matches_has_one_of_the_literals() {
+        for (pattern, expected) in [
+            (r"\.(php|cgi)$", Some(&[".cgi", ".php"][..])),
+            (r"(?i)\.(php|cgi)$", Some(&[".cgi", ".php"])),
+            (r".*\.sql", Some(&[".sql"])),
+            ("wp-(login|admin)", Some(&["wp-admin", "wp-login"])),
+            (r"^/blog/\d+/edit$", Some(&["/blog/"])),
+            (".*", None),
+            ("a*", Some(&["", "a"])),
+            ("x*select.*", Some(&["select", "x"])),
+            (".*select.*", None),
+        ] {
+            let compiled = Pattern::new(pattern, Span { start: 0, end: 0 }).unwrap();
+            let literals = compiled.literals();
+            let literals = literals.as_ref().map(|all| {
+                let texts = all.iter().map(|one| String::from_utf8_lossy(one));
+                texts.collect::<Vec<_>>()
+            });
+            let literals = literals.as_ref();
+            let literals = literals.map(|all| all.iter().map(AsRef::as_ref).collect::<Vec<&str>>());
+            assert_eq!(literals.as_deref(), expected, "{pattern}");
         }
     }
 }

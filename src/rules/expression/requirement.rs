@@ -200,21 +200,23 @@ fn beginning(test: &StringTest) -> Option<Beginning<'_>> {
     }
 }
 
-/// The longest text that must be somewhere, wherever.
-fn part_of(test: &StringTest) -> Option<Vec<u8>> {
-    match test {
-        StringTest::EndsWith(literal) => Some(literal.to_vec()),
-        StringTest::Contains(substring) => Some(substring.bytes().to_vec()),
+/// Texts of which one must be somewhere, wherever.
+fn within(test: &StringTest) -> Option<Vec<Vec<u8>>> {
+    let longest = match test {
+        StringTest::EndsWith(literal) => literal.to_vec(),
+        StringTest::Contains(substring) => substring.bytes().to_vec(),
         StringTest::Wildcard(wildcard) => {
             let (beginning, _) = wildcard.beginning();
             let literals = wildcard.middle().chain([beginning, wildcard.end()]);
-            literals.max_by_key(|literal| literal.len()).map(Into::into)
+            literals.max_by_key(|literal| literal.len())?.to_vec()
         }
+        StringTest::Matches(pattern) => return Some(pattern.literals()?.into_iter().collect()),
         _ => match beginning(test)? {
-            Beginning::Prefix(prefix) => Some(prefix),
-            Beginning::Whole(_) => None,
+            Beginning::Prefix(prefix) => prefix,
+            Beginning::Whole(_) => return None,
         },
-    }
+    };
+    Some(vec![longest])
 }
 
 fn exact(test: &StringTest, part: Part) -> Vec<Requirement> {
@@ -225,10 +227,12 @@ fn exact(test: &StringTest, part: Part) -> Vec<Requirement> {
 }
 
 fn contained(test: &StringTest, part: Part) -> Vec<Requirement> {
-    match beginning(test) {
-        Some(Beginning::Whole(values)) => vec![Requirement::new(part, values)],
-        _ => Vec::from_iter(part_of(test).map(|text| Requirement::new(part, [&*text]))),
+    if let Some(Beginning::Whole(values)) = beginning(test) {
+        return vec![Requirement::new(part, values)];
     }
+    let texts = within(test);
+    let required = texts.map(|texts| Requirement::new(part, texts.iter().map(Vec::as_slice)));
+    required.into_iter().collect()
 }
 
 fn of_path(test: &StringTest) -> Vec<Requirement> {
@@ -257,7 +261,11 @@ fn of_uri(test: &StringTest) -> Vec<Requirement> {
             let part = if whole { Part::Path } else { Part::PathPrefix };
             vec![Requirement::new(part, path(&prefix).as_deref())]
         }
-        _ => Vec::from_iter(part_of(test).map(|literal| in_uri(&literal))),
+        _ => {
+            let texts = within(test).unwrap_or_default();
+            let required = texts.iter().map(|text| in_uri(text));
+            required.reduce(Requirement::or).into_iter().collect()
+        }
     }
 }
 
@@ -355,7 +363,20 @@ mod tests {
                 r#"http.request.uri.path matches "^/blog/[0-9]+""#,
                 "PathPrefix /blog/",
             ),
-            (r#"http.request.uri.path matches "/blog/""#, ""),
+            (r#"http.request.uri.path matches "/blog/""#, "InPath /blog/"),
+            (
+                r#"http.request.uri.path matches "(?i)[.](php|cgi)$""#,
+                "InPath .cgi|.php",
+            ),
+            (
+                r#"http.user_agent matches "^Mozilla.*""#,
+                "InUserAgent mozilla",
+            ),
+            (r#"http.user_agent matches ".*""#, ""),
+            (
+                r#"http.request.uri matches "select|union""#,
+                "InPath select|union or InQuery select|union",
+            ),
             (r#"http.request.uri.path wildcard "/*""#, ""),
             (r#"starts_with(http.request.uri.path, "")"#, ""),
             (r#"ends_with(http.request.uri.path, "/a")"#, "InPath /a"),
