@@ -1,6 +1,11 @@
 //! How exactly two nodes count together, for clients of several rhythms, beside what one node alone would let
 //! through of the same requests.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "one node is asked with the times at which requests were sent"
+)]
+
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
