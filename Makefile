@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test browser lint bench bench-scale bench-tools eviction microbench load herd tiers overload conformance clean setup-build
+.PHONY: help build run test browser lint bench bench-scale bench-tools eviction microbench load herd tiers overload floods conformance clean setup-build
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ tiers: build ## Play a network of edges, shields, replicas and a Redis through f
 
 overload: build ## Send 1,000 users to a replica that can do 20 requests at once, with and without Seawall (USERS=1000)
 	load/overload.py
+
+floods: build ## Slow clients and floods over HTTP/2, and what bystanders notice of them (SECONDS=8 CONNECTIONS=500)
+	load/floods.py
 
 conformance: build ## Run the public caching test suite; writes docs/conformance.md
 	conformance/run.mjs

@@ -116,6 +116,15 @@ fn a_bucket_gets_its_own_requests() {
 }
 
 #[test]
+fn a_client_is_a_verified_bot_when_the_question_says_so() {
+    let config = "tests/explain/bots.toml";
+    let asked = ["explain", "--config", config, "/"];
+    expect_golden("stranger", 0, &asked);
+    let asked = ["explain", "--config", config, "--verified-bot", "/"];
+    expect_golden("verified_bot", 0, &asked);
+}
+
+#[test]
 fn a_question_that_cannot_be_understood_is_refused_with_the_way_out() {
     for (name, arguments) in [
         (

@@ -22,7 +22,7 @@ pub(super) const USAGE: &str = r#"POST /explain     what would become of a reque
   {"url": "https://shop.test/a?b=1"}       or a path, asked of the first zone's first host
 
   "method": "GET", "headers": {"cookie": "a=1"}, "client": "192.0.2.1",
-  "country": "DE", "asn": 64496, "version": "1.1"
+  "country": "DE", "asn": 64496, "verified_bot": true, "version": "1.1"
   "response": {"status": 200, "headers": {"cache-control": "max-age=60"}, "length": 1000}
   "after": 30     seconds until the same request comes again
   "all": true     also the rules that do not hold
@@ -54,6 +54,8 @@ struct Body {
     client: Option<String>,
     country: Option<String>,
     asn: Option<u32>,
+    #[serde(default)]
+    verified_bot: bool,
     version: Option<String>,
     response: Option<Answered>,
     #[serde(default)]
@@ -186,6 +188,7 @@ fn question(body: &Body) -> Result<Question, QuestionError> {
     }
     question.country = body.country.as_deref().map(explain::country).transpose()?;
     question.asn = body.asn;
+    question.verified_bot = body.verified_bot;
     question.headers = body.headers.read()?;
     Ok(question)
 }

@@ -42,6 +42,9 @@ pub(super) struct ExplainArguments {
     /// Number of the client's autonomous system; by default likewise
     #[arg(long, value_name = "NUMBER")]
     asn: Option<u32>,
+    /// The client is one of the `verified_bots`; nobody is looked up for an explanation
+    #[arg(long)]
+    verified_bot: bool,
     /// The status that the origin answers with: tells what is stored, and what clients get
     #[arg(long, value_name = "STATUS")]
     response: Option<u16>,
@@ -116,6 +119,7 @@ fn question(arguments: &ExplainArguments) -> Result<Question, QuestionError> {
         .map(explain::country)
         .transpose()?;
     question.asn = arguments.asn;
+    question.verified_bot = arguments.verified_bot;
     for line in &arguments.headers {
         let (name, value) = explain::field_line(line)?;
         question.headers.append(name, value);

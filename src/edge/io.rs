@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use pingora_core::protocols::Stream;
 use smallvec::SmallVec;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::LINGER;
 use super::guest::Guest;
@@ -20,6 +20,9 @@ use crate::guard::connections::Refused;
 
 /// Most bytes that are read at once.
 const AT_ONCE: usize = 8 << 10;
+
+/// Most bytes that are read of a client which is not listened to any more.
+const MOST_UNREAD: usize = 64 << 10;
 
 /// Appends to `buffer` what comes, so that it takes no more memory than that.
 pub(super) async fn read(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<usize> {
@@ -114,8 +117,15 @@ pub(super) async fn close(stream: &mut Stream, client: &Client) {
     let close = async {
         stream.flush().await?;
         stream.shutdown().await?;
-        let mut rest = BytesMut::new();
-        while stream.read_buf(&mut rest).await? > 0 && rest.len() < 65_536 {}
+        let (mut unread, mut rest) = (0, BytesMut::new());
+        // Of what nobody reads nothing is kept: many may be refused at once.
+        while unread < MOST_UNREAD {
+            match read(stream, &mut rest).await? {
+                0 => break,
+                more => unread += more,
+            }
+            rest.clear();
+        }
         Ok::<(), io::Error>(())
     };
     let _ = tokio::time::timeout(client.write_timeout.min(LINGER), close).await;

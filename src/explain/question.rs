@@ -26,6 +26,8 @@ pub struct Question {
     pub country: Option<[u8; 2]>,
     /// Number of the client's autonomous system.
     pub asn: Option<u32>,
+    /// Whether it is of a verified bot. Nobody is looked up for an explanation.
+    pub verified_bot: bool,
     /// When it arrives, in seconds since 1970; `None` is now.
     pub time: Option<i64>,
     /// Stands for the random number of splits.
@@ -43,6 +45,7 @@ impl Question {
             version: Version::HTTP_11,
             country: None,
             asn: None,
+            verified_bot: false,
             time: None,
             chance: 0,
         }

@@ -206,8 +206,7 @@ impl Arrived<'_> {
                 body_size: announced_length(&self.headers),
                 country: question.country,
                 asn: question.asn,
-                // Nobody is looked up for an explanation.
-                verified_bot: false,
+                verified_bot: question.verified_bot,
                 raw_target: None,
                 splits: &[],
             },

@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::access::{Access, AccessRule, Refusal};
 use super::challenge::{Visitor, demand};
 use super::custom::{CustomAction, Skips};
-use super::decision::{Action, Assessment, Finding, Module, Stop};
+use super::decision::{Action, Assessment, Check, Finding, Module, Stop};
 use super::filters::Reaction;
 use super::ip_access::IpAccessAction;
 use super::limit::Counters;
@@ -216,7 +216,11 @@ fn access_rules<'z>(
             Access::Granted => {}
             Access::GrantedWithout(parameter) => assessment.takes_parameter = Some(parameter),
             Access::Check(credentials, refusal) => {
-                assessment.check = Some((credentials, finding, stop(refusal)));
+                assessment.checks.push(Check {
+                    credentials,
+                    finding,
+                    stop: stop(refusal),
+                });
             }
             Access::Refused(refusal) => {
                 assessment.findings.push(finding);

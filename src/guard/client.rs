@@ -17,14 +17,27 @@ const MOST_HOPS: usize = 32;
 const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// What limits and counters know a client by: an IPv4 address, or the 64 bits of an IPv6 address that are one
-/// customer's, with the others zero. An IPv4 address written as an IPv6 one is the IPv4 address.
+/// customer's, with the others zero. An IPv4 address written as an IPv6 one is the IPv4 address, and so is one that
+/// a gateway makes an IPv6 address of: behind it all of IPv4 would be one client, and one host many.
 pub fn client_key(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => {
+            if let Some(translated) = translated(address) {
+                return IpAddr::V4(translated);
+            }
             let network = address.to_bits() & !u128::from(u64::MAX);
             IpAddr::V6(Ipv6Addr::from_bits(network))
         }
         address @ IpAddr::V4(_) => address,
+    }
+}
+
+/// The IPv4 address that an address of NAT64 (RFC 6052 §2.1) or 6to4 (RFC 3056 §2) stands for.
+fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let two = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+    match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(two(high, low)),
+        _ => None,
     }
 }
 
@@ -188,6 +201,7 @@ impl Identity<'_> {
                 let mut scheme = None;
                 let mut elements = lines.flat_map(forwarded);
                 let _ = elements.all(|element| {
+                    let element = read_element(element).unwrap_or_default();
                     if element.node.is_some() {
                         scheme = element.scheme;
                     }
@@ -257,20 +271,41 @@ struct Element {
     scheme: Option<Scheme>,
 }
 
-/// The elements of a line, the last first. A line that cannot be read is one of which nothing is known.
-fn forwarded(line: &[u8]) -> SmallVec<[Element; 4]> {
-    let Some(elements) = split(line, b',') else {
-        return SmallVec::from_elem(Element::default(), 1);
-    };
-    let elements = elements.into_iter().rev();
-    let elements = elements.filter(|element| !element.trim_ascii().is_empty());
-    elements
-        .map(|element| read_element(element).unwrap_or_default())
-        .collect()
+/// The elements of a line, the last first. They are told apart from the end of the line: what a client has sent
+/// stands before what proxies put behind it, and no quote that it leaves open may swallow that.
+fn forwarded(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(line);
+    let elements = std::iter::from_fn(move || {
+        let line = rest?;
+        let Some(comma) = last_comma(line) else {
+            return rest.take();
+        };
+        rest = line.get(..comma);
+        line.get(comma + 1..)
+    });
+    elements.filter(|element| !element.trim_ascii().is_empty())
+}
+
+/// Where the last comma is that is outside of quotes.
+fn last_comma(line: &[u8]) -> Option<usize> {
+    let mut quoted = false;
+    line.iter().enumerate().rev().find_map(|(at, byte)| {
+        match byte {
+            b'"' if quoted => {
+                let before = line.get(..at).unwrap_or_default().iter().rev();
+                let escapes = before.take_while(|byte| **byte == b'\\').count();
+                quoted = escapes % 2 == 1;
+            }
+            b'"' => quoted = true,
+            b',' if !quoted => return Some(at),
+            _ => {}
+        }
+        None
+    })
 }
 
 fn read_element(element: &[u8]) -> Option<Element> {
-    let mut read = Element::default();
+    let (mut read, mut named) = (Element::default(), false);
     for pair in split(element, b';')? {
         if pair.trim_ascii().is_empty() {
             continue;
@@ -280,7 +315,7 @@ fn read_element(element: &[u8]) -> Option<Element> {
         let value = unquoted(value.trim_ascii())?;
         if name.eq_ignore_ascii_case(b"for") {
             // RFC 7239 §4: each parameter once.
-            if read.node.is_some() {
+            if std::mem::replace(&mut named, true) {
                 return None;
             }
             read.node = address(&value);
@@ -381,6 +416,10 @@ mod tests {
             ("203.0.113.9", "203.0.113.9"),
             ("::ffff:203.0.113.9", "203.0.113.9"),
             ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            // By way of NAT64, and of 6to4.
+            ("64:ff9b::203.0.113.9", "203.0.113.9"),
+            ("2002:cb00:7109:2:3:4:5:6", "203.0.113.9"),
+            ("64:ff9b:1::203.0.113.9", "64:ff9b:1::"),
         ] {
             assert_eq!(client_key(ip(client)), ip(key));
         }
@@ -532,6 +571,19 @@ mod tests {
             ("for=192.0.2.1;for=192.0.2.2", "10.0.0.1", None),
             ("for=\"192.0.2.1", "10.0.0.1", None),
             ("for=\"192.0.2.\\1\"", "192.0.2.1", None),
+            // A client leaves a quote open, to be taken for the proxy.
+            ("for=\", for=192.0.2.1", "192.0.2.1", None),
+            (
+                "for=1.1.1.1;by=\"\\, for=\"192.0.2.1:80\"",
+                "192.0.2.1",
+                None,
+            ),
+            (
+                "for=1.1.1.1;by=\"a\\\", for=\"192.0.2.1\"",
+                "192.0.2.1",
+                None,
+            ),
+            ("for=unknown;for=192.0.2.1", "10.0.0.1", None),
         ] {
             let fields = fields(&[("forwarded", line)]);
             let identity = identify(ip("10.0.0.1"), &fields, &trust);
@@ -591,7 +643,25 @@ mod tests {
 
         #[test]
         fn forwarded_never_fails(line in "[ -~]{0,60}") {
-            let _ = forwarded(line.as_bytes());
+            let _ = forwarded(line.as_bytes()).count();
+        }
+
+        #[test]
+        fn nothing_in_a_forwarded_line_changes_what_proxies_put_behind_it(
+            forged in "[ -~]{0,30}|[,\"\\\\=;a]{0,8}",
+            client in any::<Ipv4Addr>(),
+            quoted in any::<bool>(),
+        ) {
+            prop_assume!(client.octets()[0] != 10);
+            let own = if quoted {
+                format!("for=\"{client}:80\";by=\"10.0.0.2\"")
+            } else {
+                format!("for={client}")
+            };
+            let line = format!("{forged}, {own}, for=\"10.0.0.2\";proto=https");
+            let trust = trust(&["forwarded"]);
+            let identity = identify(ip("10.0.0.9"), &fields(&[("forwarded", &line)]), &trust);
+            prop_assert_eq!(identity.client, IpAddr::V4(client));
         }
     }
 }

@@ -141,6 +141,13 @@ impl Clients {
         }
     }
 
+    /// Whether `client`, whose requests come by the connections of proxies, may send another one; `None` when there
+    /// is no room to remember it.
+    pub fn request(&self, client: IpAddr, rate: u32, now: Duration) -> Option<bool> {
+        let state = self.state(client_key(client), now)?;
+        Some(state.requests.take(now, rate, rate))
+    }
+
     fn state(&self, key: IpAddr, now: Duration) -> Option<Arc<State>> {
         let hash = self.hasher.hash_one(key);
         let shard = usize::try_from(hash).unwrap_or(0) % SHARDS;
@@ -200,6 +207,24 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn requests_by_way_of_proxies_count_with_those_of_the_clients_own_connections() {
+        let clients = Clients::default();
+        let limits = ClientLimits {
+            request_rate: Some(4),
+            ..ClientLimits::default()
+        };
+        let own = clients.connect(ip("192.0.2.1"), &limits, NOW).unwrap();
+        let own = own.unwrap();
+        assert!(own.request(&limits, NOW) && own.request(&limits, NOW));
+        let by_proxy = |client| clients.request(ip(client), 4, NOW);
+        assert_eq!(by_proxy("192.0.2.1"), Some(true));
+        assert_eq!(by_proxy("192.0.2.1"), Some(true));
+        assert_eq!(by_proxy("192.0.2.1"), Some(false));
+        assert!(!own.request(&limits, NOW));
+        assert_eq!(by_proxy("192.0.2.2"), Some(true));
     }
 
     #[test]

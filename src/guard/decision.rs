@@ -130,6 +130,17 @@ impl Stop<'_> {
     }
 }
 
+/// Credentials that a rule asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check<'z> {
+    /// What the client says.
+    pub credentials: Credentials<'z>,
+    /// What is found when they are wrong.
+    pub finding: Finding<'z>,
+    /// And what the client gets then.
+    pub stop: Stop<'z>,
+}
+
 /// All that was found about one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Assessment<'z> {
@@ -137,8 +148,8 @@ pub struct Assessment<'z> {
     pub findings: SmallVec<[Finding<'z>; 1]>,
     /// What stops it.
     pub stop: Option<Stop<'z>>,
-    /// What is still to be found out, and what stops it if that is wrong.
-    pub check: Option<(Credentials<'z>, Finding<'z>, Stop<'z>)>,
+    /// What is still to be found out, all of it, and what stops it if that is wrong.
+    pub checks: Vec<Check<'z>>,
     /// Whether Authorization was for the guard, and is nobody else's matter.
     pub takes_authorization: bool,
     /// A parameter of the query that was for the guard.

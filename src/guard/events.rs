@@ -53,6 +53,8 @@ pub struct Figures {
     pub request_id: String,
     /// Events that no line has told of.
     untold: u64,
+    /// Since when there are some.
+    untold_since: SystemTime,
     lines: Lines,
 }
 
@@ -111,9 +113,13 @@ impl Events {
             last: now,
             request_id: String::new(),
             untold: 0,
+            untold_since: now,
             lines: Lines::default(),
         });
         figures.count += 1;
+        if figures.untold == 0 {
+            figures.untold_since = now;
+        }
         figures.untold += 1;
         figures.last = now;
         request_id.clone_into(&mut figures.request_id);
@@ -121,20 +127,25 @@ impl Events {
         (room && self.lines.take(second, MOST_LINES)).then(|| figures.tell(group))
     }
 
-    /// Lines about what no line has told of, and forgets what is long ago. To be called every few seconds.
+    /// Lines about what no line has told of, as many as the log takes, what waits longest first; the others
+    /// have their turn next. Forgets what is long ago. To be called every few seconds.
     pub fn sweep(&mut self, now: SystemTime) -> Vec<Line> {
-        let mut lines: Vec<Line> = self
+        let mut untold: Vec<_> = self
             .groups
             .iter_mut()
             .filter(|(_, figures)| figures.untold > 0)
+            .collect();
+        untold.sort_by_key(|(_, figures)| figures.untold_since);
+        let most = usize::try_from(MOST_LINES).unwrap_or(usize::MAX);
+        let untold = untold.into_iter().take(most);
+        let mut lines: Vec<Line> = untold
             .map(|(group, figures)| figures.tell(group.clone()))
             .collect();
         self.groups.retain(|_, figures| {
             let since = now.duration_since(figures.last).unwrap_or_default();
-            since < KEPT
+            figures.untold > 0 || since < KEPT
         });
         lines.sort_by_key(|line| std::cmp::Reverse(line.count));
-        lines.truncate(usize::try_from(MOST_LINES).unwrap_or(usize::MAX));
         lines
     }
 
@@ -216,6 +227,27 @@ mod tests {
     }
 
     #[test]
+    fn what_one_sweep_has_no_room_for_the_next_ones_tell() {
+        let mut events = Events::default();
+        let mut told = 0;
+        for number in 0..1000 {
+            let line = events.add(group(&format!("/{number}")), "r", at(1));
+            told += line.map_or(0, |line| line.count);
+        }
+        let mut sweeps = 0;
+        loop {
+            let lines = events.sweep(at(2));
+            if lines.is_empty() {
+                break;
+            }
+            assert!(lines.len() <= 100);
+            told += lines.iter().map(|line| line.count).sum::<u64>();
+            sweeps += 1;
+        }
+        assert_eq!((told, sweeps), (1000, 9));
+    }
+
+    #[test]
     fn many_groups_take_bounded_memory_and_are_forgotten() {
         let mut events = Events::default();
         for number in 0..50_000 {
@@ -224,7 +256,7 @@ mod tests {
         assert!(events.all().len() <= MOST_GROUPS + 1);
         let sum: u64 = events.all().iter().map(|(_, figures)| figures.count).sum();
         assert_eq!(sum, 50_000);
-        events.sweep(at(10 + KEPT.as_secs()));
+        while !events.sweep(at(10 + KEPT.as_secs())).is_empty() {}
         assert!(events.all().is_empty());
     }
 }

@@ -9,14 +9,15 @@ use super::bucket::Bucket;
 const PREFACE: u32 = 24;
 /// RFC 9113 §4.1.
 const FRAME_HEAD: usize = 9;
-/// RFC 9113 §6.4: the code of an error follows the head.
-const RESET: usize = FRAME_HEAD + 4;
+/// RFC 9113 §6.4, §6.9: the code of an error, or by how much a window grows, follows the head.
+const WITH_NUMBER: usize = FRAME_HEAD + 4;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 
 /// RFC 9113 §6.1.
 const END_STREAM: u8 = 1;
@@ -29,6 +30,10 @@ const EMPTY: (u32, u32) = (1000, 100);
 /// to update and round trips to measure.
 const PER_USEFUL: u32 = 4;
 const MOST_CREDIT: u32 = 4096;
+/// Windows that grow by less have answers cut into crumbs (CVE-2019-9511): clients wait until more is missing.
+const SMALLEST_UPDATE: u32 = 256;
+/// RFC 9113 §7.
+const REFUSED_STREAM: u32 = 7;
 
 /// A frame whose head has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,14 +42,14 @@ struct Frame {
     kind: u8,
     flags: u8,
     stream: u32,
-    /// Of an `RST_STREAM`.
-    code: u32,
+    /// Of an `RST_STREAM` its code, and of a `WINDOW_UPDATE` by how much.
+    number: u32,
 }
 
 /// Finds the frames in what passes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Frames {
-    head: [u8; RESET],
+    head: [u8; WITH_NUMBER],
     have: usize,
     /// What is still to pass before the next head.
     rest: u32,
@@ -61,7 +66,7 @@ impl Frames {
                 bytes = bytes.get(passed..).unwrap_or_default();
                 continue;
             }
-            let wanted = if self.is_reset() { RESET } else { FRAME_HEAD };
+            let wanted = self.wanted();
             let missing = wanted.saturating_sub(self.have).min(bytes.len());
             let (part, after) = bytes.split_at(missing);
             let room = self.head.get_mut(self.have..self.have + missing);
@@ -70,10 +75,10 @@ impl Frames {
             }
             self.have += missing;
             bytes = after;
-            let whole = if self.is_reset() { RESET } else { FRAME_HEAD };
+            let whole = self.wanted();
             if self.have == whole {
                 let frame = self.frame();
-                let read = u32::from(whole == RESET) * 4;
+                let read = u32::from(whole == WITH_NUMBER) * 4;
                 self.rest = frame.length.saturating_sub(read);
                 self.have = 0;
                 each(frame);
@@ -86,9 +91,11 @@ impl Frames {
         self.have == 0 && self.rest == 0
     }
 
-    /// Whether the head that is there is that of a frame whose code is wanted too.
-    fn is_reset(&self) -> bool {
-        self.have >= FRAME_HEAD && self.head.starts_with(&[0, 0, 4, RST_STREAM])
+    /// How many bytes are looked at: of some frames the number behind the head as well.
+    fn wanted(&self) -> usize {
+        let with_number = self.have >= FRAME_HEAD
+            && matches!(self.head, [0, 0, 4, RST_STREAM | WINDOW_UPDATE, ..]);
+        if with_number { WITH_NUMBER } else { FRAME_HEAD }
     }
 
     fn frame(&self) -> Frame {
@@ -103,7 +110,7 @@ impl Frames {
             kind: byte(3),
             flags: byte(4),
             stream: number(5) & 0x7fff_ffff,
-            code: number(FRAME_HEAD),
+            number: number(FRAME_HEAD),
         }
     }
 }
@@ -173,6 +180,9 @@ impl Http2Watch {
                 DATA if frame.length > 0 || frame.flags & END_STREAM != 0 => {}
                 RST_STREAM => self.reset(now, &mut passed),
                 SETTINGS | PING if frame.flags & ACK != 0 => {}
+                WINDOW_UPDATE if frame.length == 4 && frame.number < SMALLEST_UPDATE => {
+                    self.nothing(now, &mut passed);
+                }
                 _ => self.empty(now, &mut passed),
             }
         });
@@ -187,7 +197,12 @@ impl Http2Watch {
         let mut passed = Passed::default();
         frames.advance(bytes, |frame| match frame.kind {
             DATA => self.credit = self.credit.saturating_add(PER_USEFUL).min(MOST_CREDIT),
-            RST_STREAM if is_the_clients_fault(frame.code) => self.reset(now, &mut passed),
+            RST_STREAM if is_the_clients_fault(frame.number) => self.reset(now, &mut passed),
+            RST_STREAM if frame.number == REFUSED_STREAM => {
+                // More streams than there may be: what was a request brought nothing.
+                self.credit = self.credit.saturating_sub(PER_USEFUL);
+                self.empty(now, &mut passed);
+            }
             _ => {}
         });
         self.sent = frames;
@@ -218,7 +233,13 @@ impl Http2Watch {
     fn empty(&mut self, now: Duration, passed: &mut Passed) {
         if self.credit > 0 {
             self.credit -= 1;
-        } else if !self.empty.take(now, EMPTY.1, EMPTY.0) {
+        } else {
+            self.nothing(now, passed);
+        }
+    }
+
+    fn nothing(&mut self, now: Duration, passed: &mut Passed) {
+        if !self.empty.take(now, EMPTY.1, EMPTY.0) {
             passed.abuse.get_or_insert(Abuse::EmptyFrames);
         }
     }
@@ -298,7 +319,7 @@ mod tests {
             (2, 0, &[0; 5]),
             (SETTINGS, 0, &[]),
             (PING, 0, &[0; 8]),
-            (8, 0, &[0, 0, 0, 1]),
+            (WINDOW_UPDATE, 0, &[0, 0, 0x10, 0]),
             (9, 0, &[0; 10]),
             (0x42, 0, &[]),
         ] {
@@ -320,13 +341,46 @@ mod tests {
     #[test]
     fn who_takes_answers_may_update_windows() {
         let mut watch = begun(100);
-        let (update, data) = (frame(8, 0, 1, &[0, 0, 0, 1]), frame(DATA, 0, 1, &[0; 10]));
+        let (update, data) = (
+            frame(WINDOW_UPDATE, 0, 1, &[0, 0, 1, 0]),
+            frame(DATA, 0, 1, &[0; 10]),
+        );
         for _ in 0..100_000 {
             assert_eq!(watch.sent(&data, NOW).abuse, None);
             for _ in 0..4 {
                 assert_eq!(watch.received(&update, NOW).abuse, None);
             }
         }
+    }
+
+    #[test]
+    fn who_has_answers_cut_into_crumbs_is_ended() {
+        let mut watch = begun(100);
+        let (update, crumb) = (
+            frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]),
+            frame(DATA, 0, 1, &[0]),
+        );
+        let ended = (1..10_000).find(|_| {
+            assert_eq!(watch.sent(&crumb, NOW).abuse, None);
+            watch.received(&update, NOW).abuse == Some(Abuse::EmptyFrames)
+        });
+        assert_eq!(ended, Some(1001));
+    }
+
+    #[test]
+    fn more_streams_than_there_may_be_bring_nothing() {
+        let mut watch = begun(100);
+        let (head, refusal) = (
+            frame(HEADERS, 4, 7, &[0x82]),
+            frame(RST_STREAM, 0, 7, &[0, 0, 0, 7]),
+        );
+        let ended = (1..20_000).find(|_| {
+            assert_eq!(watch.received(&head, NOW).abuse, None);
+            watch.sent(&refusal, NOW).abuse == Some(Abuse::EmptyFrames)
+        });
+        assert!(ended.is_some_and(|after| after > 500), "{ended:?}");
+        // A client that has not heard yet how many there may be is not ended.
+        assert_eq!(watch.sent(&refusal, NOW).resets, 0);
     }
 
     #[test]

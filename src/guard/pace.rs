@@ -17,6 +17,16 @@ impl MinRate {
         time >= self.over && u128::from(bytes) * 1000 < u128::from(self.bytes) * time.as_millis()
     }
 
+    /// When so many bytes will have become too few, if no more come; `None` for never.
+    pub fn missed_after(self, bytes: u64) -> Option<Duration> {
+        let by_rate = bytes.saturating_mul(1000).checked_div(self.bytes)?;
+        // At that very moment they are just enough.
+        Some(
+            self.over
+                .max(Duration::from_millis(by_rate.saturating_add(1))),
+        )
+    }
+
     /// Bytes that must have moved in the time that is looked at.
     fn due(self) -> u128 {
         u128::from(self.bytes) * self.over.as_millis() / 1000
@@ -81,6 +91,17 @@ mod tests {
         assert!(pace.is_too_slow(LEAST));
         pace.add(Duration::from_secs(10), 1000);
         assert!(!pace.is_too_slow(LEAST));
+    }
+
+    #[test]
+    fn it_is_known_beforehand_when_bytes_become_too_few() {
+        for bytes in [0, 1, 999, 1000, 1001, 123_456_789] {
+            let after = LEAST.missed_after(bytes).unwrap();
+            assert!(LEAST.is_missed(after, bytes), "{bytes}");
+            let before = after.saturating_sub(Duration::from_millis(2));
+            assert!(!LEAST.is_missed(before, bytes), "{bytes}");
+        }
+        assert_eq!(MinRate { bytes: 0, ..LEAST }.missed_after(7), None);
     }
 
     #[test]

@@ -22,6 +22,8 @@ use crate::fields::cookies::cookies;
 const LONGEST: usize = 16 << 10;
 /// Tokens whose signatures are known to be right.
 const KNOWN: usize = 10_000;
+/// Tokens that are known to be none, as several rules may ask about one.
+const REFUSED: usize = 1_000;
 
 /// What a token must be. Rules know it by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +116,7 @@ pub struct Verifier {
     pub settings: TokenSettings,
     keys: ArcSwap<Vec<Key>>,
     known: Cache<[u8; 32], Known>,
+    refused: Cache<[u8; 32], ()>,
 }
 
 impl PartialEq for Verifier {
@@ -148,6 +151,7 @@ impl Verifier {
             settings,
             keys: ArcSwap::from_pointee(keys),
             known: Cache::new(KNOWN),
+            refused: Cache::new(REFUSED),
         })
     }
 
@@ -158,9 +162,13 @@ impl Verifier {
     pub fn use_keys(&self, text: &str) -> Result<usize, String> {
         let keys = read_keys(text)?;
         let count = keys.len();
+        if count == 0 {
+            return Err("there is nothing in it".to_owned());
+        }
         self.keys.store(Arc::new(keys));
         // A key that was withdrawn vouches for nothing any more.
         self.known.clear();
+        self.refused.clear();
         Ok(count)
     }
 
@@ -178,7 +186,7 @@ impl Verifier {
 
     /// Whether requests have something in the token's place.
     pub fn is_present(&self, fields: &HeaderMap) -> bool {
-        self.find(fields).is_some()
+        !matches!(self.find(fields), Err(TokenFault::Missing))
     }
 
     /// What the token in `fields` claims; `now` in seconds since 1970.
@@ -186,7 +194,7 @@ impl Verifier {
     /// # Errors
     /// Why it is not valid.
     pub fn verify(&self, fields: &HeaderMap, now: i64) -> Result<Arc<Claims>, TokenFault> {
-        let token = self.find(fields).ok_or(TokenFault::Missing)?;
+        let token = self.find(fields)?;
         if token.len() > LONGEST {
             return Err(TokenFault::Invalid);
         }
@@ -195,9 +203,19 @@ impl Verifier {
         let known = if let Some(known) = self.known.get(&hash) {
             known
         } else {
-            let known = self.decode(token).ok_or(TokenFault::Invalid)?;
-            self.known.insert(hash, known.clone());
-            known
+            if self.refused.get(&hash).is_some() {
+                return Err(TokenFault::Invalid);
+            }
+            let keys = self.keys.load_full();
+            let known = self.decode(token, &keys);
+            // What is found out with keys that were withdrawn meanwhile is not kept.
+            let lasts = Arc::ptr_eq(&keys, &self.keys.load());
+            match &known {
+                Some(known) if lasts => self.known.insert(hash, known.clone()),
+                None if lasts => self.refused.insert(hash, ()),
+                _ => {}
+            }
+            known.ok_or(TokenFault::Invalid)?
         };
         let leeway = i64::try_from(self.settings.leeway).unwrap_or(i64::MAX);
         let begun = known
@@ -211,34 +229,41 @@ impl Verifier {
         }
     }
 
-    fn find<'f>(&self, fields: &'f HeaderMap) -> Option<&'f [u8]> {
-        let token = match &self.settings.from {
-            TokenPlace::Bearer => {
-                let mut lines = fields.get_all(AUTHORIZATION).iter();
-                let (scheme, token) = lines.next()?.as_bytes().split_at_checked(7)?;
-                if lines.next().is_some() || !scheme.eq_ignore_ascii_case(b"bearer ") {
-                    return None;
-                }
-                token
-            }
-            TokenPlace::Header(name) => fields.get(name)?.as_bytes(),
+    /// What is in the token's place. Where that is there twice, the application may take the one for the
+    /// token that was not verified.
+    fn find<'f>(&self, fields: &'f HeaderMap) -> Result<&'f [u8], TokenFault> {
+        let mut there = match &self.settings.from {
+            TokenPlace::Bearer => fields.get_all(AUTHORIZATION).iter(),
+            TokenPlace::Header(name) => fields.get_all(name).iter(),
             TokenPlace::Cookie(name) => {
-                let found = cookies(fields).find(|(found, _)| *found == name.as_bytes());
-                found?.1
+                let mut found = cookies(fields).filter(|(found, _)| *found == name.as_bytes());
+                let (_, token) = found.next().ok_or(TokenFault::Missing)?;
+                return match found.next() {
+                    None => some_of(token),
+                    Some(_) => Err(TokenFault::Invalid),
+                };
             }
         };
-        let token = token.trim_ascii();
-        (!token.is_empty()).then_some(token)
+        let value = there.next().ok_or(TokenFault::Missing)?.as_bytes();
+        if there.next().is_some() {
+            return Err(TokenFault::Invalid);
+        }
+        if self.settings.from != TokenPlace::Bearer {
+            return some_of(value);
+        }
+        match value.split_at_checked(7) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => some_of(token),
+            _ => Err(TokenFault::Missing),
+        }
     }
 
     /// Verifies the signature, and all of the claims but times.
-    fn decode(&self, token: &[u8]) -> Option<Known> {
+    fn decode(&self, token: &[u8], keys: &[Key]) -> Option<Known> {
         let header = decode_header(token).ok()?;
         // RFC 7515 §4.1.11: what must be understood, and is not.
         if header.crit.is_some() {
             return None;
         }
-        let keys = self.keys.load();
         let fits = |key: &&Key| match (&header.kid, &key.id) {
             (Some(wanted), Some(id)) => wanted == id,
             _ => true,
@@ -289,6 +314,15 @@ impl Verifier {
         }
         validation.required_spec_claims = required;
         Some(validation)
+    }
+}
+
+fn some_of(token: &[u8]) -> Result<&[u8], TokenFault> {
+    let token = token.trim_ascii();
+    if token.is_empty() {
+        Err(TokenFault::Missing)
+    } else {
+        Ok(token)
     }
 }
 
@@ -420,6 +454,40 @@ mod tests {
             verifier.verify(&HeaderMap::new(), 0),
             Err(TokenFault::Missing)
         );
+    }
+
+    #[test]
+    fn two_tokens_are_none_that_is_valid_and_are_there_all_the_same() {
+        let token = signed(&good(), &Header::default());
+        let name = HeaderName::from_static("x-token");
+        let bearer = format!("Bearer {token}");
+        for (from, field, value) in [
+            (TokenPlace::Bearer, AUTHORIZATION, bearer.as_str()),
+            (TokenPlace::Header(name.clone()), name, token.as_str()),
+        ] {
+            let verifier = verifier(|settings| settings.from = from);
+            let mut fields = HeaderMap::new();
+            fields.append(field.clone(), value.parse().unwrap());
+            assert!(verifier.verify(&fields, 1).is_ok());
+            fields.append(field, "forged".parse().unwrap());
+            assert_eq!(verifier.verify(&fields, 1), Err(TokenFault::Invalid));
+            assert!(verifier.is_present(&fields));
+        }
+        let verifier = verifier(|settings| settings.from = TokenPlace::Cookie("t".to_owned()));
+        let cookies =
+            |text: String| HeaderMap::from_iter([(http::header::COOKIE, text.parse().unwrap())]);
+        assert!(verifier.verify(&cookies(format!("t={token}")), 1).is_ok());
+        let twice = cookies(format!("t={token}; t=forged"));
+        assert_eq!(verifier.verify(&twice, 1), Err(TokenFault::Invalid));
+        assert!(verifier.is_present(&twice));
+    }
+
+    #[test]
+    fn an_empty_set_does_not_take_the_keys_away() {
+        let verifier = verifier(|_| {});
+        assert!(verifier.use_keys("").is_err());
+        assert!(verifier.use_keys("{\"keys\": []}").is_err());
+        assert!(verifier.has_keys());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::challenging;
 use super::edge_reply::EdgeReply;
 use super::exchange::{Applied, Exchange, RequestId, SiteRequest};
 use super::guarding::{Guarded, guard};
+use super::limiting;
 use super::tiered::{self, LowerTier};
 use super::waiting::{self, Visit};
 use crate::cache::eligibility::{BypassReason, RequestDecision, eligibility, post_may_fill};
@@ -129,6 +130,12 @@ pub(super) fn receive(
         version: handover.as_ref().map_or(head.version, Handover::version),
         lower: handover.as_ref().map(LowerTier::of),
     };
+    if let Some(reply) = limiting::by_proxy(shared, head, &request, downstream.client, exchange) {
+        arrival::check_body(&head.headers, most.max_body_size)?;
+        exchange.edge = Some(reply);
+        exchange.request = Some(Arc::new(request));
+        return Ok(());
+    }
     let arrived = Suspended { request, slashes };
     decide(shared, head, arrived, handover, exchange)
 }
@@ -231,7 +238,7 @@ fn decide(
     hide_sessions(&mut head.headers, &request, exchange);
     exchange.debug = may_see_keys(&head.headers, &exchange.runtime.config);
     exchange.request = Some(Arc::new(request));
-    if exchange.pending.is_none() {
+    if exchange.pending.is_empty() {
         exchange.edge = waiting::on_arrival(exchange);
     }
     Ok(())

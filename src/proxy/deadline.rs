@@ -1,4 +1,4 @@
-//! Deadlines of a request that Pingora has no timer for: the origin's first byte, and the whole.
+//! Deadlines of a request that Pingora has no timer for: the origin's first byte, the whole, and a body over HTTP/2.
 //!
 //! Pingora times single reads. When a deadline passes, the socket to the origin is shut down:
 //! Pingora's read then fails in the ordinary way, and its error handling takes over. The timer and
@@ -29,6 +29,9 @@ struct Deadline {
 struct State {
     armed: Option<Armed>,
     passed: bool,
+    /// Until when more of the client's body must have come.
+    body: Option<Instant>,
+    body_is_late: bool,
 }
 
 /// What is done when a deadline passes.
@@ -84,9 +87,21 @@ pub(super) fn hasten(at: Instant) {
     });
 }
 
+/// More of the client's body must have come by then; `None` when all of it has.
+pub(super) fn await_body(until: Option<Instant>) {
+    change(|state| state.body = until);
+}
+
+/// Whether the client's body did not come in time.
+pub(super) fn body_is_late() -> bool {
+    CURRENT
+        .try_with(|deadline| deadline.lock().body_is_late)
+        .unwrap_or(false)
+}
+
 /// The socket is no longer this request's to watch.
 pub(super) fn disarm() {
-    change(|state| state.armed = None);
+    change(|state| (state.armed, state.body) = (None, None));
 }
 
 /// Whether a deadline of this request has passed.
@@ -108,18 +123,45 @@ impl Deadline {
     async fn run<T>(&self, request: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(request);
         loop {
-            let armed = self.lock().armed;
+            let (armed, body) = {
+                let state = self.lock();
+                (state.armed, state.body)
+            };
             tokio::select! {
                 biased;
                 done = &mut request => return Some(done),
                 () = self.changed.notified() => {}
-                () = sleep_until(armed) => {
+                () = sleep_until(body) => {
+                    if self.miss_body().is_break() {
+                        tracing::debug!("a body over HTTP/2 stopped, and the request did not end");
+                        return None;
+                    }
+                }
+                () = sleep_until(armed.map(|armed| armed.at)) => {
                     if self.pass().is_break() {
                         tracing::warn!("a request over HTTP/2 took longer than its pool's `total`, and did not end");
                         return None;
                     }
                 }
             }
+        }
+    }
+
+    /// The client's body has stopped. Only the origin's side of the request can be ended from here; whether the
+    /// request is to be given up, as that is shared.
+    fn miss_body(&self) -> ControlFlow<()> {
+        let mut state = self.lock();
+        (state.body, state.body_is_late) = (None, true);
+        match state.armed.take() {
+            Some(Armed {
+                watched: Watched::Socket(socket),
+                ..
+            }) => {
+                let _ = shutdown(socket, Shutdown::Both);
+                ControlFlow::Continue(())
+            }
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
         }
     }
 
@@ -153,9 +195,9 @@ impl Deadline {
     }
 }
 
-async fn sleep_until(armed: Option<Armed>) {
-    match armed {
-        Some(armed) => tokio::time::sleep_until(armed.at.into()).await,
+async fn sleep_until(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
         None => std::future::pending().await,
     }
 }

@@ -3,14 +3,16 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::Version;
 use http::request::Parts;
+use pingora_error::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
 use super::arrival::Downstream;
 use super::exchange::Exchange;
-use super::forward;
+use super::{deadline, forward};
 use crate::clock;
 use crate::edge::{self, Guest};
 use crate::guard::connections::Refused;
@@ -67,16 +69,59 @@ fn guest(session: &Session) -> Option<&Arc<Guest>> {
 /// Whether the body of a request over HTTP/2 comes too slowly. One of HTTP/1 is looked at as it is read. A stream
 /// of gRPC may be silent.
 pub(super) fn body_is_too_slow(session: &Session, exchange: &mut Exchange) -> bool {
-    let asked: &Parts = session.req_header();
-    if asked.version != Version::HTTP_2 || forward::is_grpc(asked) {
-        return false;
-    }
     let least = exchange.runtime.config.client.min_body_rate;
-    let now = clock::instant();
-    let began = *exchange.body_began.get_or_insert(now);
-    let missed = least.is_missed(now.saturating_duration_since(began), exchange.body_received);
-    if let Some(guest) = guest(session).filter(|_| missed) {
-        guest.refused(Refused::SlowBody);
+    let missed = await_body(session, exchange)
+        .is_some_and(|waited| least.is_missed(waited, exchange.body_received));
+    if missed {
+        told_slow(session);
     }
     missed
+}
+
+/// More of the body is to come: if it stops, nothing else would notice. How long it has been coming, where that
+/// counts.
+pub(super) fn await_body(session: &Session, exchange: &mut Exchange) -> Option<Duration> {
+    let asked: &Parts = session.req_header();
+    if asked.version != Version::HTTP_2 || forward::is_grpc(asked) {
+        return None;
+    }
+    let now = clock::instant();
+    let began = *exchange.body_began.get_or_insert(now);
+    let client = &exchange.runtime.config.client;
+    // It may be the origin that takes nothing. Pingora's timer for that is this long.
+    let origins = exchange
+        .pool()
+        .map(|pool| pool.config.timeouts.between_bytes);
+    let pause = now + client.body_timeout + origins.unwrap_or_default();
+    let by_rate = client.min_body_rate.missed_after(exchange.body_received);
+    let until = by_rate.map_or(pause, |missed| pause.min(began + missed));
+    deadline::await_body(Some(until));
+    Some(now.saturating_duration_since(began))
+}
+
+/// Whether the origin failed because it was waiting for the body, which is no fault of it.
+pub(super) fn body_is_late(exchange: &Exchange, error: &Error) -> bool {
+    let has_body = exchange.request.as_ref().is_some_and(|it| it.has_body);
+    let unfinished = has_body && !exchange.body_ended && exchange.origin.status.is_none();
+    *error.esource() == ErrorSource::Upstream
+        && (deadline::body_is_late() || unfinished && *error.etype() == ErrorType::ReadTimedout)
+}
+
+/// The body has stopped.
+#[allow(
+    clippy::unnecessary_box_returns,
+    reason = "Pingora makes and takes errors in boxes"
+)]
+pub(super) fn body_stopped(session: &Session) -> Box<Error> {
+    told_slow(session);
+    let mut error =
+        Error::explain(ErrorType::HTTPStatus(408), "the body does not come").into_down();
+    error.set_retry(false);
+    error
+}
+
+fn told_slow(session: &Session) {
+    if let Some(guest) = guest(session) {
+        guest.refused(Refused::SlowBody);
+    }
 }

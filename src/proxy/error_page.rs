@@ -83,6 +83,10 @@ pub(super) fn page(
     if status == StatusCode::SERVICE_UNAVAILABLE {
         head.insert_header(RETRY_AFTER, "5")?;
     }
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        // The connection guard's, whose buckets fill every second.
+        head.insert_header(RETRY_AFTER, "1")?;
+    }
     Ok((head, body))
 }
 

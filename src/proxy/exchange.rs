@@ -57,7 +57,7 @@ pub(super) struct Exchange {
     /// What the edge answers itself.
     pub(super) edge: Option<EdgeReply>,
     /// What the guard has still to find out.
-    pub(super) pending: Option<Box<Pending>>,
+    pub(super) pending: Vec<Pending>,
     /// The waiting room that it meets, until it was asked.
     pub(super) room: Option<Visit>,
     /// The cookie by which the client keeps its place there.
@@ -102,6 +102,8 @@ pub(super) struct Exchange {
     pub(super) body_received: u64,
     /// When the first piece of the body came.
     pub(super) body_began: Option<Instant>,
+    /// Whether all of the body has come.
+    pub(super) body_ended: bool,
 }
 
 /// A request that was evaluated before Pingora saw it: what came of that, and its head in the form in
@@ -226,7 +228,7 @@ impl Exchange {
             request: None,
             refusal: None,
             edge: None,
-            pending: None,
+            pending: Vec::new(),
             room: None,
             room_cookie: None,
             limits: None,
@@ -250,6 +252,7 @@ impl Exchange {
             status: None,
             body_received: 0,
             body_began: None,
+            body_ended: false,
         }
     }
 

@@ -16,7 +16,9 @@ use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use super::downstream::{body_is_too_slow, is_reset, nothing_final_written};
+use super::downstream::{
+    await_body, body_is_late, body_is_too_slow, body_stopped, is_reset, nothing_final_written,
+};
 use super::exchange::{Evaluated, Exchange};
 use super::fetching::Landed;
 use super::{
@@ -264,10 +266,13 @@ impl ProxyHttp for Gateway {
             .metrics
             .origin_request(&request.site.pool.config.name);
         forward::prepare(head, request, exchange.request_id.as_str())?;
-        match exchange.origin.replica() {
-            Some(replica) => request.site.pool.make_out(head, replica),
-            None => Ok(()),
+        if let Some(replica) = exchange.origin.replica() {
+            request.site.pool.make_out(head, replica)?;
         }
+        if request.has_body {
+            await_body(session, exchange);
+        }
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -293,7 +298,9 @@ impl ProxyHttp for Gateway {
             return Error::e_explain(ErrorType::HTTPStatus(408), "the body comes too slowly")
                 .map_err(|error: Box<Error>| error.into_down());
         }
+        exchange.body_ended |= end;
         if end {
+            deadline::await_body(None);
             upstream::sent(exchange);
         }
         Ok(())
@@ -347,11 +354,14 @@ impl ProxyHttp for Gateway {
 
     fn upstream_response_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         exchange: &mut Box<Exchange>,
     ) -> Result<Option<Duration>> {
+        if deadline::body_is_late() {
+            return Err(body_stopped(session));
+        }
         if deadline::passed() {
             // On a connection that is shared nothing else ends it.
             return Error::e_explain(ErrorType::ReadTimedout, "the pool's `total` has passed")
@@ -387,6 +397,10 @@ impl ProxyHttp for Gateway {
         exchange: &mut Box<Exchange>,
         _reused: bool,
     ) -> Box<Error> {
+        if body_is_late(exchange, &error) {
+            deadline::disarm();
+            return body_stopped(session);
+        }
         let timed_out = deadline::passed()
             || matches!(
                 error.etype(),

@@ -1,8 +1,10 @@
 //! The guard, asked about a request that arrives: what it finds is told, what it stops is answered.
 
-use http::StatusCode;
+use std::net::{IpAddr, Ipv4Addr};
+
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 
 use super::arrival::set_target;
 use super::challenging;
@@ -68,28 +70,8 @@ pub(super) fn guard(
     }
     keep_limits(&zone.rules, &mut assessment, exchange);
     let id = exchange.request_id;
-    if let Some((credentials, finding, stop)) = assessment.check.take()
-        && assessment.stop.is_none()
-    {
-        let mark = shared.passwords.mark(&credentials);
-        match shared.passwords.known(&mark, exchange.arrived) {
-            Some(true) => {}
-            Some(false) => {
-                assessment.findings.push(finding);
-                assessment.stop = Some(stop);
-            }
-            None => {
-                exchange.pending = Some(Box::new(Pending {
-                    mark,
-                    hash: credentials.hash.to_owned(),
-                    known: credentials.known,
-                    password: credentials.password,
-                    refusal: EdgeReply::stopped(stop, &finding, &head.headers, id.as_str()),
-                    rule: finding.rule.to_owned(),
-                    source: finding.source.cloned(),
-                }));
-            }
-        }
+    if assessment.stop.is_none() && !assessment.checks.is_empty() {
+        check(shared, &head.headers, &mut assessment, exchange);
     }
     for finding in &assessment.findings {
         tell(shared, request, head.uri.path(), exchange, finding);
@@ -114,6 +96,41 @@ pub(super) fn guard(
         Some(_) => Guarded::Stopped,
         None => Guarded::Passes,
     })
+}
+
+/// Goes by what is known of credentials, and leaves the rest to be found out.
+fn check(
+    shared: &Shared,
+    fields: &HeaderMap,
+    assessment: &mut Assessment<'_>,
+    exchange: &mut Exchange,
+) {
+    let mut pending = Vec::new();
+    for check in assessment.checks.drain(..) {
+        let mark = shared.passwords.mark(&check.credentials);
+        match shared.passwords.known(&mark, exchange.arrived) {
+            Some(true) => {}
+            Some(false) => {
+                assessment.findings.push(check.finding);
+                assessment.stop = Some(check.stop);
+                // Nothing else is worth finding out.
+                return;
+            }
+            None => {
+                let id = exchange.request_id;
+                pending.push(Pending {
+                    mark,
+                    hash: check.credentials.hash.to_owned(),
+                    known: check.credentials.known,
+                    password: check.credentials.password,
+                    refusal: EdgeReply::stopped(check.stop, &check.finding, fields, id.as_str()),
+                    rule: check.finding.rule.to_owned(),
+                    source: check.finding.source.cloned(),
+                });
+            }
+        }
+    }
+    exchange.pending = pending;
 }
 
 /// Keeps what rate limits want to know of the answer, and to add to it.
@@ -160,9 +177,21 @@ fn tell(
 
 /// Finds out what was left to be found out, and refuses the request if it is to be refused.
 pub(super) async fn settle(shared: &Shared, asked: &Parts, exchange: &mut Exchange) {
-    let Some(pending) = exchange.pending.take() else {
-        return;
-    };
+    for pending in std::mem::take(&mut exchange.pending) {
+        if !is_right(shared, asked, exchange, pending).await {
+            return;
+        }
+    }
+}
+
+/// Whether credentials are right; if not, the request is refused.
+async fn is_right(
+    shared: &Shared,
+    asked: &Parts,
+    exchange: &mut Exchange,
+    pending: Pending,
+) -> bool {
+    let client = exchange.request.as_ref().map(|request| request.client);
     let Pending {
         mark,
         hash,
@@ -171,10 +200,11 @@ pub(super) async fn settle(shared: &Shared, asked: &Parts, exchange: &mut Exchan
         refusal,
         rule,
         source,
-    } = *pending;
+    } = pending;
+    let asked_by = client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let checked = shared
         .passwords
-        .check(mark, hash, known, password, clock::now());
+        .check(mark, hash, known, password, asked_by, clock::now());
     let finding = Finding {
         module: Module::AccessRules,
         rule: &rule,
@@ -183,7 +213,7 @@ pub(super) async fn settle(shared: &Shared, asked: &Parts, exchange: &mut Exchan
         dry_run: false,
     };
     let reply = match checked.await {
-        Some(true) => return,
+        Some(true) => return true,
         Some(false) => refusal,
         None => {
             let busy = Stop {
@@ -200,4 +230,5 @@ pub(super) async fn settle(shared: &Shared, asked: &Parts, exchange: &mut Exchan
         tell(shared, &request, asked.uri.path(), exchange, &finding);
     }
     exchange.edge = Some(reply);
+    false
 }

@@ -112,7 +112,7 @@ impl Requests {
         simple: bool,
     ) -> Evaluation<MemoryHit, Passage> {
         let (shared, head) = (&self.shared, Arc::new(head));
-        let simple = simple && exchange.pending.is_none();
+        let simple = simple && exchange.pending.is_empty();
         if simple && Passage::takes(&exchange, &head) {
             let (shared, fetcher) = (shared.clone(), self.fetcher.clone());
             let passage = Passage::new(shared, fetcher, exchange, head);

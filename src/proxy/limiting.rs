@@ -1,15 +1,23 @@
 //! Rate limits in the life of a request: what it waits for before it goes on, and what counts once it is
 //! answered.
 
+use std::net::IpAddr;
 use std::sync::OnceLock;
 
+use http::header::RETRY_AFTER;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::arrival::Suspended;
+use super::edge_reply::EdgeReply;
 use super::exchange::{Exchange, SiteRequest};
 use super::record::Finished;
 use crate::cache::response::ResponseView;
+use crate::cache::status::EdgeReason;
+use crate::clock;
+use crate::guard::connections::Refused;
 use crate::guard::limit::{Key, Pending, StrictAsk, Verdict, moment};
+use crate::guard::{Action, Finding, Module, Stop};
 use crate::request::RequestView;
 use crate::server::Shared;
 
@@ -47,6 +55,50 @@ impl Exchange {
         let limits = self.limits.as_ref();
         limits.is_some_and(|limits| limits.reads_fields || !limits.fields.is_empty())
     }
+}
+
+/// What a client gets that sends more requests than it may by way of proxies. `connections` is whose connection it
+/// is; where that is the client itself, it was counted there. The connection is of many, and stays.
+pub(super) fn by_proxy(
+    shared: &Shared,
+    head: &Parts,
+    request: &SiteRequest,
+    connections: IpAddr,
+    exchange: &Exchange,
+) -> Option<EdgeReply> {
+    let (client, limits) = (request.client, &exchange.runtime.config.client.limits);
+    let rate = limits.request_rate?;
+    if client == connections.to_canonical() || request.lower.is_some() {
+        return None;
+    }
+    match shared.clients.request(client, rate, clock::uptime()) {
+        Some(true) => return None,
+        Some(false) => {}
+        None => {
+            shared.metrics.guard.uncounted();
+            return None;
+        }
+    }
+    shared.refused_connection(client, Refused::Requests);
+    let finding = Finding {
+        module: Module::Connections,
+        rule: Refused::Requests.as_str(),
+        source: None,
+        action: Action::Block,
+        dry_run: false,
+    };
+    let stop = Stop {
+        reason: EdgeReason::RateLimited,
+        fields: vec![(RETRY_AFTER, HeaderValue::from_static("1"))],
+        ..Stop::refusal(StatusCode::TOO_MANY_REQUESTS)
+    };
+    let id = exchange.request_id;
+    Some(EdgeReply::stopped(
+        stop,
+        &finding,
+        &head.headers,
+        id.as_str(),
+    ))
 }
 
 /// Asks all nodes about a request that waits for them; gives it back, to go on.

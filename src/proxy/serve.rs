@@ -22,6 +22,10 @@ use crate::clock;
 use crate::edge;
 use crate::store::StoredResponse;
 
+/// Bytes that are written at once: over HTTP/2 a frame (RFC 9113 §4.2), and otherwise as many as a write is worth.
+const MOST_HTTP2: usize = 16 << 10;
+const MOST_HTTP1: usize = 64 << 10;
+
 fn length(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
@@ -66,10 +70,7 @@ pub(super) async fn found(
     send_head(session, head, body.is_empty()).await?;
     let last = body.len().saturating_sub(1);
     for (number, chunk) in body.into_iter().enumerate() {
-        session
-            .write_response_body(Some(chunk), number == last)
-            .await
-            .map_err(Error::into_down)?;
+        piece(session, chunk, number == last).await?;
     }
     Ok(())
 }
@@ -175,10 +176,23 @@ async fn write_range(session: &mut Session, source: &mut Source, range: Range<u6
 }
 
 async fn chunk(session: &mut Session, bytes: Bytes) -> Result<()> {
-    session
-        .write_response_body(Some(bytes), false)
-        .await
-        .map_err(Error::into_down)
+    piece(session, bytes, false).await
+}
+
+/// Writes in parts what may be the whole of a large body: Pingora allows `write_timeout` for what it is given at
+/// once, and who takes longer for all of it is not too slow.
+async fn piece(session: &mut Session, mut bytes: Bytes, end: bool) -> Result<()> {
+    let most = match session.req_header().version {
+        Version::HTTP_2 => MOST_HTTP2,
+        _ => MOST_HTTP1,
+    };
+    while bytes.len() > most {
+        let part = bytes.split_to(most);
+        let written = session.write_response_body(Some(part), false).await;
+        written.map_err(Error::into_down)?;
+    }
+    let written = session.write_response_body(Some(bytes), end).await;
+    written.map_err(Error::into_down)
 }
 
 /// Answers with a text of our own.

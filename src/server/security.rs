@@ -72,17 +72,19 @@ impl BackgroundService for Telling {
             }
             self.tell();
         }
-        self.tell();
+        while self.tell() {}
     }
 }
 
 impl Telling {
-    fn tell(&self) {
+    /// Whether there may be more to tell.
+    fn tell(&self) -> bool {
         let lines = self.shared.security.sweep(clock::now());
         if self.shared.runtime().config.log.security_events {
             for line in &lines {
                 self.shared.tell(line);
             }
         }
+        !lines.is_empty()
     }
 }

@@ -11,6 +11,8 @@ use super::Refusal;
 
 /// Longer passwords are none; bcrypt looks at 72 bytes.
 const LONGEST: usize = 72;
+/// Each one more doubles the time of a check; with this a check takes seconds.
+const MOST_COST: u32 = 15;
 
 /// Who is let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,12 @@ fn read_line(line: &str) -> Result<(&str, &str), String> {
     if !prefixes.iter().any(|prefix| hash.starts_with(prefix)) || hash.len() != 60 {
         return Err(format!(
             "has a hash for \"{name}\" that is not bcrypt's: make it with `htpasswd -B`"
+        ));
+    }
+    let cost: Option<u32> = hash.get(4..6).and_then(|cost| cost.parse().ok());
+    if cost.is_none_or(|cost| cost > MOST_COST) {
+        return Err(format!(
+            "has a hash for \"{name}\" that takes too long to check: its cost may be at most {MOST_COST}"
         ));
     }
     Ok((name, hash))
@@ -144,6 +152,10 @@ mod tests {
             (
                 "joe:$apr1$x$y",
                 "has a hash for \"joe\" that is not bcrypt's: make it with `htpasswd -B`",
+            ),
+            (
+                &JANE.replace("$05$", "$31$"),
+                "has a hash for \"jane\" that takes too long to check: its cost may be at most 15",
             ),
         ] {
             assert_eq!(Basic::new("x", [JANE, line]), Err((1, why.to_owned())));

@@ -13,6 +13,8 @@ const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 /// A clock may be so many seconds ahead of ours.
 const AHEAD: i64 = 60;
+/// Digits of a time, until 2286.
+const TIME: usize = 10;
 
 /// How URLs are signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +44,14 @@ impl SignedUrl {
             return Some(false);
         }
         let (time, mac) = value.split_once('-')?;
+        // Nothing parts the time from what is before it: of another length, or with a zero in front, the
+        // signature of `/media/10` would be one of `/media/1` as well.
+        let is_time = time.len() == TIME
+            && time.bytes().all(|digit| digit.is_ascii_digit())
+            && !time.starts_with('0');
+        if !is_time {
+            return Some(false);
+        }
         let signed: i64 = time.parse().ok()?;
         let until = signed.saturating_add_unsigned(self.valid_for);
         let mac = mac.replace("%3D", "=").replace("%3d", "=");
@@ -96,6 +106,8 @@ pub fn without<'q>(query: &'q str, parameter: &str) -> Option<&'q str> {
 mod tests {
     use super::*;
 
+    const NOW: i64 = 1_800_000_000;
+
     fn signed() -> SignedUrl {
         SignedUrl {
             parameter: "verify".to_owned(),
@@ -115,43 +127,60 @@ mod tests {
     #[test]
     fn a_signed_url_is_valid_for_a_while_with_every_key() {
         for query in [None, Some("w=100&h=50")] {
-            let target = signed().sign("/video.mp4", query, 1000).unwrap();
-            assert!(holds(&target, 1000) && holds(&target, 1099));
-            assert!(!holds(&target, 1100) && !holds(&target, 900));
+            let target = signed().sign("/video.mp4", query, NOW).unwrap();
+            assert!(holds(&target, NOW) && holds(&target, NOW + 99));
+            assert!(!holds(&target, NOW + 100) && !holds(&target, NOW - 100));
             let mut older = signed();
             older.secrets.remove(0);
-            let target = older.sign("/video.mp4", query, 1000).unwrap();
-            assert!(holds(&target, 1000));
+            let target = older.sign("/video.mp4", query, NOW).unwrap();
+            assert!(holds(&target, NOW));
         }
     }
 
     #[test]
     fn a_url_with_any_byte_changed_or_anything_added_is_refused() {
-        let target = signed().sign("/video.mp4", Some("a=1"), 1000).unwrap();
+        let target = signed().sign("/video.mp4", Some("a=1"), NOW).unwrap();
         for at in 0..target.len() - 1 {
             let mut changed = target.clone().into_bytes();
             changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };
             let changed = String::from_utf8(changed).unwrap();
-            assert!(
-                !changed.contains('?') || !holds(&changed, 1000),
-                "{changed}"
-            );
+            assert!(!changed.contains('?') || !holds(&changed, NOW), "{changed}");
         }
-        assert!(!holds(&format!("{target}&b=2"), 1000));
-        assert!(!holds(&target.replace("a=1", "b=2&a=1"), 1000));
-        assert!(!signed().holds("/video.mp4", None, 1000));
+        assert!(!holds(&format!("{target}&b=2"), NOW));
+        assert!(!holds(&target.replace("a=1", "b=2&a=1"), NOW));
+        assert!(!signed().holds("/video.mp4", None, NOW));
+    }
+
+    #[test]
+    fn no_digit_moves_from_the_path_to_the_time_or_back() {
+        for path in ["/media/10", "/media/100", "/media/7+", "/media/a"] {
+            for query in [None, Some("page=10")] {
+                let target = signed().sign(path, query, NOW).unwrap();
+                let (before, value) = target.split_once("verify=").unwrap();
+                let (time, mac) = value.split_once('-').unwrap();
+                let end = before.trim_end_matches(['?', '&']);
+                let joint = &before[end.len()..];
+                let text = format!("{end}{time}");
+                for cut in 1..text.len() {
+                    let (end, time) = text.split_at(cut);
+                    let moved = format!("{end}{joint}verify={time}-{mac}");
+                    let valid = moved.matches('?').count() == 1 && holds(&moved, NOW);
+                    assert_eq!(valid, moved == target, "{moved}");
+                }
+            }
+        }
     }
 
     #[test]
     fn the_form_of_cloudflares_examples_is_understood() {
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"0123456789abcdef");
-        let tag = hmac::sign(&key, b"/cat.jpg1000");
+        let tag = hmac::sign(&key, format!("/cat.jpg{NOW}").as_bytes());
         let mac = base64::engine::general_purpose::STANDARD.encode(tag);
         let mac = mac
             .replace('+', "%2B")
             .replace('/', "%2F")
             .replace('=', "%3D");
-        assert!(holds(&format!("/cat.jpg?verify=1000-{mac}"), 1000));
+        assert!(holds(&format!("/cat.jpg?verify={NOW}-{mac}"), NOW));
     }
 
     #[test]

@@ -33,7 +33,7 @@ const make = () => {
     return -1;
   };
 };
-const fail = text => { status.textContent = text; bar.hidden = true; el("again").hidden = false; };
+const fail = text => { status.textContent = text; bar.hidden = true; el("again").hidden = false; el("again").focus(); };
 el("again").onclick = () => location.reload();
 const show = n => { bar.value = 1 - Math.exp(-n / 2 ** bits); };
 const solved = async n => {

@@ -74,6 +74,38 @@ async fn who_knows_the_password_shares_the_cache_and_the_origin_does_not_hear_of
 }
 
 #[tokio::test]
+async fn of_two_rules_that_ask_for_a_password_both_must_be_satisfied() {
+    let origin = Origin::start(|_| Reply::fresh("page"));
+    let hash = |password| bcrypt::hash(password, 4).unwrap();
+    let (jane, root) = (hash("jane's"), hash("root's"));
+    let seawall = Setup::before([&origin])
+        .rule("pages", "/*", "cache = \"eligible\"")
+        .zone(&rule(
+            r#"starts_with(http.request.uri.path, "/admin")"#,
+            &format!("require = \"basic\"\nusers = ['root:{root}']"),
+        ))
+        .zone(&rule(
+            "true",
+            &format!("require = \"basic\"\nusers = ['jane:{jane}', 'root:{root}']"),
+        ))
+        .start()
+        .await;
+    let (jane, root) = (basic("jane:jane's"), basic("root:root's"));
+    // Twice: before and after it is known who is right.
+    for _ in 0..2 {
+        for (target, who, status) in [
+            ("/a", &jane, 200),
+            ("/admin", &jane, 401),
+            ("/admin", &root, 200),
+            ("/a", &root, 200),
+        ] {
+            let answer = seawall.get(target, &[who]).await;
+            assert_eq!(answer.status, status, "{target} {who}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn many_wrong_passwords_at_once_hold_up_nobody_who_has_shown_the_right_one() {
     let origin = Origin::start(|_| Reply::fresh("page"));
     let hash = bcrypt::hash("right", 10).unwrap();
@@ -217,6 +249,8 @@ async fn a_signed_url_is_let_in_cached_without_its_signature_and_not_for_long() 
         }
         assert_eq!(origin.last().target, target);
     }
+    // What is signed is the path and then the time, with nothing between them.
+    let moved = signed("/media/10", now()).replace("10?verify=", "1?verify=0");
     let other = signed("/media/a", now()).replace("/media/a", "/media/b");
     for refused in [
         "/media/a".to_owned(),
@@ -224,6 +258,7 @@ async fn a_signed_url_is_let_in_cached_without_its_signature_and_not_for_long() 
         signed("/media/a", now() + 4000),
         format!("{}&x=1", signed("/media/a", now())),
         other,
+        moved,
     ] {
         assert_eq!(seawall.get(&refused, &[]).await.status, 403, "{refused}");
     }

@@ -152,5 +152,8 @@ async fn the_page_tells_how_far_it_is_and_what_went_wrong_in_light_and_dark() {
     browser.go(&url(&seawall, "/")).await;
     browser.shows("Please allow cookies for this site.").await;
     browser.shows("Try again").await;
+    // Who has no pointer finds the way out at once.
+    let focused = browser.value("document.activeElement.id").await;
+    assert_eq!(focused, "again");
     assert_eq!(origin.requests().len(), 0);
 }

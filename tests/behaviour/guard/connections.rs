@@ -135,7 +135,8 @@ async fn a_client_sends_so_many_requests_a_second_over_all_connections() {
         .unwrap();
     eventually("a 429 over HTTP/2", async || {
         let url = format!("http://{}/p", seawall.address);
-        client.get(url).send().await.unwrap().status() == 429
+        let answer = client.get(url).send().await.unwrap();
+        answer.status() == 429 && answer.headers()["retry-after"] == "1"
     })
     .await;
 }
@@ -196,8 +197,9 @@ async fn handshakes_count_as_connections_and_only_so_many_are_in_progress() {
     .await;
 
     let (_origin, seawall, authority) = encrypted("max_connections = 1").await;
-    let silent = from(7, seawall.address).await;
+    let mut silent = Vec::new();
     eventually("the only place to be taken", async || {
+        silent.push(from(7, seawall.address).await);
         shakes_hands(&seawall, &authority).await.is_none()
     })
     .await;
@@ -294,6 +296,146 @@ async fn a_body_over_http2_that_trickles_is_given_up() {
     };
     within("the end of a slow body", trickle).await;
     assert!(refused(&seawall, "min_body_rate").await >= 1.0);
+}
+
+/// What the client of HTTP/2 gets whose body stops after `sent`, and what holds its stream open.
+async fn stopped_body(
+    seawall: &Seawall,
+    sent: &'static str,
+    fields: &[(&str, &str)],
+) -> (h2::client::ResponseFuture, h2::SendStream<bytes::Bytes>) {
+    let stream = TcpStream::connect(seawall.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = http::Request::post("http://site.test/stops");
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    let mut client = client.ready().await.unwrap();
+    let (answer, mut body) = client
+        .send_request(request.body(()).unwrap(), false)
+        .unwrap();
+    if !sent.is_empty() {
+        body.send_data(sent.into(), false).unwrap();
+    }
+    (answer, body)
+}
+
+#[tokio::test]
+async fn a_body_over_http2_that_stops_is_given_up_and_the_origin_is_not_blamed() {
+    for (client, pool) in [
+        ("min_body_rate = 1000\nmin_rate_over = \"1s\"", ""),
+        (
+            "min_body_rate = 0\nbody_timeout = \"300ms\"",
+            "timeouts = { first_byte = \"300ms\", between_bytes = \"300ms\" }",
+        ),
+    ] {
+        let origin = Origin::start(|_| Reply::fresh("hello"));
+        let setup = Setup::before([&origin]).pool(pool);
+        let setup = setup.section(&format!("[client]\n{client}"));
+        let seawall = setup.start().await;
+        for (number, sent) in ["", "x"].into_iter().enumerate() {
+            let (answer, _body) = stopped_body(&seawall, sent, &[]).await;
+            let answer = within("the end of a body that stopped", answer).await;
+            assert_eq!(answer.unwrap().status(), 408, "{client} {sent:?}");
+            let given_up = f64::from(u32::try_from(number).unwrap() + 1);
+            assert!(refused(&seawall, "min_body_rate").await >= given_up);
+        }
+        let metrics = seawall.admin("/metrics").await;
+        let blamed = metrics.text().lines().find(|line| {
+            line.starts_with("seawall_origin_failures_total") && !line.ends_with(" 0")
+        });
+        assert_eq!(blamed, None);
+    }
+}
+
+#[tokio::test]
+async fn who_takes_a_large_hit_steadily_over_http2_gets_all_of_it() {
+    const LENGTH: usize = 1 << 20;
+    let origin = Origin::start(|_| Reply::fresh(vec![b'x'; LENGTH]));
+    let seawall = Setup::before([&origin])
+        .section("[client]\nwrite_timeout = \"1s\"")
+        .rule("kept", "/kept", "cache = \"eligible\"")
+        .start()
+        .await;
+    assert_eq!(seawall.get("/kept", &[]).await.body.len(), LENGTH);
+    let stream = TcpStream::connect(seawall.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("http://site.test/kept")
+        .body(())
+        .unwrap();
+    let mut client = client.ready().await.unwrap();
+    let (answer, _) = client.send_request(request, true).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    let mut taken = 0;
+    while let Some(piece) = body.data().await {
+        let length = piece.expect("the answer to go on").len();
+        taken += length;
+        // Three seconds for all of it.
+        tokio::time::sleep(Duration::from_secs(3) * u32::try_from(length).unwrap() / (1 << 20))
+            .await;
+        body.flow_control().release_capacity(length).unwrap();
+    }
+    assert_eq!(taken, LENGTH);
+}
+
+#[tokio::test]
+async fn a_stream_of_grpc_may_be_silent() {
+    let (_origin, seawall) = limited("min_body_rate = 1000\nmin_rate_over = \"1s\"").await;
+    let grpc = [("content-type", "application/grpc"), ("te", "trailers")];
+    let (answer, _body) = stopped_body(&seawall, "x", &grpc).await;
+    // The origin of these tests answers once it has all of the body.
+    let silent = tokio::time::timeout(Duration::from_secs(3), answer).await;
+    assert!(silent.is_err(), "{silent:?}");
+    assert!(refused(&seawall, "min_body_rate").await < 0.5);
+}
+
+#[tokio::test]
+async fn requests_by_way_of_a_trusted_proxy_count_by_the_client_that_it_names() {
+    let (_origin, seawall) =
+        limited("request_rate_per_client = 5\ntrusted_proxies = [\"127.0.0.1\"]").await;
+    let mut proxy = seawall.connect().await;
+    let mut stopped = None;
+    for _ in 0..50 {
+        let answer = proxy.get("/p", &["X-Forwarded-For: 192.0.2.1"]).await;
+        if answer.status != 200 {
+            stopped = Some(answer);
+            break;
+        }
+    }
+    let stopped = stopped.unwrap();
+    assert_eq!(
+        (stopped.status, stopped.field("retry-after")),
+        (429, Some("1"))
+    );
+    // On the same connection, which is of many.
+    for other in ["192.0.2.2", "192.0.2.3"] {
+        let field = format!("X-Forwarded-For: {other}");
+        assert_eq!(proxy.get("/p", &[&field]).await.status, 200);
+    }
+    // The proxy's own requests are not counted.
+    for _ in 0..30 {
+        assert_eq!(proxy.get("/p", &[]).await.status, 200);
+    }
+    assert!(refused(&seawall, "request_rate_per_client").await >= 1.0);
+}
+
+#[tokio::test]
+async fn what_refused_clients_send_on_takes_no_memory() {
+    const CLIENTS: usize = 400;
+    let (_origin, seawall) = limited("").await;
+    let (before, _) = seawall.resident();
+    let flood = [b"GET / HTTP/9.9\r\n\r\n".to_vec(), vec![b'x'; 60_000]].concat();
+    let mut kept = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut stream = from(7, seawall.address).await;
+        // The refusal may be there before all of it is sent.
+        let _ = stream.write_all(&flood).await;
+        kept.push(stream);
+    }
+    let (_, most) = seawall.resident();
+    assert!(most < before + (12 << 20), "{before} and at most {most}");
 }
 
 #[tokio::test]
