@@ -62,7 +62,8 @@ fn limiter() -> RateLimiter {
 
 fn mixed(number: u64) -> u64 {
     let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1
+    let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ (mixed >> 32)).max(1)
 }
 
 fn resident() -> u64 {
@@ -156,52 +157,206 @@ fn attack() {
     }
 }
 
-/// Decisions of two counters beside those of an exact window, for clients of all rates and rhythms.
+/// A limit of 100 a minute for clients of all rates and rhythms, each for half an hour, beside an exact window.
 fn accuracy() {
+    println!("100 a minute beside an exact window, and beside the two counters that are usual:");
+    for (rhythm, name) in [
+        (Rhythm::Chance, "by chance"),
+        (Rhythm::Pages, "pages of 20 requests"),
+        (Rhythm::Jobs, "jobs, all at once"),
+        (Rhythm::Edges, "an attacker at windows' edges"),
+    ] {
+        let mut random = Random(1);
+        let clients: Vec<Client> = (0..500)
+            .map(|client| Client::new(&rhythm.arrivals(client, &mut random)))
+            .collect();
+        let polite = clients.iter().filter(|client| client.exact.stopped == 0);
+        let requests: u64 = polite.clone().map(|client| client.requests).sum();
+        println!(
+            "  {name}: {} of 500 clients stay within it",
+            polite.clone().count()
+        );
+        for (name, of) in [
+            ("ours", (|client| &client.ours) as fn(&Client) -> &Passed),
+            ("two counters", |client| &client.two),
+        ] {
+            let stopped: u64 = polite.clone().map(|client| of(client).stopped).sum();
+            let above = clients.iter().filter(|client| client.exact.stopped > 0);
+            let mut ratios: Vec<f64> = above
+                .clone()
+                .map(|client| of(client).count as f64 / client.exact.count as f64)
+                .collect();
+            ratios.sort_by(f64::total_cmp);
+            let at = |part: usize| ratios.get((ratios.len() * part / 100).min(ratios.len() - 1));
+            let most = clients.iter().map(|client| of(client).most).max().unwrap();
+            print!(
+                "    {name}: {:.2} % of their requests stopped; ",
+                stopped as f64 / requests.max(1) as f64 * 100.0
+            );
+            if let (false, Some(low), Some(median), Some(high)) =
+                (ratios.is_empty(), at(0), at(50), at(100))
+            {
+                print!(
+                    "of the others {:.1} % of what they may passes (from {:.1} to {:.1} %); ",
+                    median * 100.0,
+                    low * 100.0,
+                    high * 100.0
+                );
+            }
+            println!("at most {most} in any minute");
+        }
+    }
+    single_decisions();
+}
+
+/// When clients come.
+#[derive(Clone, Copy)]
+enum Rhythm {
+    Chance,
+    Pages,
+    Jobs,
+    Edges,
+}
+
+const PERIOD: u64 = 60 * SECOND;
+
+impl Rhythm {
+    /// From a tenth of the limit to ten times, for half an hour.
+    fn arrivals(self, client: u64, random: &mut Random) -> Vec<u64> {
+        let mean = (PERIOD / 100) as f64 * 10_f64.powf(1.0 - client as f64 / 250.0);
+        let (size, each) = match self {
+            Self::Chance => (1, 0),
+            // Within two seconds.
+            Self::Pages => (20, SECOND / 10),
+            Self::Jobs => (10 + client % 100, 0),
+            Self::Edges => (100, 0),
+        };
+        let begin = BEGIN + mixed(client) % PERIOD;
+        let (mut now, mut arrivals) = (begin, Vec::new());
+        while now < begin + 30 * PERIOD {
+            arrivals.extend((0..size).map(|number| now + number * each));
+            now += match self {
+                Self::Chance | Self::Pages => random.pause(mean * size as f64),
+                // A little slower than each minute.
+                Self::Jobs => PERIOD + client % 7 * SECOND,
+                // At the end of a window, and all through the next one.
+                Self::Edges => PERIOD / 16 - SECOND / 1000 * (client % 3),
+            };
+        }
+        arrivals.sort_unstable();
+        arrivals
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a pause"
+    )]
+    fn pause(&mut self, mean: f64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
+        self.0 = self.0.wrapping_add(1);
+        let chance = (self.0 >> 11) as f64 / (1_u64 << 53) as f64;
+        (-mean * (1.0 - chance).ln()) as u64
+    }
+}
+
+/// What of a client's requests passes.
+struct Client {
+    requests: u64,
+    exact: Passed,
+    ours: Passed,
+    two: Passed,
+}
+
+#[derive(Default)]
+struct Passed {
+    count: u64,
+    stopped: u64,
+    last: VecDeque<u64>,
+    most: usize,
+}
+
+impl Passed {
+    /// How many passed in the last minute.
+    fn within(&mut self, now: u64) -> usize {
+        while self.last.front().is_some_and(|at| at + PERIOD <= now) {
+            self.last.pop_front();
+        }
+        self.last.len()
+    }
+
+    fn add(&mut self, passes: bool, now: u64) {
+        if !passes {
+            self.stopped += 1;
+            return;
+        }
+        self.count += 1;
+        self.last.push_back(now);
+        let within = self.within(now);
+        self.most = self.most.max(within);
+    }
+}
+
+impl Client {
+    fn new(arrivals: &[u64]) -> Self {
+        let zone = zone(&rule(100, "1m", ""));
+        let (rule, limiter) = (limit(&zone), limiter_small());
+        let [mut exact, mut ours, mut two] = [(); 3].map(|()| Passed::default());
+        let (mut window, mut current, mut previous) = (0, 0_u64, 0_u64);
+        for now in arrivals {
+            let passes = exact.within(*now) < 100;
+            exact.add(passes, *now);
+            let passes = !limiter.arrive(rule, 7, true, *now).is_over();
+            ours.add(passes, *now);
+            if now / PERIOD != window {
+                previous = if now / PERIOD == window + 1 {
+                    current
+                } else {
+                    0
+                };
+                (window, current) = (now / PERIOD, 0);
+            }
+            let passes = current + 1 + previous * (PERIOD - now % PERIOD) / PERIOD <= 100;
+            current += u64::from(passes);
+            two.add(passes, *now);
+        }
+        Self {
+            requests: arrivals.len() as u64,
+            exact,
+            ours,
+            two,
+        }
+    }
+}
+
+/// Single decisions beside those of an exact window of the same requests. At a limit nearly each of them is a
+/// close one.
+fn single_decisions() {
     let zone = zone(&rule(100, "1m", ""));
     let rule = limit(&zone);
-    let (mut same, mut stricter, mut laxer, mut all) = (0_u64, 0_u64, 0_u64, 0_u64);
-    let mut random = 1_u64;
-    for client in 0..1000_u64 {
-        let limiter = limiter_small();
-        let mut exact = VecDeque::new();
-        // From a tenth of the limit to ten times.
-        let mean = (60 * SECOND / 100) as f64 * 10_f64.powf(1.0 - client as f64 / 500.0);
-        let mut now = BEGIN + mixed(client) % (60 * SECOND);
-        for _ in 0..2000 {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            let chance = (random >> 11) as f64 / (1_u64 << 53) as f64;
-            let pause = -mean * (1.0 - chance).ln();
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a pause"
-            )]
-            {
-                now += pause as u64;
-            }
-            while exact.front().is_some_and(|at| at + 60 * SECOND <= now) {
-                exact.pop_front();
-            }
-            let should = exact.len() >= 100;
-            let over = limiter.arrive(rule, client + 1, true, now).is_over();
-            if !over {
-                exact.push_back(now);
-            }
-            all += 1;
-            match (should, over) {
-                (true, false) => laxer += 1,
-                (false, true) => stricter += 1,
+    let (mut same, mut laxer, mut stricter) = (0_u64, 0_u64, 0_u64);
+    let mut random = Random(1);
+    for client in 0..500 {
+        let (limiter, mut ours) = (limiter_small(), Passed::default());
+        let arrivals = Rhythm::Chance.arrivals(client, &mut random);
+        for now in arrivals.into_iter().take(2_000) {
+            let should = ours.within(now) < 100;
+            let passes = !limiter.arrive(rule, 7, true, now).is_over();
+            ours.add(passes, now);
+            match (should, passes) {
+                (false, true) => laxer += 1,
+                (true, false) => stricter += 1,
                 _ => same += 1,
             }
         }
     }
-    println!("decisions as an exact window would make them, of {all}:");
-    let share = |count: u64| count as f64 / all as f64 * 100.0;
+    let share = |count: u64| count as f64 / (same + laxer + stricter) as f64 * 100.0;
     println!(
-        "  same {:.3} %, let through wrongly {:.3} %, stopped wrongly {:.3} %",
+        "  single decisions: same {:.2} %, passed {:.2} % that it would stop, stopped {:.2} % that it would pass",
         share(same),
         share(laxer),
         share(stricter)
@@ -214,7 +369,16 @@ fn limiter_small() -> RateLimiter {
 
 /// What the guard takes for a request with limits that all are for it.
 fn cost() {
-    println!("the guard, for a request within all its limits, 100,000 clients in turn:");
+    for memory in [MEMORY, 512 << 20] {
+        println!(
+            "the guard, for a request within all its limits, memory for counters {} MiB:",
+            memory >> 20
+        );
+        cost_with(memory);
+    }
+}
+
+fn cost_with(memory: u64) {
     for count in [0, 1, 10] {
         let rules: String = (0..count)
             .map(|number| {
@@ -223,11 +387,19 @@ fn cost() {
                 rule(1_000_000, "1m", more).replace("name = \"", &format!("name = \"{expression} "))
             })
             .collect();
-        let (zone, limiter, headers) = (zone(&rules), limiter(), HeaderMap::new());
+        let (zone, limiter, headers) = (
+            zone(&rules),
+            RateLimiter::new(memory, Seed(1, 2), false),
+            HeaderMap::new(),
+        );
         for clients in [1_u32, 100_000] {
             let requests = 1_000_000_u32;
-            let began = Instant::now();
-            for number in 0..requests {
+            let mut began = Instant::now();
+            for number in 0..2 * requests {
+                // Once all are there.
+                if number == requests {
+                    began = Instant::now();
+                }
                 let request = RequestView {
                     method: &Method::GET,
                     scheme: Scheme::Https,

@@ -156,9 +156,14 @@ fn resolve_zone(
             cookies.push(own.value.clone());
         }
     }
+    let mut alike: BTreeMap<u64, u64> = BTreeMap::new();
     for rule in &mut phases.rate_limits {
-        rule.action
-            .identify(&zone.name.value, &rule.name, &rule.expression);
+        let limit = &mut rule.action;
+        limit.identify(&zone.name.value, &rule.name, &rule.expression);
+        // Two that differ in nothing but their limits would count each request twice.
+        let before = alike.entry(limit.identity).or_default();
+        limit.identity = limit.identity.wrapping_add(*before);
+        *before += 1;
     }
     if phases.most() > usize::from(u16::MAX) {
         faults.push(Diagnostic {

@@ -1,13 +1,16 @@
 //! All counters of rate limits: the table in shards that threads use one at a time, and what is known of other
 //! nodes that count as well.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::ops::ControlFlow::{self, Continue};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::limit::table::{Figures, SHARD_BITS, Shard};
+use super::limit::window::unit;
 use super::limit::{
-    Counters, Delta, Failing, Key, LimitAction, LimitRule, Moment, Seed, Terms, Verdict,
+    Ask, Counters, Delta, Failing, Key, Known, LimitAction, LimitRule, Moment, Seed, Telling,
+    Terms, Verdict,
 };
 
 /// When nothing is let through, so long until another try.
@@ -28,6 +31,8 @@ pub struct RateLimiter {
     connected: AtomicBool,
     /// How many there are, this one included.
     nodes: AtomicU32,
+    /// The shard whose counts are told first next time.
+    turn: AtomicUsize,
 }
 
 impl RateLimiter {
@@ -42,6 +47,7 @@ impl RateLimiter {
             shared,
             connected: AtomicBool::new(false),
             nodes: AtomicU32::new(1),
+            turn: AtomicUsize::new(0),
         }
     }
 
@@ -89,6 +95,44 @@ impl RateLimiter {
         }
     }
 
+    /// Whether a request is within limits, as [`Counters::arrive`] has it. A shard is kept for all keys in a
+    /// row that are in it, which are those of one client for rules about clients.
+    fn arrive_at_all(
+        &self,
+        asks: &[Ask<'_>],
+        now: Moment,
+        verdicts: &[(Key, Verdict)],
+        mut each: impl FnMut(usize, Verdict) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut held: Option<(usize, MutexGuard<'_, Shard>)> = None;
+        for (position, ask) in asks.iter().enumerate() {
+            let verdict = match known(verdicts, ask) {
+                Some(verdict) => verdict,
+                None => match self.terms(ask.rule) {
+                    Err(verdict) => verdict,
+                    Ok(terms) => {
+                        let at = shard_of(ask.key);
+                        // One at a time.
+                        let kept = held.take().filter(|(number, _)| *number == at);
+                        let (_, shard) = held.insert(kept.unwrap_or_else(|| {
+                            let shard = self.shard(ask.key);
+                            let rest = asks.get(position..).unwrap_or_default().iter();
+                            let here = rest.take_while(|ask| shard_of(ask.key) == at);
+                            shard.warm(here.map(|ask| ask.key));
+                            (at, shard)
+                        }));
+                        shard.arrive(ask.key, ask.counts, &terms, now)
+                    }
+                },
+            };
+            if verdict.is_over() {
+                held = None;
+            }
+            each(position, verdict)?;
+        }
+        Continue(())
+    }
+
     /// Counts an answered request of `key`; whether that is over the limit.
     pub fn count(&self, rule: &LimitRule, key: Key, weight: u32, now: Moment) -> bool {
         match self.terms(rule) {
@@ -117,6 +161,11 @@ impl RateLimiter {
             }
             Some(verdict) => {
                 if counts {
+                    // Whether that is too much is what all nodes say.
+                    let terms = Terms {
+                        mitigation: 0,
+                        ..terms
+                    };
                     self.shard(key).count(key, 1, &terms, now);
                 }
                 verdict
@@ -128,12 +177,15 @@ impl RateLimiter {
         }
     }
 
-    /// What other nodes do not know of yet.
+    /// What other nodes do not know of yet. When there is too much, all shards come in turn.
     pub fn take_untold(&self, most: usize) -> Vec<Delta> {
         let mut out = Vec::new();
-        for shard in self.shards() {
+        let count = self.shards.len() + 1;
+        let first = self.turn.load(Ordering::Relaxed) % count;
+        for (position, shard) in self.shards().enumerate().cycle().skip(first).take(count) {
             let left = most.saturating_sub(out.len());
             if left == 0 {
+                self.turn.store(position, Ordering::Relaxed);
                 break;
             }
             lock(shard).take_untold(left, &mut out);
@@ -141,9 +193,9 @@ impl RateLimiter {
         out
     }
 
-    /// Takes over what all nodes have counted of a key.
-    pub fn know(&self, delta: &Delta, sum: u32, now: Moment) {
-        self.shard(delta.key).know(delta, sum, now);
+    /// Takes over what all nodes know of a key.
+    pub fn know(&self, delta: &Delta, known: &Known, now: Moment) {
+        self.shard(delta.key).know(delta, known, now);
     }
 
     /// What there is to know about the table.
@@ -170,7 +222,7 @@ impl RateLimiter {
         }
         let among = self.nodes().saturating_mul(UNTOLD);
         Ok(Terms {
-            told_from: Some((rule.limit / among).max(1)),
+            telling: Telling::From((rule.limit / among).max(1)),
             ..Self::local_terms(rule, rule.limit)
         })
     }
@@ -180,7 +232,15 @@ impl RateLimiter {
         match rule.on_failure {
             Failing::Local => {
                 let share = rule.limit.div_ceil(self.nodes());
-                Ok(Self::local_terms(rule, share))
+                let telling = if rule.strict {
+                    Telling::Alone
+                } else {
+                    Telling::Later
+                };
+                Ok(Terms {
+                    telling,
+                    ..Self::local_terms(rule, share)
+                })
             }
             Failing::Open => Err(Verdict::within(rule)),
             Failing::Closed => Err(Verdict::Over {
@@ -197,22 +257,33 @@ impl RateLimiter {
         };
         Terms {
             limit,
+            unit: unit(rule.limit),
             period: nanos(rule.period),
             mitigation: nanos(rule.mitigation_timeout),
             burst,
             stops: rule.stops(),
-            told_from: None,
+            telling: Telling::Alone,
         }
     }
 
-    fn shards(&self) -> impl Iterator<Item = &Mutex<Shard>> {
+    fn shards(&self) -> impl Iterator<Item = &Mutex<Shard>> + Clone {
         self.shards.iter().chain([&self.last])
     }
 
     fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {
-        let at = usize::try_from(key & ((1 << SHARD_BITS) - 1)).unwrap_or_default();
-        lock(self.shards.get(at).unwrap_or(&self.last))
+        lock(self.shards.get(shard_of(key)).unwrap_or(&self.last))
     }
+}
+
+fn shard_of(key: Key) -> usize {
+    usize::try_from(key & ((1 << SHARD_BITS) - 1)).unwrap_or_default()
+}
+
+/// What came of asking all nodes about a request for a strict rule.
+fn known(verdicts: &[(Key, Verdict)], ask: &Ask<'_>) -> Option<Verdict> {
+    let mut known = verdicts.iter().filter(|(key, _)| *key == ask.key);
+    let (_, verdict) = known.next().filter(|_| ask.rule.strict)?;
+    Some(*verdict)
 }
 
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
@@ -243,12 +314,22 @@ impl Counters for Counting<'_> {
         }
     }
 
-    fn arrive(&self, rule: &LimitRule, key: Key, counts: bool) -> Verdict {
-        let mut asked = self.verdicts.iter().filter(|(known, _)| *known == key);
-        match asked.next() {
-            Some((_, verdict)) if rule.strict => *verdict,
-            _ => self.limiter.arrive(rule, key, counts, self.now),
-        }
+    fn is_over(&self, rule: &LimitRule, key: Key) -> bool {
+        let counts = false;
+        let ask = Ask { rule, key, counts };
+        let verdict = known(self.verdicts, &ask);
+        verdict
+            .unwrap_or_else(|| self.limiter.arrive(rule, key, counts, self.now))
+            .is_over()
+    }
+
+    fn arrive(
+        &self,
+        asks: &[Ask<'_>],
+        each: impl FnMut(usize, Verdict) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.limiter
+            .arrive_at_all(asks, self.now, self.verdicts, each)
     }
 
     fn count(&self, rule: &LimitRule, key: Key) {

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::challenge::{Visitor, demand};
 use super::decision::{Action, Assessment, Finding, Module, Stop};
-use super::limit::{Counters, LimitRule, Pending, RateLimits, StrictAsk, Verdict};
+use super::limit::{Ask, Counters, Key, Keys, LimitRule, Pending, RateLimits, StrictAsk, Verdict};
 use crate::cache::settings::RuleId;
 use crate::cache::status::EdgeReason;
 use crate::request::RequestView;
@@ -25,33 +25,42 @@ pub(super) fn rate_limits<'z>(
     assessment: &mut Assessment<'z>,
     trace: &mut impl Trace,
 ) -> ControlFlow<()> {
-    let seed = counters.seed();
+    let mut keys = Keys::new(limits, request, counters.seed());
     if limits.has_strict {
-        ask_first(limits, request, counters, assessment);
+        ask_first(limits, request, (counters, &mut keys), assessment);
         if !assessment.asks.is_empty() {
             return Break(());
         }
     }
-    let mut asked: SmallVec<[RuleId; 8]> = SmallVec::new();
+    let mut rules: SmallVec<[(RuleId, &Rule<LimitRule>); 10]> = SmallVec::new();
+    let mut asks: SmallVec<[Ask<'_>; 10]> = SmallVec::new();
     for (id, rule) in limits.rules.matching(request) {
-        trace.matched(Phase::RateLimitRules, id);
-        asked.push(id);
-        let limit = &rule.action;
-        let key = limit.key(request, seed);
-        let verdict = counters.arrive(limit, key, counts_on_arrival(limit, request));
+        rules.push((id, rule));
+        asks.push(Ask {
+            rule: &rule.action,
+            key: keys.of(id, &rule.action),
+            counts: counts_on_arrival(&rule.action, request),
+        });
+    }
+    counters.arrive(&asks, |position, verdict| {
+        let (Some((id, rule)), Some(ask)) = (rules.get(position), asks.get(position)) else {
+            return Continue(());
+        };
+        trace.matched(Phase::RateLimitRules, *id);
+        let (limit, key) = (ask.rule, ask.key);
         if limit.counting.is_after() && limit.counting.expression.is_none() {
-            assessment.pending.push(Pending { rule: id, key });
+            assessment.pending.push(Pending { rule: *id, key });
         }
         if verdict.is_over() {
-            over(rule, &verdict, request, visitor, assessment)?;
-        } else {
-            trace.without_effect(Phase::RateLimitRules, id, COUNTS);
-            if limit.tells {
-                assessment.fields.extend(limit.fields(&rule.name, &verdict));
-            }
+            return over(rule, &verdict, request, visitor, assessment);
         }
-    }
-    count_others(limits, request, counters, &asked, assessment);
+        trace.without_effect(Phase::RateLimitRules, *id, COUNTS);
+        if limit.tells {
+            assessment.fields.extend(limit.fields(&rule.name, &verdict));
+        }
+        Continue(())
+    })?;
+    count_others(limits, request, (counters, &mut keys), &rules, assessment);
     Continue(())
 }
 
@@ -65,24 +74,33 @@ fn counts_on_arrival(limit: &LimitRule, request: &RequestView<'_>) -> bool {
             .is_none_or(|expression| expression.matches(request))
 }
 
-/// Finds what all nodes must be asked before.
+/// Finds what all nodes must be asked before: nothing that comes after a rule that stops the request anyway,
+/// as what is stopped does not count.
 fn ask_first(
     limits: &RateLimits,
     request: &RequestView<'_>,
-    counters: &impl Counters,
+    (counters, keys): (&impl Counters, &mut Keys<'_>),
     assessment: &mut Assessment<'_>,
 ) {
-    let seed = counters.seed();
-    let strict = limits.rules.matching(request);
-    for (id, rule) in strict.filter(|(_, rule)| rule.action.strict) {
-        let key = rule.action.key(request, seed);
-        if counters.must_ask(&rule.action, key) {
-            assessment.asks.push(StrictAsk {
-                rule: id,
-                key,
-                counts: counts_on_arrival(&rule.action, request),
-            });
+    let mut before: SmallVec<[(&LimitRule, Key); 8]> = SmallVec::new();
+    for (id, rule) in limits.rules.matching(request) {
+        let limit = &rule.action;
+        let key = keys.of(id, limit);
+        if !limit.strict || !counters.must_ask(limit, key) {
+            if limit.refuses() {
+                before.push((limit, key));
+            }
+            continue;
         }
+        let mut before = before.drain(..);
+        if before.any(|(limit, key)| counters.is_over(limit, key)) {
+            return;
+        }
+        assessment.asks.push(StrictAsk {
+            rule: id,
+            key,
+            counts: counts_on_arrival(limit, request),
+        });
     }
 }
 
@@ -123,14 +141,13 @@ fn over<'z>(
 fn count_others(
     limits: &RateLimits,
     request: &RequestView<'_>,
-    counters: &impl Counters,
-    asked: &[RuleId],
+    (counters, keys): (&impl Counters, &mut Keys<'_>),
+    asked: &[(RuleId, &Rule<LimitRule>)],
     assessment: &mut Assessment<'_>,
 ) {
     if limits.counting.is_empty() {
         return;
     }
-    let seed = counters.seed();
     for (_, counting) in limits.counting.possible(request) {
         let id = counting.action;
         let Some(rule) = limits.rules.get(id) else {
@@ -138,11 +155,12 @@ fn count_others(
         };
         let limit = &rule.action;
         if limit.counting.is_after() {
-            let key = limit.key(request, seed);
+            let key = keys.of(id, limit);
             assessment.pending.push(Pending { rule: id, key });
-        } else if !asked.contains(&id) && counting.expression.matches(request) {
-            let key = limit.key(request, seed);
-            counters.count(limit, key);
+        } else if !asked.iter().any(|(asked, _)| *asked == id)
+            && counting.expression.matches(request)
+        {
+            counters.count(limit, keys.of(id, limit));
         }
     }
 }

@@ -141,6 +141,13 @@ codes! {
         "without a database no address has a country, or an autonomous system: what asks for one never holds, and \
          what asks for another one always does",
         "write `country_database`, or `asn_database`, under [geo]";
+    EVADABLE_LIMIT: Note, "evadable-limit",
+        "who sends another value with each request is never over the limit, and who sends that of somebody else \
+         has them stopped",
+        "count `ip.src` as well, or limit each client in a rule of its own";
+    SHORT_MITIGATION: Note, "short-mitigation",
+        "when the timeout is over, what was counted still is too much: it begins again until the period is over",
+        "let it be as long as the period, or leave it out";
     CHALLENGE_WITHOUT_SECRET: Warning, "challenge-without-secret",
         "each node signs with a secret that it made at its start: who has passed the challenge of one node is \
          challenged by the next one, and by the same one after a restart",

@@ -12,6 +12,7 @@ mod guarding;
 mod order;
 mod origin;
 mod pools;
+mod rates;
 mod redirects;
 mod rooms;
 mod sharing;
@@ -32,6 +33,7 @@ pub fn lint(name: &str, source: &str, config: &Config, now: i64) -> Findings {
         let rules = written::of(&zone.rules);
         expressions::check(&rules, now, &mut found);
         order::check(&zone.rules, &mut found);
+        rates::check(&zone.rules, &mut found);
         sharing::check(zone, &mut found);
         origin::check(&zone.rules, &mut found);
         redirects::check(zone, &mut found);

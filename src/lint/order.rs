@@ -73,7 +73,7 @@ fn overwrites(earlier: &CachePatch, later: &CachePatch, key: &str) -> bool {
 }
 
 /// Whether `later` holds whenever `earlier` does, as long as that does.
-fn covers<A>(later: &Rule<A>, earlier: &Rule<A>) -> bool {
+pub(super) fn covers<A>(later: &Rule<A>, earlier: &Rule<A>) -> bool {
     let outlives = match (later.expires, earlier.expires) {
         (None, _) => true,
         (Some(later), Some(earlier)) => later >= earlier,

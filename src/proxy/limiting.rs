@@ -120,6 +120,10 @@ pub(super) async fn ask(shared: &Shared, exchange: &mut Exchange) -> Option<Susp
             .limits
             .after_asking(limit, ask.key, ask.counts, asked, now);
         verdicts.push((ask.key, verdict));
+        if verdict.is_over() && limit.refuses() {
+            // What is stopped counts nowhere else.
+            break;
+        }
     }
     exchange.limits.get_or_insert_default().verdicts = verdicts;
     Some(suspended)

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, FromRedisValue, cmd};
+use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, cmd};
 
 use super::link::{Failure, Link, within};
 use super::node_id;
@@ -18,8 +18,7 @@ use crate::clock;
 use crate::config;
 use crate::guard::RateLimiter;
 use crate::guard::limit::breaker::Breaker;
-use crate::guard::limit::window::Counted;
-use crate::guard::limit::{Delta, LimitRule, Seed, StrictAsk, Verdict, moment};
+use crate::guard::limit::{Delta, Known, LimitRule, Seed, StrictAsk, Verdict, moment};
 
 /// How often nodes tell each other.
 const EVERY: Duration = Duration::from_millis(50);
@@ -47,26 +46,66 @@ return redis.call('ZCARD', KEYS[1])";
 
 /// Whether a request is within a limit: keys of this window, the one before, and of what is over its limit;
 /// limit, milliseconds of the window that are over, its length, milliseconds for which what was too much is
-/// stopped, whether the request counts, and whether it is stopped when it is too much.
+/// stopped, whether the request counts, and whether it is stopped when it is too much. Windows are counted in
+/// slices, as [`crate::guard::limit::window`] does. Gives whether it is, and how many more would be, or how
+/// long it takes until one is.
 const STRICT: &str = "local left = redis.call('PTTL', KEYS[3])
-if left > 0 then return {1, left, 0} end
+if left > 0 then return {1, left} end
 local limit, elapsed, period = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local stop = tonumber(ARGV[4])
-local current = tonumber(redis.call('GET', KEYS[1]) or '0')
-local previous = tonumber(redis.call('GET', KEYS[2]) or '0')
-local room = limit - current - previous * (period - elapsed) / period
+local at = elapsed * 8 / period
+local function read(key)
+  local counts = redis.call('HMGET', key, '0', '1', '2', '3', '4', '5', '6', '7')
+  local sum = 0
+  for i = 1, 8 do
+    counts[i] = tonumber(counts[i] or '0')
+    sum = sum + counts[i]
+  end
+  return counts, sum
+end
+local function left_at(counts, at)
+  local sum = 0
+  for i = 1, 8 do
+    sum = sum + counts[i] * math.max(0, math.min(1, i - at))
+  end
+  return sum
+end
+local function until_gone(counts, at, much)
+  for i = math.floor(at) + 1, 8 do
+    local part = math.min(1, i - at)
+    if part > 0 then
+      local here = counts[i] * part
+      if here >= much then
+        if here > 0 and much > 0 then at = at + part * much / here end
+        return at
+      end
+      much = much - here
+      at = i
+    end
+  end
+  return 8
+end
+local current, used = read(KEYS[1])
+local previous = read(KEYS[2])
+local room = limit - used - left_at(previous, at)
 local within = room >= 1
 if ARGV[5] == '1' and (within or ARGV[6] == '0') then
-  current = redis.call('INCR', KEYS[1])
+  redis.call('HINCRBY', KEYS[1], tostring(math.min(7, math.floor(at))), 1)
   redis.call('PEXPIRE', KEYS[1], 2 * period + 1000)
   room = room - 1
 end
-if within then return {0, math.floor(room), 0} end
+if within then return {0, math.floor(room)} end
 if stop > 0 then
   redis.call('SET', KEYS[3], '1', 'PX', stop)
-  return {1, stop, 0}
+  return {1, stop}
 end
-return {2, current, previous}";
+local slices
+if used + 1 <= limit then
+  slices = until_gone(previous, at, 1 - room) - at
+else
+  slices = 8 - at + until_gone(current, 0, used - limit + 1)
+end
+return {1, math.max(1, math.ceil(slices * period / 8))}";
 
 /// The counters of all nodes, and this node's way to them.
 pub struct SharedLimits {
@@ -165,41 +204,53 @@ impl SharedLimits {
         if !lock(&self.breaker).may_ask(now) {
             return None;
         }
-        let command = self.strict_command(&script, rule, ask, now);
-        let asking = command.query_async::<(u8, u64, u64)>(&mut connection);
+        let mut command = self.strict_command("EVALSHA", &script, rule, ask, now);
+        let asking = async {
+            let answer = command.query_async::<(u8, u64)>(&mut connection).await;
+            if answer
+                .as_ref()
+                .is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
+            {
+                // Somebody has had the server forget its scripts. This one it keeps.
+                command = self.strict_command("EVAL", STRICT, rule, ask, now);
+                return command.query_async(&mut connection).await;
+            }
+            answer
+        };
         let answer = within(self.strict_timeout, asking).await;
         lock(&self.breaker).record(answer.is_ok(), now);
-        let (kind, first, second) = answer.ok()?;
-        Some(match kind {
-            0 => Verdict::Within {
-                remaining: u32::try_from(first).unwrap_or(u32::MAX),
+        if matches!(answer, Err(Failure::Broken(_))) {
+            // There will be another connection.
+            *lock(&self.strict) = None;
+        }
+        let (kind, much) = answer.ok()?;
+        Some(if kind == 0 {
+            Verdict::Within {
+                remaining: u32::try_from(much).unwrap_or(u32::MAX),
                 reset: rule.period,
-            },
-            1 => Verdict::Over {
-                retry_after: Duration::from_millis(first),
-            },
-            _ => {
-                let period = millis(rule.period);
-                let counted = Counted {
-                    current: u32::try_from(first).unwrap_or(u32::MAX),
-                    previous: u32::try_from(second).unwrap_or(u32::MAX),
-                    elapsed: now / 1_000_000 % period * 1_000_000,
-                    period: period * 1_000_000,
-                };
-                Verdict::Over {
-                    retry_after: counted.retry_after(rule.limit),
-                }
+            }
+        } else {
+            Verdict::Over {
+                retry_after: Duration::from_millis(much),
             }
         })
     }
 
-    fn strict_command(&self, script: &str, rule: &LimitRule, ask: StrictAsk, now: u64) -> Cmd {
+    fn strict_command(
+        &self,
+        how: &str,
+        script: &str,
+        rule: &LimitRule,
+        ask: StrictAsk,
+        now: u64,
+    ) -> Cmd {
         let period = millis(rule.period);
         let window = now / 1_000_000 / period;
-        let mut command = cmd("EVALSHA");
+        let mut command = cmd(how);
         command.arg(script).arg(3);
-        command.arg(self.name(ask.key, window));
-        command.arg(self.name(ask.key, window.saturating_sub(1)));
+        for window in [window, window.saturating_sub(1)] {
+            command.arg(format!("{}:strict", self.name(ask.key, window)));
+        }
         command.arg(format!("{}:{:016x}:over", self.prefix, ask.key));
         command.arg(rule.limit).arg(now / 1_000_000 % period);
         command.arg(period).arg(millis(rule.mitigation_timeout));
@@ -226,8 +277,8 @@ impl SharedLimits {
         load.arg("LOAD").arg(STRICT);
         let script: String = self.query(&load, &mut connection).await?;
         // Strict requests do not wait behind what is told.
-        let strict = self.link.connect().await?;
-        *lock(&self.strict) = Some((strict, script));
+        let mut strict = self.link.connect().await?;
+        *lock(&self.strict) = Some((strict.clone(), script));
         self.limiter.connect(true);
         if std::mem::take(told) {
             tracing::info!("rate limits are counted by all nodes together again");
@@ -239,7 +290,12 @@ impl SharedLimits {
             let now = clock::instant();
             if due(beaten, BEAT, now) {
                 self.beat(&mut connection).await?;
+                // The server may close what is silent for long.
+                let _: String = self.query(&cmd("PING"), &mut strict).await?;
                 (contact, beaten) = (now, now);
+            }
+            if lock(&self.strict).is_none() {
+                return Err(Failure::Broken("a connection was closed".to_owned()));
             }
             if !deltas.is_empty() {
                 self.tell(&deltas, &mut connection).await?;
@@ -264,16 +320,39 @@ impl SharedLimits {
             let kept = delta.period / 1_000_000 * 2 + SPARE;
             pipe.cmd("INCRBY").arg(&name).arg(delta.amount);
             pipe.cmd("PEXPIRE").arg(&name).arg(kept).ignore();
+            if delta.interval > 0 {
+                let name = format!("{}:{:016x}:due", self.prefix, delta.key);
+                let mut set = cmd("SET");
+                set.arg(&name).arg(delta.due).arg("PX").arg(kept);
+                if delta.first {
+                    pipe.cmd("GET").arg(&name);
+                    // Others know better.
+                    set.arg("NX");
+                }
+                pipe.add_command(set).ignore();
+            } else if delta.first {
+                let before = delta.window.saturating_sub(1);
+                pipe.cmd("GET").arg(self.name(delta.key, before.into()));
+            }
         }
-        let asking = pipe.query_async::<Vec<u64>>(connection);
-        let sums = within(self.patience, asking).await?;
-        if sums.len() != deltas.len() {
-            return Err(Failure::Garbage);
-        }
+        let asking = pipe.query_async::<Vec<Option<u64>>>(connection);
+        let answers = within(self.patience, asking).await?;
+        let mut answers = answers.into_iter();
         let now = moment(clock::now());
-        for (delta, sum) in deltas.iter().zip(sums) {
-            let sum = u32::try_from(sum).unwrap_or(u32::MAX);
-            self.limiter.know(delta, sum, now);
+        let counted = |sum: Option<u64>| u32::try_from(sum.unwrap_or_default()).unwrap_or(u32::MAX);
+        for delta in deltas {
+            let mut known = Known {
+                sum: counted(answers.next().ok_or(Failure::Garbage)?),
+                ..Known::default()
+            };
+            if delta.first {
+                let more = answers.next().ok_or(Failure::Garbage)?;
+                match delta.interval {
+                    0 => known.before = Some(counted(more)),
+                    _ => known.due = more,
+                }
+            }
+            self.limiter.know(delta, &known, now);
         }
         Ok(())
     }

@@ -266,15 +266,20 @@ fn read_characteristic(
         rule.reader.fault(text.span.clone(), message, None);
         return None;
     }
-    let maps = ["http.request.cookies", "http.request.uri.args"];
-    if maps.iter().any(|map| entry_of(&text.value, map).is_some()) {
-        let first = Located {
-            value: format!("{}[0]", text.value),
-            span: text.span.clone(),
-        };
-        return read_value_expression(rule, &first, context.from).map(CharacteristicSource::Value);
-    }
-    read_value_expression(rule, text, context.from).map(CharacteristicSource::Value)
+    let first = format!("{}[0]", text.value);
+    let value = if entry_of(&text.value, "http.request.cookies").is_some() {
+        first
+    } else if entry_of(&text.value, "http.request.uri.args").is_some() {
+        // Applications read it decoded: other escapes are not another value.
+        format!("url_decode({first})")
+    } else {
+        text.value.clone()
+    };
+    let text = Located {
+        value,
+        span: text.span.clone(),
+    };
+    read_value_expression(rule, &text, context.from).map(CharacteristicSource::Value)
 }
 
 /// The name in `map["name"]`.

@@ -15,14 +15,21 @@ pub struct Rate {
     pub interval: u64,
     /// So many may come at once.
     pub burst: u32,
+    /// Nobody waits for longer, in nanoseconds, whatever an answer counts for and wherever the clock was.
+    pub furthest: u64,
 }
 
 impl Rate {
     /// `limit` requests a period.
     pub fn new(limit: u32, period: u64, burst: u32) -> Self {
+        let interval = period.div_ceil(u64::from(limit.max(1))).max(1);
+        let burst = burst.max(1);
+        // Other nodes may have let some bursts through before they heard of each other.
+        let bursts = interval.saturating_mul(u64::from(burst)).saturating_mul(4);
         Self {
-            interval: period.div_ceil(u64::from(limit.max(1))).max(1),
-            burst: burst.max(1),
+            interval,
+            burst,
+            furthest: bursts.max(period),
         }
     }
 
@@ -37,7 +44,7 @@ impl Rate {
     /// # Errors
     /// How long to wait.
     pub fn ask(self, due: Moment, now: Moment) -> Result<Moment, Duration> {
-        let due = self.sane(due, now).max(now);
+        let due = self.bounded(due, now).max(now);
         let early = (due - now).saturating_sub(self.tolerance());
         if early > 0 {
             return Err(Duration::from_nanos(early));
@@ -48,29 +55,20 @@ impl Rate {
     /// The time after `more` requests elsewhere.
     pub fn advance(self, due: Moment, more: u32, now: Moment) -> Moment {
         let more = self.interval.saturating_mul(u64::from(more));
-        due.max(now).saturating_add(more)
+        self.bounded(due.max(now).saturating_add(more), now)
     }
 
     /// How many may still come at once.
     pub fn remaining(self, due: Moment, now: Moment) -> u32 {
-        let ahead = self.sane(due, now).saturating_sub(now);
+        let ahead = self.bounded(due, now).saturating_sub(now);
         let taken = ahead.div_ceil(self.interval);
         self.burst
             .saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
     }
 
-    /// A time that no requests can have led to is from before the clock was set back.
-    fn sane(self, due: Moment, now: Moment) -> Moment {
-        let furthest = self
-            .tolerance()
-            .saturating_add(self.interval)
-            // Other nodes may have let as many through before they heard of each other.
-            .saturating_mul(16);
-        if due > now.saturating_add(furthest) {
-            now
-        } else {
-            due
-        }
+    /// `due`, or the furthest that may be.
+    pub fn bounded(self, due: Moment, now: Moment) -> Moment {
+        due.min(now.saturating_add(self.furthest))
     }
 }
 

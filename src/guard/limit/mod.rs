@@ -1,7 +1,7 @@
 //! Rate limits: how many requests of one client, or of what else requests have in common, within a period.
 //! After Cloudflare's rate limiting rules.
 //!
-//! [`rule`] says what is counted under which key, [`window`] and [`gcra`] whether that is too much, and
+//! [`rule`] says what is counted under which key, [`zone`] which rules there are, [`window`] and [`gcra`] whether that is too much, and
 //! [`table`] keeps the counts in bounded memory, with the help of a [`sketch`] when there are more keys than
 //! room. Whoever asks passes the time in, and takes care that a table is used by one thread at a time.
 
@@ -12,14 +12,16 @@ pub mod sketch;
 pub mod state;
 pub mod table;
 pub mod window;
+pub mod zone;
 
+use std::ops::ControlFlow::{self, Continue};
 use std::time::{Duration, SystemTime};
 
 pub use rule::{
-    Characteristic, CharacteristicSource, Counting, Failing, LimitAction, LimitRule, RateLimits,
-    Refusal, Seed,
+    Characteristic, CharacteristicSource, Counting, Failing, LimitAction, LimitRule, Refusal, Seed,
 };
-pub use state::{Delta, Terms};
+pub use state::{Delta, Known, Telling, Terms};
+pub use zone::{Keys, RateLimits};
 
 use crate::cache::settings::RuleId;
 
@@ -91,6 +93,17 @@ pub struct StrictAsk {
     pub counts: bool,
 }
 
+/// A request that arrives, for one of the rules that may stop it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'r> {
+    /// The rule.
+    pub rule: &'r LimitRule,
+    /// The key.
+    pub key: Key,
+    /// Whether the request counts.
+    pub counts: bool,
+}
+
 /// The counters, as the guard asks them.
 pub trait Counters {
     /// What keys are hashed with.
@@ -99,8 +112,16 @@ pub trait Counters {
     /// Whether all nodes must be asked about a request for `rule` before it goes on.
     fn must_ask(&self, rule: &LimitRule, key: Key) -> bool;
 
-    /// Whether a request is within the limit of `rule`; it counts where `counts` says so.
-    fn arrive(&self, rule: &LimitRule, key: Key, counts: bool) -> Verdict;
+    /// Whether a request is over the limit of `rule`, and would not count.
+    fn is_over(&self, rule: &LimitRule, key: Key) -> bool;
+
+    /// Whether a request is within limits, in order, each of which it counts for where it says so; until
+    /// `each`, which gets positions and verdicts, ends it.
+    fn arrive(
+        &self,
+        asks: &[Ask<'_>],
+        each: impl FnMut(usize, Verdict) -> ControlFlow<()>,
+    ) -> ControlFlow<()>;
 
     /// Counts a request that `rule` may not stop.
     fn count(&self, rule: &LimitRule, key: Key);
@@ -119,8 +140,19 @@ impl Counters for NoCounters {
         false
     }
 
-    fn arrive(&self, rule: &LimitRule, _: Key, _: bool) -> Verdict {
-        Verdict::within(rule)
+    fn is_over(&self, _: &LimitRule, _: Key) -> bool {
+        false
+    }
+
+    fn arrive(
+        &self,
+        asks: &[Ask<'_>],
+        mut each: impl FnMut(usize, Verdict) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        for (position, ask) in asks.iter().enumerate() {
+            each(position, Verdict::within(ask.rule))?;
+        }
+        Continue(())
     }
 
     fn count(&self, _: &LimitRule, _: Key) {}

@@ -8,18 +8,19 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use siphasher::sip::SipHasher13;
 
+use super::table::COMMON;
 use super::{Key, Verdict};
 use crate::cache::key::short_hash;
 use crate::cache::response::ResponseView;
-use crate::cache::settings::RuleId;
 use crate::guard::decision::Action;
 use crate::request::RequestView;
 use crate::rules::expression::{Expression, ValueExpression};
 use crate::rules::phase::Page;
-use crate::rules::{Rule, Ruleset};
 
 /// Bits of an IPv6 address that stand for one client.
 const CLIENT_BITS_V6: usize = 64;
+/// The network `64:ff9b::/96`, in which translators write the IPv4 addresses of clients (RFC 6052 §2.1).
+const TRANSLATED: u128 = 0x0064_ff9b << 96;
 
 /// A rule of `rate_limit_rules`; its expression says which requests it may stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,11 +94,14 @@ impl Counting {
     }
 }
 
+/// A number that is too large counts for as much as can be.
 fn score(headers: &HeaderMap, name: &HeaderName) -> u32 {
     let value = headers.get(name).and_then(|value| value.to_str().ok());
-    value
-        .and_then(|value| value.trim().parse().ok())
-        .unwrap_or(0)
+    let digits = value.unwrap_or_default().trim();
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return 0;
+    }
+    digits.parse().unwrap_or(u32::MAX)
 }
 
 /// What becomes of a request that is too much.
@@ -194,15 +198,27 @@ impl LimitRule {
         self.identity = short_hash(parts.join("\0").as_bytes());
     }
 
-    /// The key of a request. What it lacks is not the same as what is empty.
-    pub fn key(&self, request: &RequestView<'_>, seed: Seed) -> Key {
+    /// What a request has in common with those that it counts with, hashed. What it lacks is not the same as
+    /// what is empty.
+    pub(super) fn common(&self, request: &RequestView<'_>, seed: Seed) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(seed.0, seed.1);
-        hasher.write_u64(self.identity);
         for characteristic in &self.characteristics {
             characteristic.hash(request, &mut hasher);
         }
+        hasher.finish()
+    }
+
+    /// The key of requests that have that in common. All keys of these are near each other in
+    /// the table.
+    pub(super) fn key_of(&self, common: u64) -> Key {
+        // As the hash is secret, so is what this makes of it.
+        let mut mixed = common ^ self.identity;
+        for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+            mixed = (mixed ^ (mixed >> 33)).wrapping_mul(factor);
+        }
+        mixed ^= mixed >> 33;
         // Zero is no key.
-        hasher.finish().max(1)
+        ((mixed & !COMMON) | (common & COMMON)).max(1)
     }
 
     /// The answer to a request that is too much; `None` when it is only told of.
@@ -216,6 +232,11 @@ impl LimitRule {
     /// Whether a request that is too much may go no further.
     pub const fn stops(&self) -> bool {
         !self.dry_run && !matches!(self.action, LimitAction::Log)
+    }
+
+    /// Whether a request that is too much is refused, whoever sends it.
+    pub const fn refuses(&self) -> bool {
+        self.stops() && self.refusal().is_some()
     }
 
     /// What it does, as events have it.
@@ -335,6 +356,10 @@ impl Characteristic {
         match &self.source {
             CharacteristicSource::Client => match request.client.to_canonical() {
                 IpAddr::V4(address) => into.write_u32(address.to_bits()),
+                IpAddr::V6(address) if address.to_bits() >> 32 == TRANSLATED >> 32 => {
+                    let address = address.to_bits() & u128::from(u32::MAX);
+                    into.write_u32(u32::try_from(address).unwrap_or_default());
+                }
                 IpAddr::V6(address) => {
                     let network = address.to_bits() >> (128 - CLIENT_BITS_V6);
                     into.write_u64(u64::try_from(network).unwrap_or_default());
@@ -362,43 +387,6 @@ impl Characteristic {
 fn part(bytes: &[u8], into: &mut SipHasher13) {
     into.write_u64(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
     into.write(bytes);
-}
-
-/// All rate limits of a zone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RateLimits {
-    /// The rules, by what they may stop.
-    pub rules: Ruleset<LimitRule>,
-    /// Those that count other requests than they may stop, by what they count.
-    pub counting: Ruleset<RuleId>,
-    /// Whether all nodes may have to be asked about a request.
-    pub has_strict: bool,
-}
-
-impl RateLimits {
-    /// Rules in order.
-    pub fn new(rules: Vec<Rule<LimitRule>>) -> Self {
-        let counting = rules.iter().enumerate().filter_map(|(position, rule)| {
-            Some(Rule {
-                name: rule.name.clone(),
-                source: rule.source.clone(),
-                expression: rule.action.counting.expression.clone()?,
-                expires: rule.expires,
-                lint_allow: Vec::new(),
-                action: RuleId(u16::try_from(position).ok()?),
-            })
-        });
-        Self {
-            counting: Ruleset::new(counting.collect()),
-            has_strict: rules.iter().any(|rule| rule.action.strict),
-            rules: Ruleset::new(rules),
-        }
-    }
-
-    /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
-        self.rules.is_empty()
-    }
 }
 
 #[cfg(test)]

@@ -57,7 +57,8 @@ fn key(characteristics: &[&str], Client(client, path, keys): &Client<'_>) -> Key
         has_body: false,
         facts: Facts::default(),
     };
-    rule(characteristics).key(&request, Seed(1, 2))
+    let rule = rule(characteristics);
+    rule.key_of(rule.common(&request, Seed(1, 2)))
 }
 
 #[test]
@@ -66,6 +67,8 @@ fn requests_count_together_when_they_have_all_characteristics_in_common() {
     for (characteristics, other, same) in [
         (&["ip.src"][..], Client("192.0.2.1", "/b", &[]), true),
         (&["ip.src"], Client("::ffff:192.0.2.1", "/b", &[]), true),
+        (&["ip.src"], Client("64:ff9b::192.0.2.1", "/b", &[]), true),
+        (&["ip.src"], Client("64:ff9b::192.0.2.2", "/b", &[]), false),
         (&["ip.src"], Client("192.0.2.2", "/a", &["k"]), false),
         (
             &["ip.src", "http.request.uri.path"],
@@ -172,6 +175,7 @@ fn an_answer_counts_by_what_it_is() {
         (401, None, true, 0),
         (401, Some("many"), true, 0),
         (401, Some("-3"), true, 0),
+        (401, Some("99999999999999999999"), true, u32::MAX),
     ] {
         let mut headers = HeaderMap::new();
         if let Some(score) = score {

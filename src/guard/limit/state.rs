@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::gcra::Rate;
-use super::window::Counted;
+use super::window::{Counted, Marks, Position, SLICES};
 use super::{Key, Moment, Verdict};
 
 /// As hot as can be: such a key keeps its room.
@@ -18,6 +18,8 @@ const SHORTEST_SPAN: u64 = 60_000_000_000;
 pub struct Terms {
     /// So many a period are within the limit.
     pub limit: u32,
+    /// Counts are remembered in this unit, where it matters when they came.
+    pub unit: u32,
     /// The period, in nanoseconds.
     pub period: u64,
     /// For how long a key is over its limit once it was, in nanoseconds.
@@ -26,8 +28,20 @@ pub struct Terms {
     pub burst: Option<u32>,
     /// Whether a request that is too much is stopped, and so does not count.
     pub stops: bool,
-    /// Whether other nodes count as well, and are told from so many counts of a window on.
-    pub told_from: Option<u32>,
+    /// Whether other nodes are told.
+    pub telling: Telling,
+}
+
+/// Whether other nodes count as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Telling {
+    /// There are none.
+    #[default]
+    Alone,
+    /// They cannot be told now, and are later.
+    Later,
+    /// They are told from so many counts of a window on.
+    From(u32),
 }
 
 /// Counts that other nodes do not know of yet.
@@ -43,6 +57,23 @@ pub struct Delta {
     pub interval: u64,
     /// How many.
     pub amount: u32,
+    /// The unit in which it is remembered when they came.
+    pub unit: u32,
+    /// Whether it is the first of the window: what others counted before it is not known here.
+    pub first: bool,
+    /// At an even rate, when the next request is due.
+    pub due: Moment,
+}
+
+/// What all nodes know of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Counted in the window.
+    pub sum: u32,
+    /// Counted in the one before; for the first delta of a window.
+    pub before: Option<u32>,
+    /// When the next request is due, at an even rate; for the first delta of a window as well.
+    pub due: Option<Moment>,
 }
 
 /// What is known of a key.
@@ -62,10 +93,18 @@ pub(super) struct State {
     pub(super) others: u32,
     /// Of what was counted here, what other nodes do not know of.
     pub(super) untold: u32,
+    /// The slice of the window that it is known up to.
+    slice: u8,
+    /// How that of this window came.
+    marks: Marks,
+    /// How that of the window before did.
+    before: Marks,
     /// How close to the limit it was when it last counted.
     pub(super) heat: u8,
     /// Whether it waits to be told.
     pub(super) dirty: bool,
+    /// Whether something of the window was told.
+    pub(super) told: bool,
 }
 
 /// How close `count` is to `limit`.
@@ -88,41 +127,77 @@ impl Terms {
         }
     }
 
-    /// The window of a moment, and how much of it is over then.
-    fn window(&self, now: Moment) -> (u32, u64) {
-        let period = self.span();
-        let number = u32::try_from(now / period).unwrap_or(u32::MAX);
-        (number, now % period)
+    /// Where a moment is among the windows.
+    pub(super) fn position(&self, now: Moment) -> Position {
+        Position::new(now, self.span())
     }
 }
 
 impl State {
     /// Begins the window of `now`, where it is another one. Gives the window before, and what was counted in
     /// it that waits to be told.
-    pub(super) fn roll(&mut self, terms: &Terms, now: Moment) -> Option<(u32, u32)> {
-        let (window, _) = terms.window(now);
+    pub(super) fn roll(&mut self, terms: &Terms, at: &Position) -> Option<(u32, u32)> {
+        if self.window == at.window {
+            self.pass(at.slice, terms);
+            return None;
+        }
         // Requests do not come exactly in the order of their times.
-        if self.window == window || self.window == window.saturating_add(1) {
+        if self.window == at.window.saturating_add(1) {
             return None;
         }
         let untold = (self.dirty && self.untold > 0).then_some((self.window, self.untold));
-        let follows = self.window.checked_add(1) == Some(window);
-        let counted = self.current.saturating_add(self.others);
-        self.previous = if follows { counted } else { 0 };
+        if self.window.checked_add(1) == Some(at.window) {
+            self.pass(SLICES, terms);
+            self.previous = self.current.saturating_add(self.others);
+            self.before = self.marks;
+        } else {
+            (self.previous, self.before) = (0, Marks::default());
+        }
         (self.current, self.others, self.untold) = (0, 0, 0);
-        self.window = window;
+        (self.marks, self.slice) = (Marks::default(), at.slice);
+        (self.window, self.told) = (at.window, false);
         untold
     }
 
+    /// The slices before `slice` are over.
+    fn pass(&mut self, slice: u8, terms: &Terms) {
+        if slice > self.slice {
+            let total = self.current.saturating_add(self.others);
+            self.marks.pass((self.slice, slice), total, terms.unit);
+            self.slice = slice;
+        }
+    }
+
     /// Takes over what was counted on other nodes in the window.
-    pub(super) fn know(&mut self, others: u32, interval: u64, now: Moment) {
+    pub(super) fn know(&mut self, others: u32, delta: &Delta, due: Option<Moment>, now: Moment) {
         let more = others.saturating_sub(self.others);
-        if interval > 0 {
-            let rate = Rate { interval, burst: 1 };
-            self.until = rate.advance(self.until, more, now);
+        if delta.interval > 0 {
+            let rate = Rate {
+                interval: delta.interval,
+                burst: 1,
+                furthest: u64::MAX,
+            };
+            self.until = if delta.first {
+                // When they came is not known, but what that came to.
+                let due = due.unwrap_or_default();
+                self.until.max(rate.advance(due, delta.amount, now))
+            } else {
+                rate.advance(self.until, more, now)
+            };
             self.expires = self.expires.max(self.until);
+        } else if delta.first {
+            self.marks.spread(self.slice, more, delta.unit);
         }
         self.others += more;
+    }
+
+    /// Takes over what was counted anywhere in the window before.
+    pub(super) fn know_before(&mut self, sum: u32, delta: &Delta) {
+        if self.previous == 0 {
+            self.before = Marks::default();
+            self.before.spread(SLICES - 1, sum, delta.unit);
+        }
+        self.previous = self.previous.max(sum);
     }
 
     /// Holds the key for over its limit until then.
@@ -132,14 +207,22 @@ impl State {
         self.heat = HOTTEST;
     }
 
-    fn counted(&self, terms: &Terms, now: Moment) -> Counted {
-        let (window, elapsed) = terms.window(now);
-        let others = terms.told_from.map_or(0, |_| self.others);
+    fn counted(&self, terms: &Terms, at: &Position) -> Counted {
+        let others = match terms.telling {
+            Telling::From(_) => self.others,
+            Telling::Alone | Telling::Later => 0,
+        };
         Counted {
             previous: self.previous,
+            before: self.before,
             current: self.current.saturating_add(others),
-            elapsed: if self.window == window { elapsed } else { 0 },
-            period: terms.period,
+            marks: self.marks,
+            unit: terms.unit,
+            at: if self.window == at.window {
+                *at
+            } else {
+                at.begin()
+            },
         }
     }
 
@@ -149,39 +232,54 @@ impl State {
         (terms.burst.is_none() && left <= terms.mitigation).then(|| Duration::from_nanos(left))
     }
 
-    pub(super) fn ask(&mut self, counts: bool, terms: &Terms, now: Moment) -> Verdict {
+    pub(super) fn ask(
+        &mut self,
+        counts: bool,
+        terms: &Terms,
+        (at, now): (&Position, Moment),
+    ) -> Verdict {
         if let Some(rate) = terms.rate() {
             return self.ask_rate(rate, counts, terms, now);
         }
-        if let Some(retry_after) = self.mitigated(terms, now) {
+        if let Some(mut retry_after) = self.mitigated(terms, now) {
+            if terms.mitigation < terms.period {
+                // It begins anew when it is over.
+                let counted = self.counted(terms, at);
+                retry_after = retry_after.max(counted.retry_after(terms.limit));
+            }
             if counts && !terms.stops {
-                self.add(1, terms, now);
+                self.add(1, terms, (at, now));
             }
             return Verdict::Over { retry_after };
         }
-        let before = self.counted(terms, now);
-        if before.has_room(1, terms.limit) {
+        let before = self.counted(terms, at);
+        let used = before.used();
+        if used < terms.limit {
+            let used = used + u32::from(counts);
             if counts {
-                self.add(1, terms, now);
+                self.tally(1, terms);
+                self.heat = heat(used, terms.limit);
             }
-            let after = self.counted(terms, now);
             return Verdict::Within {
-                remaining: after.remaining(terms.limit),
-                reset: after.reset(),
+                remaining: terms.limit - used,
+                reset: Duration::from_nanos(before.at.left()),
             };
         }
         if counts && !terms.stops {
-            self.add(1, terms, now);
+            self.add(1, terms, (at, now));
         }
         self.begin_mitigation(terms, now);
-        let retry_after = match terms.mitigation {
-            0 => before.retry_after(terms.limit),
-            nanoseconds => Duration::from_nanos(nanoseconds),
+        let mitigation = Duration::from_nanos(terms.mitigation);
+        let retry_after = if terms.mitigation < terms.period {
+            before.retry_after(terms.limit).max(mitigation)
+        } else {
+            mitigation
         };
         Verdict::Over { retry_after }
     }
 
     fn ask_rate(&mut self, rate: Rate, counts: bool, terms: &Terms, now: Moment) -> Verdict {
+        self.until = rate.bounded(self.until, now);
         match rate.ask(self.until, now) {
             Ok(due) => {
                 if counts {
@@ -203,28 +301,32 @@ impl State {
     }
 
     /// Counts; whether that is over the limit.
-    pub(super) fn add(&mut self, weight: u32, terms: &Terms, now: Moment) -> bool {
+    pub(super) fn add(
+        &mut self,
+        weight: u32,
+        terms: &Terms,
+        (at, now): (&Position, Moment),
+    ) -> bool {
         self.tally(weight, terms);
         if let Some(rate) = terms.rate() {
             self.until = rate.advance(self.until, weight, now);
             return rate.ask(self.until, now).is_err();
         }
-        let counted = self.counted(terms, now);
-        let over = !counted.has_room(0, terms.limit);
+        let used = self.counted(terms, at).used();
+        let over = used > terms.limit;
         if self.mitigated(terms, now).is_some() {
             self.heat = HOTTEST;
         } else if over {
             self.begin_mitigation(terms, now);
         } else {
-            let left = counted.remaining(terms.limit);
-            self.heat = heat(terms.limit - left, terms.limit);
+            self.heat = heat(used, terms.limit);
         }
         over
     }
 
     fn tally(&mut self, weight: u32, terms: &Terms) {
         self.current = self.current.saturating_add(weight);
-        if terms.told_from.is_some() {
+        if terms.telling != Telling::Alone {
             self.untold = self.untold.saturating_add(weight);
         }
     }
@@ -239,7 +341,7 @@ impl State {
     pub(super) fn expiry(&self, terms: &Terms, now: Moment) -> Moment {
         // What was counted matters until the window after is over.
         let counted = now.saturating_add(terms.span().saturating_mul(2));
-        if terms.burst.is_some() && terms.told_from.is_none() {
+        if terms.burst.is_some() && terms.telling == Telling::Alone {
             return self.until.max(now.saturating_add(1));
         }
         counted.max(self.until)

@@ -487,3 +487,39 @@ async fn bots_are_known_by_a_name_that_has_their_address() {
     assert!(!bots.is_verified(&browser, [66, 249, 66, 1].into(), 1000));
     assert_eq!(server.asked(), asked);
 }
+
+#[tokio::test]
+async fn who_is_over_a_rate_limit_has_to_pass_it_and_may_then_have_more() {
+    let origin = Origin::start(|_| Reply::ok("page"));
+    let seawall = easy(&origin)
+        .zone(
+            "[[zones.site.rate_limit_rules]]\nname = \"pages\"\naction = \"challenge\"\nrequests_per_period = 2\nperiod = \"1h\"",
+        )
+        .start()
+        .await;
+    for _ in 0..2 {
+        assert_eq!(seawall.get("/", &[PAGE, BROWSER]).await.status, 200);
+    }
+    let page = seawall.get("/", &[PAGE, BROWSER]).await;
+    assert_eq!(
+        (page.status, page.cache_status()),
+        (403, "detail=challenge")
+    );
+    assert_eq!(page.field("retry-after"), None);
+    let posted = seawall.send("POST", "/", &[BROWSER], "x=1").await;
+    assert_eq!(posted.status, 403);
+    assert_eq!(
+        posted.field("content-type"),
+        Some("application/problem+json")
+    );
+    assert_eq!(seawall.get("/robots.txt", &[BROWSER]).await.status, 200);
+    let cookie = passed(&seawall, "/").await;
+    for _ in 0..10 {
+        let answer = seawall.get("/", &[PAGE, BROWSER, &cookie]).await;
+        assert_eq!(answer.status, 200);
+    }
+    assert_eq!(seawall.get("/", &[PAGE, BROWSER]).await.status, 403);
+    // Those that were refused, and none of those that passed.
+    let found = "seawall_guard_total{action=\"challenge\",module=\"rate_limit_rules\",rule=\"pages\",zone=\"site\"}";
+    assert_eq!(seawall.metric(found).await, 4.0);
+}

@@ -11,4 +11,5 @@ mod ip_access_rules;
 mod rate_limits;
 mod request_filters;
 mod rows;
+mod shared_accuracy;
 mod shared_limits;

@@ -112,6 +112,8 @@ async fn requests_are_counted_by_what_they_have_in_common() {
     for (target, key, expected) in [
         ("/?q=1", "X-Key: a", 200),
         ("/other?q=1", "X-Key: a", 429),
+        ("/?q=%31", "X-Key: a", 429),
+        ("/?a=b&q=1&q=2", "X-Key: a", 429),
         ("/?q=2", "X-Key: a", 200),
         ("/?q=1", "X-Key: b", 200),
         ("/", "X-Key: a", 200),
@@ -269,4 +271,21 @@ async fn what_was_counted_outlives_a_reload_that_leaves_the_rule_as_it_is() {
     })
     .await;
     assert_eq!(statuses(&seawall, "/", &[], 3).await, [200, 200, 429]);
+}
+
+#[tokio::test]
+async fn rules_that_differ_in_nothing_but_their_limits_count_each_for_itself() {
+    let origin = Origin::start(|_| Reply::ok("x"));
+    let seawall = Setup::before([&origin])
+        .zone(&limit(
+            "twin",
+            "requests_per_period = 1\nperiod = \"1h\"\naction = \"log\"",
+        ))
+        .zone(&limit("twin", "requests_per_period = 4\nperiod = \"1h\""))
+        .start()
+        .await;
+    assert_eq!(
+        statuses(&seawall, "/", &[], 5).await,
+        [200, 200, 200, 200, 429]
+    );
 }

@@ -26,7 +26,7 @@ async fn shared(seawall: &Seawall, together: bool) {
     .await;
 }
 
-async fn two(origin: &Origin, redis: &Redis, rule: &str) -> [Seawall; 2] {
+pub(super) async fn two(origin: &Origin, redis: &Redis, rule: &str) -> [Seawall; 2] {
     let section = redis.section("strict_timeout = \"1s\"\n");
     let nodes = [
         node(origin, &section, rule).await,
@@ -190,7 +190,8 @@ async fn a_server_that_answers_garbage_is_as_none() {
     for status in [200, 200, 200, 429] {
         assert_eq!(seawall.get("/a", &[]).await.status, status);
     }
-    for status in [200, 200, 429] {
+    // What was stopped did not count.
+    for status in [200, 200, 200, 429] {
         assert_eq!(seawall.get("/b", &[]).await.status, status);
     }
     assert_eq!(seawall.metric("seawall_rate_limit_shared").await, 0.0);
@@ -214,5 +215,89 @@ async fn http2_requests_wait_for_strict_rules_as_well() {
     for status in [200, 200, 429] {
         let answer = client.get(&url).send().await.unwrap();
         assert_eq!(answer.status(), status);
+    }
+}
+
+#[tokio::test]
+async fn strict_rules_outlive_forgotten_scripts_and_closed_connections() {
+    let (origin, redis) = (Origin::start(|_| Reply::ok("x")), Redis::start());
+    let section = redis.section("strict_timeout = \"1s\"\n");
+    let rule = limit(
+        "exact",
+        "requests_per_period = 1000\nperiod = \"1h\"\nstrict = true\non_failure = \"closed\"",
+    );
+    let seawall = node(&origin, &section, &rule).await;
+    shared(&seawall, true).await;
+    assert_eq!(seawall.get("/", &[]).await.status, 200);
+    assert!(redis.ask("SCRIPT FLUSH").starts_with("+OK"));
+    assert_eq!(seawall.get("/", &[]).await.status, 200);
+    // What is silent for a second is closed, in cycles of the server.
+    assert!(redis.ask("CONFIG SET timeout 2").starts_with("+OK"));
+    let closed = tokio::time::sleep(Duration::from_secs(5));
+    closed.await;
+    assert_eq!(seawall.get("/", &[]).await.status, 200);
+    redis.ask("CLIENT KILL TYPE normal");
+    eventually("there is another connection", async || {
+        seawall.get("/", &[]).await.status == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_earlier_rule_stops_does_not_count_for_a_strict_one() {
+    let (origin, redis) = (Origin::start(|_| Reply::ok("x")), Redis::start());
+    let rules = [
+        limit(
+            "one",
+            "expression = 'http.request.uri.path eq \"/a\"'\nrequests_per_period = 1\nperiod = \"1h\"",
+        ),
+        limit(
+            "another",
+            "expression = 'http.request.uri.path eq \"/b\"'\nrequests_per_period = 1\nperiod = \"1h\"\nstrict = true",
+        ),
+        limit(
+            "all",
+            "requests_per_period = 4\nperiod = \"1h\"\nstrict = true",
+        ),
+    ];
+    let section = redis.section("strict_timeout = \"1s\"\n");
+    let seawall = node(&origin, &section, &rules.concat()).await;
+    shared(&seawall, true).await;
+    for (path, status) in [
+        ("/a", 200),
+        ("/a", 429),
+        ("/a", 429),
+        ("/b", 200),
+        ("/b", 429),
+        ("/b", 429),
+        ("/c", 200),
+        ("/c", 200),
+        ("/c", 429),
+    ] {
+        assert_eq!(seawall.get(path, &[]).await.status, status, "{path}");
+    }
+    let asked = seawall.metric("seawall_rate_limit_strict_total").await;
+    assert_eq!(asked, 8.0);
+}
+
+#[tokio::test]
+async fn a_client_of_a_strict_rule_waits_as_long_as_it_is_told() {
+    let (origin, redis) = (Origin::start(|_| Reply::ok("x")), Redis::start());
+    let section = redis.section("strict_timeout = \"1s\"\n");
+    let rule = limit(
+        "exact",
+        "requests_per_period = 3\nperiod = \"4s\"\nstrict = true",
+    );
+    let seawall = node(&origin, &section, &rule).await;
+    shared(&seawall, true).await;
+    for _ in 0..3 {
+        for _ in 0..3 {
+            assert_eq!(seawall.get("/", &[]).await.status, 200);
+        }
+        let over = seawall.get("/", &[]).await;
+        assert_eq!(over.status, 429);
+        let wait: u64 = over.field("retry-after").unwrap().parse().unwrap();
+        assert!((3..=5).contains(&wait), "{wait}");
+        tokio::time::sleep(Duration::from_secs(wait) + Duration::from_millis(600)).await;
     }
 }
