@@ -1,8 +1,10 @@
 //! The modules of the guard, in the order in which a request meets them.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow::{self, Break, Continue};
 
 use http::StatusCode;
+use smallvec::SmallVec;
 
 use super::access::{Access, AccessRule, Refusal};
 use super::challenge::{Visitor, demand};
@@ -13,6 +15,8 @@ use super::ip_access::IpAccessAction;
 use super::limit::Counters;
 use super::lockdown;
 use super::rates::rate_limits;
+use super::spelling::other_readings;
+use crate::cache::settings::RuleId;
 use crate::cache::status::EdgeReason;
 use crate::request::RequestView;
 use crate::rules::phase::{Phase, Phases, Trace};
@@ -199,10 +203,27 @@ fn access_rules<'z>(
     assessment: &mut Assessment<'z>,
     trace: &mut impl Trace,
 ) {
-    if skips.contains(Module::AccessRules) {
+    if skips.contains(Module::AccessRules) || phases.access_rules.is_empty() {
         return;
     }
-    for (id, rule) in phases.access_rules.matching(request) {
+    // What is a rule's in any reading that an origin might have of the path, it has to satisfy.
+    let others = other_readings(request.path);
+    let others = others.iter().map(|path| String::from_utf8_lossy(path));
+    let mut asked = SmallVec::<[RuleId; 4]>::new();
+    let readings = std::iter::once(Cow::Borrowed(request.path)).chain(others);
+    let about = readings.flat_map(|path| {
+        let request = RequestView {
+            path: &path,
+            ..*request
+        };
+        let rules = phases.access_rules.matching(&request);
+        rules.collect::<SmallVec<[_; 2]>>()
+    });
+    for (id, rule) in about {
+        if asked.contains(&id) {
+            continue;
+        }
+        asked.push(id);
         trace.matched(Phase::AccessRules, id);
         let finding = Finding::of(Module::AccessRules, rule, Action::Block, false);
         let stop = |refusal: Refusal| Stop {

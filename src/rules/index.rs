@@ -4,13 +4,11 @@
 //! search for all that rules ask of it. A rule that is found needlessly, by a collision of hashes or because
 //! requirements disregard case, is tried and does not match.
 
-mod substrings;
-
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
-use self::substrings::Substrings;
 use super::expression::{Expression, Part, Requirement};
+use super::texts::Texts;
 use crate::request::RequestView;
 
 /// Up to so many rules, trying them all is cheaper.
@@ -25,7 +23,8 @@ pub(super) struct Index {
     /// Which parts are looked up there.
     hashed: Vec<Part>,
     prefixes: Vec<Prefix>,
-    substrings: Vec<Substrings>,
+    /// What parts contain.
+    contained: Vec<(Part, Texts)>,
 }
 
 /// A prefix of paths, and the rules for it.
@@ -38,7 +37,7 @@ struct Prefix {
 }
 
 /// Rules by the texts that each needs one of.
-type Texts<'t> = BTreeMap<&'t [u8], Vec<usize>>;
+type ByText<'t> = BTreeMap<&'t [u8], Vec<usize>>;
 
 impl Index {
     /// An index of these expressions.
@@ -65,7 +64,7 @@ impl Index {
             let alternatives = requirement.alternatives.iter();
             alternatives.filter_map(|one| popularity.get(one)).sum()
         };
-        let mut by_part: BTreeMap<Part, Texts<'_>> = BTreeMap::new();
+        let mut by_part: BTreeMap<Part, ByText<'_>> = BTreeMap::new();
         for (rule, requirements) in requirements.iter().enumerate() {
             let Some(telling) = requirements.iter().min_by_key(sharers) else {
                 index.always.insert(rule);
@@ -86,7 +85,7 @@ impl Index {
         index
     }
 
-    fn add(&mut self, part: Part, texts: Texts<'_>) {
+    fn add(&mut self, part: Part, texts: ByText<'_>) {
         match part {
             Part::PathPrefix => self.prefixes = sorted(texts),
             Part::Host | Part::Path | Part::Extension => {
@@ -100,8 +99,8 @@ impl Index {
             }
             Part::InPath | Part::InQuery | Part::InUserAgent | Part::InReferer => {
                 let rules: Vec<_> = texts.values().flatten().copied().collect();
-                match Substrings::new(part, texts) {
-                    Some(substrings) => self.substrings.push(substrings),
+                match Texts::new(texts) {
+                    Some(texts) => self.contained.push((part, texts)),
                     None => rules.into_iter().for_each(|rule| self.always.insert(rule)),
                 }
             }
@@ -119,8 +118,8 @@ impl Index {
                 .for_each(|rule| words.insert(*rule));
         }
         self.find_prefixes(Part::PathPrefix.of(request), &mut words);
-        for substrings in &self.substrings {
-            substrings.find(request, |rule| words.insert(rule));
+        for (part, texts) in &self.contained {
+            texts.find(part.of(request), |rule| words.insert(rule));
         }
         Candidates { words, position: 0 }
     }
@@ -146,7 +145,7 @@ impl Index {
 }
 
 /// The table of prefixes in order, each with its parent.
-fn sorted(prefixes: Texts<'_>) -> Vec<Prefix> {
+fn sorted(prefixes: ByText<'_>) -> Vec<Prefix> {
     let mut table: Vec<Prefix> = Vec::with_capacity(prefixes.len());
     // The prefixes of the last entry, each a prefix of the next.
     let mut open: Vec<usize> = Vec::new();

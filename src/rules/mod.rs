@@ -7,6 +7,7 @@ mod list;
 pub mod phase;
 mod plan;
 mod rule;
+mod texts;
 mod value;
 
 pub use cache::{CachePatch, CacheRule, CacheRuleset};
@@ -16,4 +17,5 @@ pub use plan::{
     split_target, target_text,
 };
 pub use rule::{Rule, RuleSource, Ruleset};
+pub use texts::Texts;
 pub use value::Value;

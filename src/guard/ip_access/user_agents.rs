@@ -2,39 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use aho_corasick::AhoCorasick;
-
+use crate::rules::Texts;
 use crate::rules::expression::Wildcard;
 
 /// Up to so many patterns, trying them one by one is cheaper.
 const FEW: usize = 4;
 
 /// Patterns with their rules.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct UserAgents {
     patterns: Vec<(usize, Wildcard)>,
     /// Those to be tried always: they have no text, or are few.
     always: Vec<usize>,
-    search: Option<Search>,
+    /// A text of each other pattern.
+    texts: Option<Texts>,
 }
-
-/// A text of each other pattern, without regard to ASCII case.
-#[derive(Clone, Debug)]
-struct Search {
-    /// One pass over a field finds all texts in it, however many there are (Aho and Corasick).
-    automaton: AhoCorasick,
-    /// The patterns that have the text, by the places of the texts.
-    patterns: Vec<Vec<usize>>,
-}
-
-impl PartialEq for UserAgents {
-    fn eq(&self, other: &Self) -> bool {
-        // The rest is made of these.
-        self.patterns == other.patterns
-    }
-}
-
-impl Eq for UserAgents {}
 
 impl UserAgents {
     pub(super) fn new(patterns: Vec<(usize, Wildcard)>) -> Self {
@@ -44,34 +26,21 @@ impl UserAgents {
             let text = pattern.literals().max_by_key(|text| text.len());
             match text.filter(|text| !text.is_empty()) {
                 Some(text) if patterns.len() > FEW => {
-                    texts
-                        .entry(text.to_ascii_lowercase())
-                        .or_default()
-                        .push(place);
+                    let same = texts.entry(text.to_ascii_lowercase());
+                    same.or_default().push(place);
                 }
                 _ => always.push(place),
             }
         }
-        let mut builder = AhoCorasick::builder();
-        builder.ascii_case_insensitive(true);
-        let automaton = Some(&texts).filter(|texts| !texts.is_empty());
-        let automaton = automaton.map(|texts| builder.build(texts.keys()));
-        let search = match automaton {
-            None => None,
-            Some(Ok(automaton)) => Some(Search {
-                automaton,
-                patterns: texts.into_values().collect(),
-            }),
-            // Too much for one automaton.
-            Some(Err(_)) => {
-                always = (0..patterns.len()).collect();
-                None
-            }
-        };
+        let searched = !texts.is_empty();
+        let texts = Texts::new(texts);
+        if searched && texts.is_none() {
+            always = (0..patterns.len()).collect();
+        }
         Self {
             patterns,
             always,
-            search,
+            texts,
         }
     }
 
@@ -85,36 +54,15 @@ impl UserAgents {
             let pattern = self.patterns.get(*place);
             pattern.is_some_and(|(_, pattern)| pattern.matches(sent))
         };
-        let always = self.always.iter().copied().find(fits);
-        let searched = self
-            .search
-            .as_ref()
-            .and_then(|search| search.find(sent, fits));
-        let first = always.into_iter().chain(searched).min()?;
-        self.patterns.get(first).map(|(rule, _)| *rule)
-    }
-}
-
-impl Search {
-    /// The first pattern with a text in `sent` that `fits`.
-    fn find(&self, sent: &[u8], fits: impl Fn(&usize) -> bool) -> Option<usize> {
-        // A text may be there a thousand times; its patterns are tried once.
-        let mut tried = Vec::new();
-        let mut first: Option<usize> = None;
-        for found in self.automaton.find_overlapping_iter(sent) {
-            let text = found.pattern().as_usize();
-            if tried.is_empty() {
-                tried.resize(self.patterns.len(), false);
-            }
-            match tried.get_mut(text) {
-                Some(tried) if !*tried => *tried = true,
-                _ => continue,
-            }
-            let patterns = self.patterns.get(text).into_iter().flatten().copied();
-            let mut earlier = patterns.take_while(|place| first.is_none_or(|first| *place < first));
-            first = earlier.find(&fits).or(first);
+        let mut first = self.always.iter().copied().find(fits);
+        if let Some(texts) = &self.texts {
+            texts.find(sent, |place| {
+                if first.is_none_or(|first| place < first) && fits(&place) {
+                    first = Some(place);
+                }
+            });
         }
-        first
+        self.patterns.get(first?).map(|(rule, _)| *rule)
     }
 }
 

@@ -206,8 +206,7 @@ fn within(test: &StringTest) -> Option<Vec<Vec<u8>>> {
         StringTest::EndsWith(literal) => literal.to_vec(),
         StringTest::Contains(substring) => substring.bytes().to_vec(),
         StringTest::Wildcard(wildcard) => {
-            let (beginning, _) = wildcard.beginning();
-            let literals = wildcard.middle().chain([beginning, wildcard.end()]);
+            let literals = wildcard.literals();
             literals.max_by_key(|literal| literal.len())?.to_vec()
         }
         StringTest::Matches(pattern) => return Some(pattern.literals()?.into_iter().collect()),
