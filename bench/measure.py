@@ -28,9 +28,10 @@ def raise_open_files_limit():
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def wrk(url, seconds, connections=64, script=None, arguments=()):
+def wrk(url, seconds, connections=64, script=None, arguments=(), fields=()):
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "--latency"]
-    command += ["-H", "Host: bench.test"]
+    for field in "Host: bench.test", *fields:
+        command += ["-H", field]
     if script:
         command += ["-s", str(HERE / "conf" / script)]
     output = run([*command, url, *(["--", *map(str, arguments)] if arguments else [])])

@@ -133,6 +133,44 @@ def pipelined(run):
         run, "1 KiB hit, HTTP/1.1, 64 connections, 8 requests pipelined", servers, load, []))
 
 
+def guarded(bench):
+    """Seawall with 50 custom rules, ten rate limits that are for every request, and 100,000 listed networks."""
+    fields = ["http.request.uri.path", "http.request.uri.query", "http.user_agent"]
+    rules = [
+        f"""[[zones.bench.custom_rules]]
+expression = '{fields[number % 3]} contains "probe-{number}"'
+action = "block"
+""" for number in range(50)
+    ] + [
+        f"""[[zones.bench.rate_limit_rules]]
+name = "limit {number}"
+requests_per_period = 1000000000
+period = "{60 + number}s"
+""" for number in range(10)
+    ]
+    networks = bench.directory / "networks"
+    networks.write_text("".join(
+        f"{number >> 16 & 63 | 64}.{number >> 8 & 255}.{number & 255}.0/28\n" for number in range(0, 1_000_000, 10)
+    ))
+    rules.append(f"""[[zones.bench.ip_access_rules]]
+action = "block"
+ip = "$listed"
+[lists]
+listed = {{ file = "{networks}", format = "netset" }}
+""")
+    server = Seawall(bench, rules="".join(rules))
+    server.name = "Seawall, guarded"
+    return server
+
+
+def guard(run):
+    agent = "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0"
+    load = over_http("/hit/1024/page", fields=[agent])
+    with_servers(run, [Nginx, Seawall, guarded], lambda servers: take_turns(
+        run, "1 KiB hit, HTTP/1.1, 64 connections, with and without rules of the guard", servers, load, [],
+        note="50 custom rules, ten rate limits for every request, 100,000 listed networks."))
+
+
 def http2(run):
     def load(server, seconds):
         return lambda: h2load(f"http://127.0.0.1:{server.h2_port}/hit/1024/page", seconds)
@@ -251,8 +289,8 @@ def memory(run):
 
 
 WORKLOADS = {
-    "1k": hit_1k, "16k": hit_16k, "1m": hit_1m, "pipelined": pipelined, "h2": http2, "tls": tls, "disk": disk,
-    "pass": passing, "herd": herd, "idle": idle, "memory": memory,
+    "1k": hit_1k, "16k": hit_16k, "1m": hit_1m, "guard": guard, "pipelined": pipelined, "h2": http2, "tls": tls,
+    "disk": disk, "pass": passing, "herd": herd, "idle": idle, "memory": memory,
 }
 
 
