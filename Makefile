@@ -69,7 +69,8 @@ overload: build ## Send 1,000 users to a replica that can do 20 requests at once
 	load/overload.py
 
 floods: build ## Slow clients and floods over HTTP/2, and what bystanders notice of them (SECONDS=8 CONNECTIONS=500)
-	load/floods.py
+	@scripts/setup-floods.sh
+	load/.venv/bin/python load/floods.py
 
 conformance: build ## Run the public caching test suite; writes docs/conformance.md
 	conformance/run.mjs

@@ -7,14 +7,14 @@ and at most, and how the attacker's connections ended. The origin is a second Se
 that it is not the origin that is slow. Attackers run only when nobody else wants to: on a machine of their own
 they would take none of this one's time. What they take all the same is told by "nobody", who attacks nothing.
 
-  load/floods.py                 all of them
-  load/floods.py slow-body ping  some of them
+  make floods                                      all of them
+  load/.venv/bin/python load/floods.py slow-body   some of them
 
 Settings, from the environment:
   SECONDS (8) of each attack, CONNECTIONS (500) of slow clients, SEAWALL_BIN (the release build),
   CLIENT, lines for [client] of the configuration
 
-Needs slowhttptest and the packages of load/requirements.txt. Exits with 1 when bystanders wait for more than twice
+Needs what scripts/setup-floods.sh installs. Exits with 1 when bystanders wait for more than twice
 as long as before and more than FLOOR, or memory grows beyond BOUND.
 """
 
