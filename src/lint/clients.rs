@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::codes::EVERYBODY_TRUSTED;
+use super::codes::{EMPTY_LIST, EVERYBODY_TRUSTED};
 use super::finding::Findings;
 use crate::config::Config;
 
@@ -14,6 +14,11 @@ const STRANGERS: [&[&str]; 2] = [
 
 pub(super) fn check(config: &Config, found: &mut Findings) {
     let proxies = &config.client.trust.proxies;
+    if proxies.lists.iter().any(|list| list.is_empty()) {
+        let message =
+            "a list of `trusted_proxies` is empty: its proxies are taken for clients".to_owned();
+        found.add_table(EMPTY_LIST, "client", "trusted_proxies", message);
+    }
     let trusted = |address: &&str| {
         let address = address.parse::<IpAddr>();
         address.is_ok_and(|address| proxies.contains(address))
@@ -48,5 +53,21 @@ mod tests {
             codes("\"10.0.0.0/8\", \"fc00::/7\", \"203.0.113.0/24\""),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn proxies_of_an_empty_list_are_told() {
+        let codes = |items: &str| {
+            let source = format!(
+                "listen = \"[::]:80\"\n[client]\ntrusted_proxies = [\"$cdn\"]\n[lists]\ncdn = [{items}]\n\
+                 [pools.app]\nservers = \"http://localhost\"\n[zones.site]\nhosts = \"*\"\npool = \"app\"\n"
+            );
+            let config = parse("test.toml", &source, &|_| None).unwrap();
+            let found = lint("test.toml", &source, &config, 0);
+            let codes = found.list().iter().map(|one| one.code.name);
+            codes.collect::<Vec<_>>()
+        };
+        assert_eq!(codes(""), ["empty-list"]);
+        assert_eq!(codes("\"192.0.2.0/24\""), [""; 0]);
     }
 }

@@ -19,6 +19,7 @@ mod sharing;
 mod tiers;
 mod unused;
 mod written;
+mod zones;
 
 pub use codes::{CODES, Code, Severity};
 pub use finding::{Finding, Findings};
@@ -29,7 +30,7 @@ use crate::config::Config;
 /// from; `now` is in seconds since 1970.
 pub fn lint(name: &str, source: &str, config: &Config, now: i64) -> Findings {
     let mut found = Findings::new(name, source);
-    for zone in &config.zones {
+    for (at, zone) in config.zones.iter().enumerate() {
         let rules = written::of(&zone.rules);
         expressions::check(&rules, now, &mut found);
         order::check(&zone.rules, &mut found);
@@ -39,6 +40,7 @@ pub fn lint(name: &str, source: &str, config: &Config, now: i64) -> Findings {
         redirects::check(zone, &mut found);
         rooms::check(&zone.rules, &mut found);
         guarding::check(&zone.rules, &config.geo, &mut found);
+        zones::check(config, at, &rules, &mut found);
     }
     clients::check(config, &mut found);
     challenge::check(config, &mut found);

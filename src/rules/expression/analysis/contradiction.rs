@@ -2,7 +2,7 @@
 //! things that exclude each other.
 
 use super::super::array::Array;
-use super::super::eval::{Predicate, StringTest};
+use super::super::eval::{IntTest, IpTest, Predicate, StringTest};
 use super::super::field::{ArrayField, MapField, StringField};
 use super::super::value::StringValue;
 use super::shape::Shape;
@@ -107,6 +107,21 @@ pub(super) fn is_never(predicate: &Predicate, array: Option<&Array>) -> bool {
             let members = Shape::of(test).and_then(|shape| shape.whole.map(|whole| whole.len()));
             faults(value, test, array).len() >= members.unwrap_or(1)
         }
+        _ => false,
+    }
+}
+
+/// Whether some part of it asks for a list that has nothing in it.
+pub(super) fn asks_for_empty_list(predicate: &Predicate) -> bool {
+    match predicate {
+        Predicate::And(operands) | Predicate::Or(operands) | Predicate::Xor(operands) => {
+            operands.iter().any(asks_for_empty_list)
+        }
+        Predicate::Not(operand) => asks_for_empty_list(operand),
+        Predicate::Any(_, body) | Predicate::All(_, body) => asks_for_empty_list(body),
+        Predicate::String(_, StringTest::InList(list))
+        | Predicate::Int(_, IntTest::InList(list))
+        | Predicate::Ip(_, IpTest::InList(list)) => list.is_empty(),
         _ => false,
     }
 }

@@ -52,6 +52,11 @@ impl Expression {
         contradiction::is_never(&self.predicate, None)
     }
 
+    /// Whether some part of it asks for a list that has nothing in it.
+    pub fn asks_for_empty_list(&self) -> bool {
+        contradiction::asks_for_empty_list(&self.predicate)
+    }
+
     /// Parts of it that hold for no request.
     pub fn contradictions(&self) -> Vec<Contradiction> {
         contradiction::contradictions(&self.predicate)
