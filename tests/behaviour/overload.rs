@@ -209,6 +209,48 @@ async fn a_failing_pool_is_left_alone_and_tried_again() {
 }
 
 #[tokio::test]
+async fn who_holds_bodies_back_does_not_have_everybody_refused() {
+    // An application that has had enough of requests whose bodies do not come.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                let read = stream.read(&mut head).await.unwrap_or_default();
+                let is_post = head[..read].starts_with(b"POST");
+                let status = if is_post { "503 Busy" } else { "200 OK" };
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.shutdown().await;
+                while stream.read(&mut head).await.is_ok_and(|read| read > 0) {}
+            });
+        }
+    });
+    let seawall = Setup::servers([format!("\"http://{address}\"")])
+        .pool("breaker = { min_requests = 5, open_for = \"10s\", probes = 1 }")
+        .start()
+        .await;
+    for body in ["", "x"] {
+        for _ in 0..10 {
+            let mut client = seawall.connect().await;
+            client.request("POST", "/", &["Content-Length: 10"]).await;
+            client.send(body).await;
+            assert_eq!(client.response_head().await.unwrap().status, 503);
+        }
+        assert_eq!(load(&seawall, "breaker_open").await, 0.0);
+        assert_eq!(seawall.get("/", &[]).await.status, 200);
+    }
+    // It is the whole request that counts.
+    for _ in 0..10 {
+        seawall.send("POST", "/", &[], "0123456789").await;
+    }
+    assert_eq!(load(&seawall, "breaker_open").await, 1.0);
+}
+
+#[tokio::test]
 async fn a_limited_origin_has_stale_pages_served_without_waiting() {
     let gate = Gate::closed();
     let origin = holding(&gate);
