@@ -29,8 +29,7 @@ pub(super) fn check(phases: &Phases, geo: &Geo, found: &mut Findings) {
     for rule in &phases.lockdown_rules {
         if rule.allow.iter().all(|list| list.is_empty()) {
             let message = format!("the rule \"{}\" lets nobody in", rule.name);
-            let place = place(&rule.name, &rule.source, &rule.lint_allow);
-            found.add(EMPTY_LIST, &place, "allow", message, None);
+            found.add(EMPTY_LIST, &Place::from(rule), "allow", message, None);
         }
     }
     for rule in phases.custom_rules.rules() {
@@ -43,18 +42,6 @@ pub(super) fn check(phases: &Phases, geo: &Geo, found: &mut Findings) {
                 found.add(NO_DATABASE, &Place::of(rule), &field, message, None);
             }
         }
-    }
-}
-
-fn place<'r>(
-    name: &'r str,
-    source: &'r crate::rules::RuleSource,
-    allows: &'r [&'static str],
-) -> Place<'r> {
-    Place {
-        name: Some(name),
-        source,
-        allows,
     }
 }
 
@@ -73,8 +60,7 @@ fn about_nobody(rule: &IpAccessRule, found: &mut Findings) {
     };
     if nobody {
         let message = format!("the rule \"{}\" is about nobody", rule.name);
-        let place = place(&rule.name, &rule.source, &rule.lint_allow);
-        found.add(EMPTY_LIST, &place, mark, message, None);
+        found.add(EMPTY_LIST, &Place::from(rule), mark, message, None);
     }
 }
 
@@ -99,8 +85,7 @@ fn allowed_anyway(rule: &IpAccessRule, allowed: &[List], found: &mut Findings) {
     let left = addresses(rule).map(|all| all.without(allowed, false));
     if left.is_some_and(|left| left.is_empty()) {
         let message = format!("others allow all that the rule \"{}\" is about", rule.name);
-        let place = place(&rule.name, &rule.source, &rule.lint_allow);
-        found.add(ALLOWED_ANYWAY, &place, "ip =", message, None);
+        found.add(ALLOWED_ANYWAY, &Place::from(rule), "ip =", message, None);
     }
 }
 
@@ -112,8 +97,7 @@ fn without_database(rule: &IpAccessRule, geo: &Geo, found: &mut Findings) {
     };
     if lacking {
         let message = format!("nothing tells the `{mark}` of a client");
-        let place = place(&rule.name, &rule.source, &rule.lint_allow);
-        found.add(NO_DATABASE, &place, mark, message, None);
+        found.add(NO_DATABASE, &Place::from(rule), mark, message, None);
     }
 }
 

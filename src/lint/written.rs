@@ -1,5 +1,6 @@
 //! Rules of all phases under one roof: what every one of them has.
 
+use crate::guard::{IpAccessRule, LockdownRule};
 use crate::rules::expression::Expression;
 use crate::rules::phase::{Phase, Phases};
 use crate::rules::{Rule, RuleSource, Ruleset};
@@ -16,6 +17,26 @@ pub(super) struct Place<'r> {
 
 impl<'r> Place<'r> {
     pub(super) fn of<A>(rule: &'r Rule<A>) -> Self {
+        Self {
+            name: Some(&rule.name),
+            source: &rule.source,
+            allows: &rule.lint_allow,
+        }
+    }
+}
+
+impl<'r> From<&'r IpAccessRule> for Place<'r> {
+    fn from(rule: &'r IpAccessRule) -> Self {
+        Self {
+            name: Some(&rule.name),
+            source: &rule.source,
+            allows: &rule.lint_allow,
+        }
+    }
+}
+
+impl<'r> From<&'r LockdownRule> for Place<'r> {
+    fn from(rule: &'r LockdownRule) -> Self {
         Self {
             name: Some(&rule.name),
             source: &rule.source,

@@ -43,11 +43,6 @@ pub(super) fn check(config: &Config, at: usize, rules: &[Written<'_>], found: &m
         }
     }
     for rule in &zone.rules.lockdown_rules {
-        let place = Place {
-            name: Some(&rule.name),
-            source: &rule.source,
-            allows: &rule.lint_allow,
-        };
         let none = |host: &&HostPattern| match host {
             HostPattern::Exact(host) => !answers(host),
             pattern => !zone.hosts.iter().any(|of_zone| overlap(pattern, of_zone)),
@@ -57,7 +52,7 @@ pub(super) fn check(config: &Config, at: usize, rules: &[Written<'_>], found: &m
                 "the rule \"{}\" locks nothing at {host}: requests to it are not this zone's",
                 rule.name
             );
-            found.add(NEVER_MATCHES, &place, "hosts", message, None);
+            found.add(NEVER_MATCHES, &Place::from(rule), "hosts", message, None);
         }
     }
 }

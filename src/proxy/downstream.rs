@@ -101,8 +101,7 @@ pub(super) fn await_body(session: &Session, exchange: &mut Exchange) -> Option<D
 
 /// Whether the origin failed because it was waiting for the body, which is no fault of it.
 pub(super) fn body_is_late(exchange: &Exchange, error: &Error) -> bool {
-    let has_body = exchange.request.as_ref().is_some_and(|it| it.has_body);
-    let unfinished = has_body && !exchange.body_ended && exchange.origin.status.is_none();
+    let unfinished = exchange.owes_body() && exchange.origin.status.is_none();
     *error.esource() == ErrorSource::Upstream
         && (deadline::body_is_late() || unfinished && *error.etype() == ErrorType::ReadTimedout)
 }

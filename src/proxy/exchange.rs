@@ -281,6 +281,12 @@ impl Exchange {
         }
     }
 
+    /// Whether the client has not sent all of its body yet.
+    pub(super) fn owes_body(&self) -> bool {
+        let has_body = self.request.as_ref().is_some_and(|it| it.has_body);
+        has_body && !self.body_ended
+    }
+
     /// Tells the pool how a request that went past the cache ended: whether it was answered.
     pub(super) fn tell_pool(&mut self, success: bool) {
         self.tell_latency(success);

@@ -327,8 +327,7 @@ impl ProxyHttp for Gateway {
         exchange.origin.answered(head.status, clock::instant());
         // What is said before the whole body is there may be for the client that holds it back: a few such clients
         // would have everybody refused.
-        let waits = exchange.request.as_ref().is_some_and(|it| it.has_body) && !exchange.body_ended;
-        if !(waits && is_outage(head.status)) {
+        if !(exchange.owes_body() && is_outage(head.status)) {
             exchange.tell_pool(!is_outage(head.status));
         }
         if let (Some(pool), Some(after)) = (exchange.pool(), exchange.origin.first_byte_after) {
